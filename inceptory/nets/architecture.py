@@ -1,0 +1,30 @@
+"""What the catalogue knows of one architecture: its paper, its dialects, how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inceptory.nets.blocks import Switches, Tree
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of one paper."""
+
+    name: str
+    title: str
+    paper: str
+    """Address of the paper or of the text that defines the network."""
+    year: int
+    idea: str
+    """One sentence."""
+    build: Callable[[Any], Tree]
+    """Switches to tree; each architecture takes its own subclass of `Switches`."""
+    dialects: Mapping[str, Switches]
+    """Default first. The name is that of the origin whose weights fit."""
+    aux: bool = False
+    """Whether auxiliary heads belong to it."""
+    scale: bool = False
+    """Whether its residual blocks are scaled."""

@@ -1,0 +1,166 @@
+"""Every architecture and dialect by name, and the way from a name and options to a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+from inceptory.errors import UnknownName, UsageError
+from inceptory.nets import bn_inception, cifar, googlenet, inception_resnet, inception_v3, inception_v4, xception
+from inceptory.nets.architecture import Architecture
+from inceptory.nets.arithmetic import Row, minimum_image, rows
+from inceptory.nets.blocks import Switches, Tree
+from inceptory.nets.transform import inherit, widen, with_se
+
+PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One network, fully decided: what the torch module, the table and the checkpoint are made from."""
+
+    architecture: str
+    dialect: str
+    classes: int
+    """0: the network answers with its embedding."""
+    image: int
+    """Height and width in pixels that it is meant for; the module takes any from the minimum on."""
+    width: float
+    in_channels: int
+    dropout: float
+    se: bool
+    scale: float | None
+    aux: bool
+    tree: Tree
+
+    def options(self) -> dict[str, Any]:
+        """What `plan` needs, beside name and dialect, to make this plan again."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("architecture", "dialect", "tree")}
+
+    def rows(self) -> list[Row]:
+        """The network in numbers at its image, stage by stage; heads last."""
+        return rows(self.tree, self.in_channels, self.image)
+
+    def numbers(self, *, stages: bool = True) -> dict[str, Any]:
+        """The network in numbers as `inceptory show --json` prints it."""
+        table = self.rows()
+        learnable, statistics = sum(r.parameters for r in table), sum(r.statistics for r in table)
+        found: dict[str, Any] = {
+            "name": self.architecture,
+            "dialect": self.dialect,
+            "classes": self.classes,
+            "image": self.image,
+            "parameters": learnable,
+            "statistics": statistics,
+            "total": learnable + statistics,
+            "macs": sum(r.macs for r in table),
+        }
+        if stages:
+            keys = ("name", "shape", "parameters", "macs")
+            found["stages"] = [{key: asdict(row)[key] for key in keys} for row in table]
+        return found
+
+
+@cache
+def catalogue() -> Mapping[str, Architecture]:
+    """Every architecture by name, in the order of the family's history."""
+    return {found.name: found for paper in PAPERS for found in paper.ARCHITECTURES}
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of this name; raises UnknownName with the nearest one."""
+    if name not in catalogue():
+        raise UnknownName("network", name, catalogue())
+    return catalogue()[name]
+
+
+def plan(
+    name: str,
+    *,
+    dialect: str | None = None,
+    classes: int | None = None,
+    image: int | None = None,
+    width: float = 1.0,
+    in_channels: int = 3,
+    dropout: float | None = None,
+    se: bool = False,
+    scale: float | Literal["off"] | None = None,
+    aux: bool = False,
+) -> Plan:
+    """Decide a network; a None takes the dialect's value.
+
+    Raises UnknownName for a name or dialect that does not exist, UsageError for an option out of
+    range or one that this architecture does not have.
+    """
+    found = architecture(name)
+    dialect = dialect or next(iter(found.dialects))
+    if dialect not in found.dialects:
+        raise UnknownName(f"dialect of {name}", dialect, found.dialects)
+    own = found.dialects[dialect]
+    switches = replace(
+        own,
+        classes=own.classes if classes is None else classes,
+        image=own.image if image is None else image,
+        dropout=own.dropout if dropout is None else dropout,
+        scale=1.0 if scale == "off" else scale,
+        aux=aux,
+    )
+    _check_ranges(switches, width, in_channels)
+    _check_makes_sense(found, switches, se)
+    tree = _tree(found, switches, width, se)
+    _check_image(found, tree, switches.image, in_channels, own.image)
+    return Plan(
+        architecture=name,
+        dialect=dialect,
+        classes=switches.classes,
+        image=switches.image,
+        width=width,
+        in_channels=in_channels,
+        dropout=switches.dropout,
+        se=se,
+        scale=switches.scale,
+        aux=aux,
+        tree=tree,
+    )
+
+
+def _tree(found: Architecture, switches: Switches, width: float, se: bool) -> Tree:
+    tree = inherit(widen(found.build(switches), width), switches.defaults)
+    tree = with_se(tree) if se else tree
+    return tree if switches.classes else replace(tree, head=replace(tree.head, classifier=None))
+
+
+def _check_ranges(switches: Switches, width: float, in_channels: int) -> None:
+    if switches.classes < 0:
+        raise UsageError(f"--classes {switches.classes}: must not be negative (0 gives an embedding)")
+    if not 0.25 <= width <= 2:
+        raise UsageError(f"--width {width:g}: out of range (choose 0.25 to 2; 1 is the published network)")
+    if in_channels not in (1, 3):
+        raise UsageError(f"--in-channels {in_channels}: out of range (1 for grey pictures, 3 for colour)")
+    if not 0 <= switches.dropout < 1:
+        raise UsageError(f"--dropout {switches.dropout:g}: out of range (a fraction from 0 to below 1)")
+    if switches.scale is not None and not 0 < switches.scale <= 1:
+        raise UsageError(f"--scale {switches.scale:g}: out of range (above 0 to 1; 'off' is 1)")
+
+
+def _check_makes_sense(found: Architecture, switches: Switches, se: bool) -> None:
+    if switches.aux and not found.aux:
+        raise UsageError(f"--aux: {found.name} has no auxiliary heads (those with: {_having('aux')})")
+    if switches.aux and not switches.classes:
+        raise UsageError("--aux: auxiliary heads classify (give --classes, or leave --aux out)")
+    if switches.scale is not None and not found.scale:
+        raise UsageError(f"--scale: {found.name} does not scale residuals (those that do: {_having('scale')})")
+
+
+def _having(trait: str) -> str:
+    return ", ".join(name for name, found in catalogue().items() if getattr(found, trait))
+
+
+def _check_image(found: Architecture, tree: Tree, image: int, in_channels: int, native: int) -> None:
+    if image == native:
+        return
+    smallest = minimum_image(tree, in_channels)
+    if image < smallest:
+        raise UsageError(f"--image {image}: below the minimum of {found.name} (give {smallest} or more pixels)")

@@ -1,0 +1,300 @@
+"""The torch module of each node type. `build` is the only way in; names are those of `blocks.children`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inceptory.nets import blocks
+from inceptory.nets.arithmetic import MapVanished, Shape, output_size, projection, same_padding, trace
+from inceptory.nets.blocks import Init, Node
+
+# A truncated normal cut at two deviations keeps this share of its deviation; Keras and tf-slim
+# widen theirs by it so that the variance asked for is the variance got.
+TRUNCATED_STD = 0.87962566103423978
+
+
+@torch.no_grad()
+def start(weight: Tensor, bias: Tensor | None, init: Init) -> None:
+    """Fill a layer's tensors in place as its origin does before training."""
+    fan_in = weight[0].numel()
+    match init.kind:
+        case "he_normal":
+            _truncated_normal(weight, math.sqrt(2 / fan_in) / TRUNCATED_STD)
+        case "he_normal_out":
+            nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        case "glorot_uniform":
+            nn.init.xavier_uniform_(weight)
+        case "xavier_caffe":
+            weight.uniform_(-math.sqrt(3 / fan_in), math.sqrt(3 / fan_in))
+        case "truncated_normal":
+            _truncated_normal(weight, init.std)
+        case "normal":
+            weight.normal_(0, init.std)
+        case "torch":
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        if init.bias is None:
+            bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        else:
+            bias.fill_(init.bias)
+
+
+def _truncated_normal(weight: Tensor, std: float) -> None:
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+class Conv(nn.Module):
+    """Convolution, batch norm, ReLU. (N, C, H, W) -> (N, filters, H', W')."""
+
+    def __init__(self, node: blocks.Conv, channels: int) -> None:
+        super().__init__()
+        out = node.filters or channels * node.multiplier
+        assert node.init is not None and node.bias is not None and node.pad is not None
+        self.conv = Kernel(out, channels, node, node.init)
+        self.bn = BatchNorm(out, node.norm) if isinstance(node.norm, blocks.Norm) else None
+        self.act = node.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        # In place: the tensor is this module's own, and batch norm keeps its input, not its output.
+        return x.relu_() if self.act else x
+
+
+class Kernel(nn.Module):
+    """A bare convolution whose "same" padding follows the actual map."""
+
+    def __init__(self, out: int, channels: int, node: blocks.Conv, init: Init) -> None:
+        super().__init__()
+        self.groups = channels if node.multiplier else 1
+        self.size, self.stride, self.pad, self.init = node.kernel, node.stride, node.pad, init
+        self.weight = nn.Parameter(torch.empty(out, channels // self.groups, *node.kernel))
+        self.bias = nn.Parameter(torch.empty(out)) if node.bias else None
+
+    def reset_parameters(self) -> None:
+        """Fresh values, drawn as the origin draws them."""
+        start(self.weight, self.bias, self.init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (kh, kw), padding = self.size, (0, 0)
+        if self.pad == "symmetric":
+            padding = (kh // 2, kw // 2)
+        elif self.pad == "same":
+            (top, bottom) = same_padding(x.shape[2], kh, self.stride)
+            (left, right) = same_padding(x.shape[3], kw, self.stride)
+            padding = (top, left)
+            if (top, left) != (bottom, right):
+                x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over all but the channels; gamma only where the origin has one."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, node: blocks.Norm) -> None:
+        super().__init__()
+        assert node.eps is not None and node.momentum is not None
+        self.eps, self.momentum = node.eps, node.momentum
+        self.weight = nn.Parameter(torch.empty(channels)) if node.gamma else None
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.register_buffer("running_mean", torch.empty(channels))
+        self.register_buffer("running_var", torch.empty(channels))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The identity: mean 0, variance 1, gamma 1, beta 0."""
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.bias.zero_()
+        if self.weight is not None:
+            self.weight.fill_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+
+
+class Pool(nn.Module):
+    """Max or average pool; padding follows the actual map."""
+
+    def __init__(self, node: blocks.Pool) -> None:
+        super().__init__()
+        self.node = node
+
+    def forward(self, x: Tensor) -> Tensor:
+        node, padding = self.node, (0, 0)
+        if node.pad == "symmetric":
+            padding = (node.kernel // 2, node.kernel // 2)
+        elif node.pad == "same":
+            tops, lefts = (same_padding(size, node.kernel, node.stride) for size in x.shape[2:])
+            padding = (tops[0], lefts[0])
+        # The one cell that "same" may add at the bottom and right is what rounding up overhangs.
+        up = node.pad in ("ceil", "same")
+        if node.kind == "max":
+            return F.max_pool2d(x, node.kernel, node.stride, padding, ceil_mode=up)
+        return F.avg_pool2d(x, node.kernel, node.stride, padding, up, node.divisor == "window")
+
+
+class GridPool(nn.Module):
+    """Average pool to a fixed grid: by its window where that gives the grid, else adaptively."""
+
+    def __init__(self, node: blocks.GridPool) -> None:
+        super().__init__()
+        self.grid = node.grid
+        self.node = node.window
+        self.window = None if node.window is None else Pool(node.window)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.window is not None and self._gives_grid(x.shape[2]) and self._gives_grid(x.shape[3]):
+            return self.window(x)  # type: ignore[no-any-return]
+        return F.adaptive_avg_pool2d(x, self.grid)
+
+    def _gives_grid(self, size: int) -> bool:
+        assert self.node is not None
+        try:
+            return output_size(size, self.node.kernel, self.node.stride, str(self.node.pad)) == self.grid
+        except MapVanished:
+            return False
+
+
+class Act(nn.Module):
+    """ReLU into a new tensor: a shortcut may still need the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+class SE(nn.Module):
+    """Squeeze-and-excitation: each channel times a factor from 0 to 1 made from all channels' means."""
+
+    def __init__(self, node: blocks.SE, channels: int) -> None:
+        super().__init__()
+        squeezed = max(channels // node.ratio, 1)
+        self.reduce = Linear(blocks.Linear(squeezed, bias=False, init=Init("he_normal")), channels)
+        self.expand = Linear(blocks.Linear(channels, bias=False, init=Init("he_normal")), squeezed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        factors = self.expand(self.reduce(x.mean((2, 3))).relu()).sigmoid()
+        return x * factors[:, :, None, None]
+
+
+class Linear(nn.Module):
+    """Fully connected layer on the flattened input. (N, ...) -> (N, features)."""
+
+    def __init__(self, node: blocks.Linear, inputs: int) -> None:
+        super().__init__()
+        assert node.init is not None
+        self.init = node.init
+        self.weight = nn.Parameter(torch.empty(node.features, inputs))
+        self.bias = nn.Parameter(torch.empty(node.features)) if node.bias else None
+
+    def reset_parameters(self) -> None:
+        """Fresh values, drawn as the origin draws them."""
+        start(self.weight, self.bias, self.init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), self.weight, self.bias)
+
+
+class Chain(nn.Module):
+    """Modules one after another, registered under their names in the tree."""
+
+    def __init__(self, node: blocks.Chain, shape: Shape) -> None:
+        super().__init__()
+        for i, (name, child) in enumerate(blocks.children(node)):
+            # A child without parameters has no name in the tree; its place serves here.
+            self.add_module(name or f"_{i}", build(child, shape))
+            shape, _ = trace(child, shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self._modules.values():
+            assert step is not None
+            x = step(x)
+        return x
+
+
+class Concat(nn.Module):
+    """Branches on the same input, joined on channels."""
+
+    def __init__(self, node: blocks.Concat, shape: Shape) -> None:
+        super().__init__()
+        self.count = len(node.branches)
+        for i, branch in enumerate(node.branches):
+            self.add_module(f"branch{i}", Chain(branch, shape))
+        channels = trace(node, shape)[0][0]
+        self.se = None if node.se is None else SE(node.se, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.get_submodule(f"branch{i}")(x) for i in range(self.count)], 1)
+        return x if self.se is None else self.se(x)  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """shortcut(x) + scale * se(up(body(x))), then perhaps ReLU."""
+
+    def __init__(self, node: blocks.Residual, shape: Shape) -> None:
+        super().__init__()
+        self.scale, self.act = node.scale, node.act
+        self.body = build(node.body, shape)
+        width = trace(node, shape)[0][0]
+        inner = trace(node.body, shape)[0][0]
+        self.up = Conv(projection(node, width), inner) if node.project else None
+        self.se = None if node.se is None else SE(node.se, width)
+        self.shortcut = None if node.shortcut is None else build(node.shortcut, shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.body(x)
+        if self.up is not None:
+            branch = self.up(branch)
+        if self.se is not None:
+            branch = self.se(branch)
+        kept = x if self.shortcut is None else self.shortcut(x)
+        total = torch.add(kept, branch, alpha=self.scale)
+        return total.relu_() if self.act else total
+
+
+def build(node: Node, shape: Shape) -> nn.Module:
+    """The module of a node whose input is C x H x W; H and W matter to linear layers only."""
+    match node:
+        case blocks.Conv():
+            return Conv(node, shape[0])
+        case blocks.Pool():
+            return Pool(node)
+        case blocks.GridPool():
+            return GridPool(node)
+        case blocks.Norm():
+            return BatchNorm(shape[0], node)
+        case blocks.Act():
+            return Act()
+        case blocks.LRN(size, alpha, beta, k):
+            return nn.LocalResponseNorm(size, alpha, beta, k)
+        case blocks.SE():
+            return SE(node, shape[0])
+        case blocks.Dropout(rate):
+            return nn.Dropout(rate)
+        case blocks.Linear():
+            return Linear(node, prod(shape))
+        case blocks.Chain():
+            return Chain(node, shape)
+        case blocks.Concat():
+            return Concat(node, shape)
+        case blocks.Residual():
+            return Residual(node, shape)

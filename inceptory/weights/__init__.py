@@ -1,0 +1,1 @@
+"""From anybody's file to our names, and back."""
