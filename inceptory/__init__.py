@@ -8,35 +8,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from inceptory.version import __version__
+
 if TYPE_CHECKING:
     from inceptory.errors import InceptoryError
-    from inceptory.learn import evaluate, train
-    from inceptory.nets.catalogue import catalogue, plan
+    from inceptory.learn.recipe import Recipe
+    from inceptory.learn.verbs import evaluate, train
+    from inceptory.nets.catalogue import Variant, catalogue, plan
     from inceptory.nets.network import Network, create
     from inceptory.run.predict import predict
     from inceptory.weights.card import Card
     from inceptory.weights.store import load, save
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "Card": "inceptory.weights.card",
     "InceptoryError": "inceptory.errors",
     "Network": "inceptory.nets.network",
+    "Recipe": "inceptory.learn.recipe",
+    "Variant": "inceptory.nets.catalogue",
     "catalogue": "inceptory.nets.catalogue",
     "create": "inceptory.nets.network",
-    "evaluate": "inceptory.learn",
+    "evaluate": "inceptory.learn.verbs",
     "load": "inceptory.weights.store",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
     "save": "inceptory.weights.store",
-    "train": "inceptory.learn",
+    "train": "inceptory.learn.verbs",
 }
 
 __all__ = [
     "Card",
     "InceptoryError",
     "Network",
+    "Recipe",
+    "Variant",
+    "__version__",
     "catalogue",
     "create",
     "evaluate",
@@ -55,4 +61,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

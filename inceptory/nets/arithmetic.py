@@ -13,7 +13,6 @@ from math import prod
 
 from inceptory.nets.blocks import (
     SE,
-    Act,
     Chain,
     Concat,
     Conv,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -44,8 +44,13 @@ class Plan:
         return rows(self.tree, self.in_channels, self.image)
 
     def numbers(self, *, stages: bool = True) -> dict[str, Any]:
-        """The network in numbers as `inceptory show --json` prints it."""
+        """The network in numbers as `inceptory show --json` prints it.
+
+        `parameters` counts auxiliary heads where the network has them; `macs` is what an answer
+        costs, and answering leaves them out.
+        """
         table = self.rows()
+        training_only = {aux.name for aux in self.tree.aux}
         learnable, statistics = sum(r.parameters for r in table), sum(r.statistics for r in table)
         found: dict[str, Any] = {
             "name": self.architecture,
@@ -55,12 +60,38 @@ class Plan:
             "parameters": learnable,
             "statistics": statistics,
             "total": learnable + statistics,
-            "macs": sum(r.macs for r in table),
+            "macs": sum(r.macs for r in table if r.name not in training_only),
         }
         if stages:
             keys = ("name", "shape", "parameters", "macs")
             found["stages"] = [{key: asdict(row)[key] for key in keys} for row in table]
         return found
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What can be asked of an architecture beside its number of classes. None takes the dialect's value."""
+
+    dialect: str | None = None
+    """Origin whose weights must fit; each network's page lists its dialects."""
+    image: int | None = None
+    """Height and width of the pictures in pixels."""
+    width: float = 1.0
+    """Factor on the filters of every layer, 0.25 to 2."""
+    in_channels: int = 3
+    """3 for colour, 1 for grey pictures."""
+    dropout: float | None = None
+    """Fraction dropped before the classifier in training."""
+    se: bool = False
+    """Add squeeze-and-excitation to every module."""
+    scale: float | Literal["off"] | None = None
+    """Factor on residual branches, above 0 to 1; 'off' is 1 (Inception-ResNets only)."""
+    aux: bool = False
+    """Add the auxiliary heads, which help training."""
+
+
+PUBLISHED = Variant()
+"""A network as its origin has it."""
 
 
 @cache
@@ -76,52 +107,51 @@ def architecture(name: str) -> Architecture:
     return catalogue()[name]
 
 
-def plan(
-    name: str,
-    *,
-    dialect: str | None = None,
-    classes: int | None = None,
-    image: int | None = None,
-    width: float = 1.0,
-    in_channels: int = 3,
-    dropout: float | None = None,
-    se: bool = False,
-    scale: float | Literal["off"] | None = None,
-    aux: bool = False,
-) -> Plan:
-    """Decide a network; a None takes the dialect's value.
+def plan(name: str, *, classes: int | None = None, **variant: Any) -> Plan:
+    """Decide a network by name; the keywords are the fields of `Variant`.
 
-    Raises UnknownName for a name or dialect that does not exist, UsageError for an option out of
-    range or one that this architecture does not have.
+    Raises UnknownName for a name, dialect or keyword that does not exist, UsageError for a value
+    out of range or an option that this architecture does not have.
+
+        inceptory.plan("inception_v3", dialect="keras").numbers()["total"]      # 23851784
     """
+    known = [field.name for field in fields(Variant)]
+    for keyword in variant:
+        if keyword not in known:
+            raise UnknownName("option of a network", keyword, ["classes", *known])
+    return decide(name, classes, Variant(**variant))
+
+
+def decide(name: str, classes: int | None, variant: Variant) -> Plan:
+    """`plan` with the options as one object."""
     found = architecture(name)
-    dialect = dialect or next(iter(found.dialects))
+    dialect = variant.dialect or next(iter(found.dialects))
     if dialect not in found.dialects:
         raise UnknownName(f"dialect of {name}", dialect, found.dialects)
     own = found.dialects[dialect]
     switches = replace(
         own,
         classes=own.classes if classes is None else classes,
-        image=own.image if image is None else image,
-        dropout=own.dropout if dropout is None else dropout,
-        scale=1.0 if scale == "off" else scale,
-        aux=aux,
+        image=own.image if variant.image is None else variant.image,
+        dropout=own.dropout if variant.dropout is None else variant.dropout,
+        scale=1.0 if variant.scale == "off" else variant.scale,
+        aux=variant.aux,
     )
-    _check_ranges(switches, width, in_channels)
-    _check_makes_sense(found, switches, se)
-    tree = _tree(found, switches, width, se)
-    _check_image(found, tree, switches.image, in_channels, own.image)
+    _check_ranges(switches, variant.width, variant.in_channels)
+    _check_makes_sense(found, switches)
+    tree = _tree(found, switches, variant.width, variant.se)
+    _check_image(found, tree, switches.image, variant.in_channels, own.image)
     return Plan(
         architecture=name,
         dialect=dialect,
         classes=switches.classes,
         image=switches.image,
-        width=width,
-        in_channels=in_channels,
+        width=variant.width,
+        in_channels=variant.in_channels,
         dropout=switches.dropout,
-        se=se,
+        se=variant.se,
         scale=switches.scale,
-        aux=aux,
+        aux=variant.aux,
         tree=tree,
     )
 
@@ -145,7 +175,7 @@ def _check_ranges(switches: Switches, width: float, in_channels: int) -> None:
         raise UsageError(f"--scale {switches.scale:g}: out of range (above 0 to 1; 'off' is 1)")
 
 
-def _check_makes_sense(found: Architecture, switches: Switches, se: bool) -> None:
+def _check_makes_sense(found: Architecture, switches: Switches) -> None:
     if switches.aux and not found.aux:
         raise UsageError(f"--aux: {found.name} has no auxiliary heads (those with: {_having('aux')})")
     if switches.aux and not switches.classes:

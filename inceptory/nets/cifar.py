@@ -161,7 +161,14 @@ ARCHITECTURES = (
     _row(
         "v3_slim", V3_PAPER, 2015, cifar_v3, SLIM, "The stem is one convolution, so the modules see the map at 32x32."
     ),
-    _row("v3_slim_352", V3_PAPER, 2015, cifar_v3, SLIM_352, "The slim network with all its modules equally wide."),
+    _row(
+        "v3_slim_352",
+        V3_PAPER,
+        2015,
+        cifar_v3,
+        SLIM_352,
+        "The slim network, equally wide within each grid.",
+    ),
     _row(
         "v3_stem_slim", V3_PAPER, 2015, cifar_v3, STEM_SLIM, "The whole stem of v3, with its three strides taken out."
     ),

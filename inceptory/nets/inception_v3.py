@@ -1,7 +1,6 @@
 """Inception v3. Szegedy et al. 2015, "Rethinking the Inception Architecture for Computer Vision".
 
-The released network (tf-slim's inception_v3.py, torchvision's inception.py, Keras' inception_v3.py
-agree on it). Where the paper says otherwise, the line says so. Kernels are height x width.
+tf-slim, torchvision and Keras agree on it; where the paper differs, the line says so. Kernels are height x width.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from inceptory.nets.notation import avg, concat, conv, maxpool, slim_aux
 class InceptionV3(Switches):
     """Switches of Inception v3."""
 
-    last_pool: Literal["avg", "max"] = "avg"
-    """Pool of Mixed_7c's last branch: max only in the graph of 2015-12-05 that FID uses."""
+    last_pool: Literal["avg", "max"] = "avg"  # of Mixed_7c's last branch; max only in FID's graph of 2015-12-05
 
 
 def stem_35() -> tuple[Stage, ...]:
@@ -109,28 +107,13 @@ def inception_v3(s: InceptionV3) -> Tree:
     return Tree(stages, Head(Linear(s.classes), s.dropout), aux)
 
 
-KERAS = InceptionV3(
-    image=299,
-    defaults=Defaults(gamma=False, bn_momentum=0.01, init=Init("glorot_uniform")),
-)
-TORCHVISION = InceptionV3(
-    image=299,
-    # torchvision cuts its normal at +-2, which is 20 deviations: nothing is cut.
-    defaults=Defaults(divisor="window", init=Init("normal", std=0.1, bias=None)),
-    dropout=0.5,
-)
+NORMAL = Init("normal", std=0.1, bias=None)  # torchvision cuts it at +-2, 20 deviations: nothing is cut
+TORCHVISION = InceptionV3(299, defaults=Defaults(divisor="window", init=NORMAL), dropout=0.5)
+KERAS = InceptionV3(299, defaults=Defaults(gamma=False, bn_momentum=0.01, init=Init("glorot_uniform")))
 SLIM = replace(KERAS, defaults=Defaults(gamma=False, bn_momentum=0.0003), dropout=0.2)
-FID = replace(TORCHVISION, classes=1008, last_pool="max", defaults=Defaults(init=Init("normal", std=0.1, bias=None)))
+FID = replace(TORCHVISION, classes=1008, last_pool="max", defaults=Defaults(init=NORMAL))
 
-ARCHITECTURES = (
-    Architecture(
-        name="inception_v3",
-        title="Inception v3",
-        paper="https://arxiv.org/abs/1512.00567",
-        year=2015,
-        idea="Large kernels are factorised into small and into one-dimensional ones; grids shrink without a bottleneck.",
-        build=inception_v3,
-        dialects={"torchvision": TORCHVISION, "keras": KERAS, "slim": SLIM, "fid": FID},
-        aux=True,
-    ),
-)
+IDEA = "Large kernels become stacks of small or one-dimensional ones; grids shrink without a bottleneck."
+DIALECTS = {"torchvision": TORCHVISION, "keras": KERAS, "slim": SLIM, "fid": FID}
+PAPER = "https://arxiv.org/abs/1512.00567"
+ARCHITECTURES = (Architecture("inception_v3", "Inception v3", PAPER, 2015, IDEA, inception_v3, DIALECTS, aux=True),)

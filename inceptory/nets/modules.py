@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from math import prod
 
 import torch
@@ -55,7 +54,7 @@ class Conv(nn.Module):
     def __init__(self, node: blocks.Conv, channels: int) -> None:
         super().__init__()
         out = node.filters or channels * node.multiplier
-        assert node.init is not None and node.bias is not None and node.pad is not None
+        assert node.init is not None, "the tree is inherited"
         self.conv = Kernel(out, channels, node, node.init)
         self.bn = BatchNorm(out, node.norm) if isinstance(node.norm, blocks.Norm) else None
         self.act = node.act
@@ -103,8 +102,7 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int, node: blocks.Norm) -> None:
         super().__init__()
-        assert node.eps is not None and node.momentum is not None
-        self.eps, self.momentum = node.eps, node.momentum
+        self.eps, self.momentum = float(node.eps or 0), float(node.momentum or 0)
         self.weight = nn.Parameter(torch.empty(channels)) if node.gamma else None
         self.bias = nn.Parameter(torch.empty(channels))
         self.register_buffer("running_mean", torch.empty(channels))
@@ -192,7 +190,7 @@ class SE(nn.Module):
         self.expand = Linear(blocks.Linear(channels, bias=False, init=Init("he_normal")), squeezed)
 
     def forward(self, x: Tensor) -> Tensor:
-        factors = self.expand(self.reduce(x.mean((2, 3))).relu()).sigmoid()
+        factors: Tensor = self.expand(self.reduce(x.mean((2, 3))).relu()).sigmoid()
         return x * factors[:, :, None, None]
 
 
@@ -244,7 +242,7 @@ class Concat(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([self.get_submodule(f"branch{i}")(x) for i in range(self.count)], 1)
-        return x if self.se is None else self.se(x)  # type: ignore[no-any-return]
+        return x if self.se is None else self.se(x)
 
 
 class Residual(nn.Module):

@@ -7,7 +7,6 @@ What a call returns never depends on train or eval mode.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from inceptory.errors import UnknownName, UsageError
 from inceptory.nets import blocks, modules
-from inceptory.nets.arithmetic import fits, head_parts, minimum_image, steps
+from inceptory.nets.arithmetic import fits, head_parts, minimum_image, steps, trace
 from inceptory.nets.catalogue import Plan, plan
 
 
@@ -69,8 +68,8 @@ class Network(nn.Module):
             raise UsageError(f"image of {size}: too small for {self.plan.architecture} (minimum {self.minimum})")
 
     def _last(self, x: Tensor) -> Tensor:
-        for _, x in self._stages(x):
-            pass
+        for _, last in self._stages(x):
+            x = last
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,7 +83,8 @@ class Network(nn.Module):
     def heads(self, x: Tensor) -> dict[str, Tensor]:
         """Logits by name: "logits" and every auxiliary head, each (N, classes)."""
         found: dict[str, Tensor] = {}
-        for name, x in self._stages(x):
+        for name, after in self._stages(x):
+            x = after
             for aux in self.plan.tree.aux:
                 if aux.after == name:
                     found[aux.name] = self.get_submodule(aux.name)(x)
@@ -100,9 +100,9 @@ class Network(nn.Module):
                 raise UnknownName(f"stage of {self.plan.architecture}", name, self.stage_names)
         wanted = set(names or self.stage_names)
         found: dict[str, Tensor] = {}
-        for name, x in self._stages(x):
+        for name, after in self._stages(x):
             if name in wanted:
-                found[name] = x
+                found[name] = after
             if len(found) == len(wanted):
                 break
         return found
@@ -135,7 +135,7 @@ class AuxHead(nn.Module):
     def __init__(self, node: blocks.Aux, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.body = modules.build(node.body, shape)
-        after, _ = modules.trace(node.body, shape)
+        after, _ = trace(node.body, shape)
         self.classifier: nn.Module | None = modules.build(node.classifier, after)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,11 +154,11 @@ class Head(nn.Module):
         shape = (channels, 1, 1)
         for path, part in head_parts(node):
             setattr(self, path.removeprefix("head."), modules.build(part, shape))
-            shape, _ = modules.trace(part, shape)
+            shape, _ = trace(part, shape)
 
     def _pooled(self, x: Tensor) -> Tensor:
         x = F.dropout(x.mean((2, 3)), self.dropout, self.training)
-        return x if self.neck is None else self.neck(x)  # type: ignore[no-any-return]
+        return x if self.neck is None else self.neck(x)
 
     def embed(self, x: Tensor) -> Tensor:
         """The vector before the classifier, scaled to length 1 where the origin does."""

@@ -1,0 +1,78 @@
+"""The command line: a table from word to function. No logic lives here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, InceptoryError, UsageError, one_line
+from inceptory.version import __version__
+
+COMMANDS = {
+    "models": ("inceptory.nets.show:models", "List every network."),
+    "show": ("inceptory.nets.show:show", "Show one network stage by stage, or draw it."),
+    "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
+    "evaluate": ("inceptory.learn.verbs:evaluate", "Measure a checkpoint on labelled pictures."),
+    "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
+    "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),
+}
+
+HELP = "The home of the Inception family of image classifiers."
+EXAMPLES = """Examples:
+
+    inceptory show inception_v3
+
+    inceptory train photos/ --model inception_v3 --out runs/photos
+
+    inceptory predict runs/photos cat.jpg
+"""
+
+
+def application(asked: str = "") -> App:
+    """The commands, each imported only when it is called or asked for its own help."""
+    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, help_format="markdown")
+    for word, (target, line) in COMMANDS.items():
+        own = {} if word == asked else {"help": line}
+        app.command(target, name=word, help_epilogue="", **own)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; every fault ends as one line on standard error and its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = application(*words[:1])(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if result is not None:
+            print(result)
+            sys.stdout.flush()
+    except CycloptsError as fault:
+        return _fail(UsageError(f"{fault} (inceptory {_asked(words)}--help tells more)"))
+    except InceptoryError as fault:
+        return _fail(fault)
+    except KeyboardInterrupt:
+        print("error: interrupted (what was saved so far is kept)", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone, as in `inceptory models | head`; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as fault:
+        if os.environ.get("INCEPTORY_TRACEBACK"):
+            raise
+        told = one_line(f"error: internal fault, {type(fault).__name__}: {fault}")
+        print(f"{told} (INCEPTORY_TRACEBACK=1 shows where; please report it)", file=sys.stderr)
+        return EXIT_BUG
+    return 0
+
+
+def _asked(words: list[str]) -> str:
+    return f"{words[0]} " if words and words[0] in COMMANDS else ""
+
+
+def _fail(fault: InceptoryError) -> int:
+    print(fault.line(), file=sys.stderr)
+    return fault.exit_code

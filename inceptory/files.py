@@ -1,0 +1,111 @@
+"""Files written whole or not at all, folders that are claimed and given back, digests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError
+
+
+def reason(fault: OSError) -> str:
+    """What the operating system says, in its words and without its numbers."""
+    return (fault.strerror or str(fault) or type(fault).__name__).lower()
+
+
+def write(path: Path | str, content: bytes | str) -> None:
+    """Write a file so that a reader finds the old content or the new one, never a part.
+
+    Temporary file in the same folder, flush, fsync, rename, fsync of the folder. Raises WriteError
+    and leaves the old file as it was.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's files are private; ours get what the user's umask gives any new file.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as fault:
+        raise WriteError(f"{path}: cannot be written, {reason(fault)} (choose another place or free it)") from fault
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable once its folder is; Windows cannot open folders and does not need it.
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read(path: Path | str) -> bytes:
+    """The whole content of a regular file; raises MissingError with the reason."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise MissingError(f"{path}: not a regular file (give a file)")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"{path}: no such file (check the path)") from None
+    except OSError as fault:
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
+
+
+def sha256(path: Path | str) -> str:
+    """Hexadecimal sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path | str, mark: str) -> Iterator[Path]:
+    """Claim a folder for new work; a fault that leaves it empty gives it back.
+
+    Raises ConfigError where it already holds `mark`, WriteError where nothing can be written.
+    """
+    path = Path(path)
+    if (path / mark).exists():
+        raise ConfigError(f"{path}: already holds a run (choose another --out, or remove it)")
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as fault:
+        _give_back(made)
+        raise WriteError(f"{path}: cannot be written, {reason(fault)} (choose another folder)") from fault
+    try:
+        yield path
+    except (InceptoryError, KeyboardInterrupt):
+        _give_back(made)
+        raise
+
+
+def _give_back(folders: list[Path]) -> None:
+    for folder in folders:
+        # Only empty folders go: rmdir refuses the others, and that is wanted.
+        with contextlib.suppress(OSError):
+            folder.rmdir()

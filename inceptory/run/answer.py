@@ -1,0 +1,26 @@
+"""A checkpoint as a function from values to probabilities, on the processor in full precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inceptory.weights.store import load
+
+Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""(N, C, H, W) values to (N, classes) probabilities."""
+
+
+def answerer(path: Path) -> Answer:
+    """The checkpoint's network, ready to answer."""
+    net = load(path).to(memory_format=torch.channels_last)
+
+    def answer(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return net(torch.from_numpy(values)).softmax(1).numpy()  # type: ignore[no-any-return]
+
+    return answer

@@ -1,0 +1,181 @@
+"""Pictures in, ranked labels out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inceptory import files
+from inceptory.data.images import open_picture
+from inceptory.data.sources import visible_files
+from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
+from inceptory.learn.verbs import checkpoint, trained_card
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from inceptory.data.preprocess import Preprocess
+
+BATCH = 32
+"""Pictures decoded and answered at a time."""
+ENDINGS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture's best classes."""
+
+    picture: str
+    labels: tuple[str, ...]
+    """Best first."""
+    probabilities: tuple[float, ...]
+    """From 0 to 1, in the order of `labels`."""
+
+    def __str__(self) -> str:
+        ranked = zip(self.labels, self.probabilities, strict=True)
+        return f"{printable(self.picture)}: {', '.join(f'{printable(name)} {100 * p:.1f} %' for name, p in ranked)}"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `predict` found; iterates over the pictures that could be read."""
+
+    found: tuple[Prediction, ...]
+    skipped: tuple[str, ...]
+    """One line for each picture that could not be read."""
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.found))
+
+
+def predict(
+    model: Path | str,
+    /,
+    *images: Path | str,
+    top: int = 3,
+    out: Path | str | None = None,
+) -> Predictions:
+    """Name what is in pictures.
+
+    Examples:
+
+        inceptory predict runs/photos/model.safetensors cat.jpg holiday/
+
+        inceptory predict runs/photos holiday/ --top 1 --out holiday.csv
+
+    Parameters
+    ----------
+    model
+        A checkpoint, or the run folder that holds model.safetensors.
+    images
+        Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
+    top
+        Classes to report for each picture.
+    out
+        Also write the answers to this .csv, .jsonl or .parquet file.
+    """
+    if top < 1:
+        raise UsageError(f"--top {top}: out of range (at least 1)")
+    if not images:
+        raise UsageError("predict needs pictures (give one or more files or folders after the model)")
+    if out is not None and Path(out).suffix.lower() not in ENDINGS:
+        raise UsageError(f"--out {out}: unknown kind of file (end it in {', '.join(ENDINGS)})")
+    path = checkpoint(model)
+    card = trained_card(path)
+    assert card.preprocess is not None
+    paths = _find(images)
+
+    from inceptory.run.answer import answerer
+
+    found, skipped = _answer(paths, card.preprocess, card.labels, top, answerer(path))
+    if out is not None:
+        files.write(out, _written(found, Path(out).suffix.lower()))
+    return Predictions(tuple(found), tuple(skipped))
+
+
+def _find(images: Sequence[Path | str]) -> list[Path]:
+    """Every picture meant: files as they are, folders searched."""
+    found: list[Path] = []
+    for image in map(Path, images):
+        if image.is_dir():
+            inside = visible_files(image)
+            if not inside:
+                raise DataError(f"{image}: an empty folder (give one that holds pictures)")
+            found += inside
+        elif image.exists():
+            found.append(image)
+        else:
+            raise MissingError(f"{image}: no such picture or folder (check the path)")
+    return found
+
+
+def _answer(
+    paths: list[Path],
+    preprocess: Preprocess,
+    labels: tuple[str, ...],
+    top: int,
+    answer: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> tuple[list[Prediction], list[str]]:
+    import numpy as np
+
+    found: list[Prediction] = []
+    skipped: list[str] = []
+    for start in range(0, len(paths), BATCH):
+        read: list[tuple[Path, NDArray[np.uint8]]] = []
+        for path in paths[start : start + BATCH]:
+            try:
+                read.append((path, preprocess.pixels(open_picture(path, str(path)))))
+            except InceptoryError as fault:
+                skipped.append(str(fault))
+        if read:
+            scores = answer(preprocess.values(np.stack([pixels for _, pixels in read])))
+            found += [_prediction(path, row, labels, top) for (path, _), row in zip(read, scores, strict=True)]
+    if not found:
+        raise DataError(f"{skipped[0]} ({len(skipped)} of {len(paths)} pictures could not be read)")
+    return found, skipped
+
+
+def _prediction(path: Path, scores: NDArray[np.float32], labels: tuple[str, ...], top: int) -> Prediction:
+    best = scores.argsort(kind="stable")[::-1][:top]
+    return Prediction(str(path), tuple(labels[i] for i in best), tuple(float(scores[i]) for i in best))
+
+
+def _written(found: list[Prediction], ending: str) -> bytes | str:
+    """The answers as a file: one row a picture in .jsonl, one row a picture and rank otherwise."""
+    if ending == ".jsonl":
+        return "".join(json.dumps(prediction.__dict__, ensure_ascii=False) + "\n" for prediction in found)
+    rows = [
+        {"picture": one.picture, "rank": rank, "label": label, "probability": probability}
+        for one in found
+        for rank, (label, probability) in enumerate(zip(one.labels, one.probabilities, strict=True), 1)
+    ]
+    return _parquet(rows) if ending == ".parquet" else _csv(rows)
+
+
+def _csv(rows: list[dict[str, object]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _parquet(rows: list[dict[str, object]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()

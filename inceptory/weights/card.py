@@ -1,0 +1,104 @@
+"""What a checkpoint knows of itself: one JSON record inside the weight file, read without torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inceptory.data.preprocess import Preprocess
+from inceptory.errors import DataError, MissingError, UsageError
+from inceptory.files import reason
+from inceptory.nets.catalogue import Plan, plan
+
+KEY = "inceptory"
+"""Name of the card in the safetensors metadata."""
+FORMAT = 1
+LARGEST_HEADER = 2**20
+"""Bytes of header that we read; the largest network of the family needs a fifth of it."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that predict, evaluate, export and serve need to know of a checkpoint."""
+
+    architecture: str
+    dialect: str
+    options: dict[str, Any]
+    """Keywords of `inceptory.plan` beside name and dialect, all decided."""
+    labels: tuple[str, ...] = ()
+    """Class names in the order of the logits."""
+    preprocess: Preprocess | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """How it was trained: every option by name."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Name, sizes of the splits and fingerprint of the data it was trained on."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """What was measured on validation when it was saved."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan, **known: Any) -> Card:
+        """The card of a plan, with whatever else is known."""
+        return cls(plan.architecture, plan.dialect, plan.options(), **known)
+
+    def plan(self) -> Plan:
+        """The network that the weights belong to."""
+        return plan(self.architecture, dialect=self.dialect, **self.options)
+
+    def to_json(self) -> str:
+        """The record as text."""
+        preprocess = None if self.preprocess is None else self.preprocess.to_json()
+        return json.dumps({"format": FORMAT, **asdict(self), "preprocess": preprocess}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> Card:
+        """The card that `to_json` wrote; `name` is the file for the message of a DataError."""
+        try:
+            plain = json.loads(text)
+            if plain.pop("format") != FORMAT:
+                raise DataError(f"{name}: its card has a newer format (update inceptory)")
+            preprocess = plain.pop("preprocess")
+            labels = tuple(str(label) for label in plain.pop("labels"))
+            card = cls(**plain, labels=labels, preprocess=preprocess and Preprocess.from_json(preprocess))
+            classes = card.plan().classes
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as fault:
+            raise DataError(f"{name}: its card is damaged, {fault} (save it again)") from None
+        if labels and len(labels) != classes:
+            raise DataError(f"{name}: its card names {len(labels)} of {classes} classes (save it again)")
+        return card
+
+
+def read_header(path: Path | str) -> dict[str, Any]:
+    """The JSON header of a safetensors file: names, types, shapes, metadata; no tensor is read.
+
+    Raises MissingError where the file cannot be read, DataError where it is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "not a regular file" if path.exists() else "no such file"
+        raise MissingError(f"{path}: {kind} (give a checkpoint, a .safetensors file)")
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            length = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
+            text = file.read(length) if 0 < length <= min(LARGEST_HEADER, size - 8) else b""
+        header = json.loads(text.decode("utf-8"))
+    except OSError as fault:
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: not a safetensors file (give a checkpoint saved by inceptory)") from None
+    if not isinstance(header, dict):
+        raise DataError(f"{path}: not a safetensors file (give a checkpoint saved by inceptory)")
+    return header
+
+
+def read_card(path: Path | str) -> Card:
+    """The card of a checkpoint, without torch and without its tensors."""
+    metadata = read_header(path).get("__metadata__")
+    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise DataError(f"{path}: a safetensors file without inceptory's card (give one saved by inceptory)")
+    return Card.from_json(text, str(path))

@@ -1,0 +1,81 @@
+"""Our checkpoint: one safetensors file with the card inside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from inceptory import files
+from inceptory.errors import DataError
+from inceptory.nets.arithmetic import state_shapes
+from inceptory.nets.network import Network, empty
+from inceptory.version import __version__
+from inceptory.weights.card import KEY, Card, read_card
+
+NAMES_SHOWN = 5
+
+
+def save(net: Network, path: Path | str, card: Card | None = None) -> None:
+    """Write a network and its card, whole or not at all; raises WriteError.
+
+    Without a card, the network's own is taken, or one that knows the architecture only.
+    """
+    known = card or (net.card if isinstance(net.card, Card) else Card.of(net.plan))
+    # The network may have changed since its card was made (`reset_classifier`).
+    fitting = known.labels if len(known.labels) == net.plan.classes else ()
+    plan = net.plan
+    known = replace(
+        known,
+        architecture=plan.architecture,
+        dialect=plan.dialect,
+        options=plan.options(),
+        labels=fitting,
+        versions=known.versions or versions(),
+    )
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
+    files.write(path, safetensors.torch.save(tensors, metadata={KEY: known.to_json()}))
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {"inceptory": __version__, "torch": str(torch.__version__)}
+
+
+def load(path: Path | str) -> Network:
+    """The network of a checkpoint, in eval mode, with its card in `net.card`.
+
+    It answers bit for bit as the saved one did. Raises MissingError, or DataError naming what does
+    not fit; nothing in the file is executed.
+
+        net = inceptory.load("runs/flowers/model.safetensors")
+        net.card.labels[net(images).argmax(1)]
+    """
+    card = read_card(path)
+    net = empty(card.plan())
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as fault:
+        raise DataError(f"{path}: damaged, {fault} (restore it from a copy)") from None
+    _check(path, net, tensors)
+    net.load_state_dict(tensors, assign=True)
+    net.card = card
+    return net.eval()
+
+
+def _check(path: Path | str, net: Network, tensors: dict[str, Tensor]) -> None:
+    """Names and shapes are a bijection with the network's, or an error that lists both sides."""
+    plan = net.plan
+    wanted = state_shapes(plan.tree, plan.in_channels, plan.image)
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found == wanted:
+        return
+    missing = [name for name in wanted if name not in found]
+    surplus = [name for name in found if name not in wanted]
+    other = [name for name in wanted if name in found and found[name] != wanted[name]]
+    parts = ((missing, "missing"), (surplus, "surplus"), (other, "of another shape"))
+    told = "; ".join(f"{len(names)} {what}: {', '.join(names[:NAMES_SHOWN])}" for names, what in parts if names)
+    raise DataError(f"{path}: tensors do not fit {plan.architecture}, {told} (restore it from a copy)")
