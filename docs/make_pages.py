@@ -1,4 +1,4 @@
-"""Writes one page and one drawing for each network into docs/networks.
+"""Writes one page and one drawing for each network into docs/networks, and the table of the READMEs.
 
     python docs/make_pages.py            write them
     python docs/make_pages.py --check    exit with 1 and name the files that are not as they would be written
@@ -20,6 +20,8 @@ from inceptory.nets.picture import svg
 
 DOCS = Path(__file__).parent
 WORDS, NETWORKS = DOCS / "words", DOCS / "networks"
+READMES = (DOCS.parent / "README.md", DOCS.parent / "README.zh-CN.md")
+OPEN, CLOSE = "<!-- networks -->\n", "\n<!-- /networks -->"
 IDEA, DISAGREEMENTS = "## Idea", "## Where paper and code disagree"
 
 
@@ -138,6 +140,15 @@ def write(wanted: Mapping[str, str], folder: Path) -> None:
             (folder / name).unlink()
 
 
+def with_table(path: Path) -> str:
+    """A README's text with the table of networks between its two marks as it should be."""
+    before, opening, rest = path.read_text(encoding="utf-8").partition(OPEN)
+    _, closing, after = rest.partition(CLOSE)
+    if not opening or not closing:
+        raise SystemExit(f"{path}: must hold {OPEN.strip()} and {CLOSE.strip()}")
+    return before + opening + catalogue_markdown() + closing + after
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages, or check them; 1 where some are stale."""
     parser = argparse.ArgumentParser(description="One page and one drawing for each network.")
@@ -145,10 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = files()
     if not parser.parse_args(argv).check:
         write(wanted, NETWORKS)
+        for path in READMES:
+            path.write_text(with_table(path), encoding="utf-8", newline="\n")
         return 0
-    found = stale(wanted, NETWORKS)
+    found = [f"docs/networks/{name}" for name in stale(wanted, NETWORKS)]
+    found += [path.name for path in READMES if path.read_text(encoding="utf-8") != with_table(path)]
     for name in found:
-        print(f"docs/networks/{name}: stale (run: python docs/make_pages.py)", file=sys.stderr)
+        print(f"{name}: stale (run: python docs/make_pages.py)", file=sys.stderr)
     return 1 if found else 0
 
 

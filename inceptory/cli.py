@@ -22,7 +22,7 @@ COMMANDS = {
 }
 
 HELP = "The home of the Inception family of image classifiers."
-EXAMPLES = """Examples:
+EXAMPLES = """For example:
 
     inceptory show inception_v3
 

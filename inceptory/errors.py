@@ -39,13 +39,13 @@ class UsageError(InceptoryError):
 
 
 class UnknownName(UsageError):
-    """A name that does not exist; the message suggests near ones."""
+    """A name that does not exist; the message suggests a near one, and the list or where it is."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], listed: str = "") -> None:
         names = list(known)
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        super().__init__(f"{name!r}: no such {kind} ({hint}known: {', '.join(names)})")
+        super().__init__(f"{name!r}: no such {kind} ({hint}{listed or 'known: ' + ', '.join(names)})")
 
 
 class DataError(InceptoryError):

@@ -104,6 +104,11 @@ def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Ten
             yield rows
 
 
+def count_batches(count: int, batch: int) -> int:
+    """Batches that `shuffled` gives for one epoch."""
+    return count // batch + (count % batch > 1)
+
+
 def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device | str = "cpu") -> Tensor:
     """The value map on a batch: (N, C, H, W) uint8 to float32 in channels-last order on the device."""
     mean, std = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ class Device:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Convolutions and matrix products in bfloat16 inside, where this device uses it."""
-        return torch.autocast(self.name, dtype=torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.name, dtype=torch.bfloat16) if self.bf16 else nullcontext()
 
     def __str__(self) -> str:
         return f"{self.name} {'bf16' if self.bf16 else 'fp32'}"
@@ -40,7 +40,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Device:
 def has_bf16(device: str) -> bool:
     """Whether bfloat16 is computed by the hardware, so that it is faster and not just possible."""
     if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.cuda.get_device_capability() >= (8, 0)  # Ampere; older ones emulate it
     if device == "cpu":
         # These probes have no public name yet; a torch without them is used in fp32.
         probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from inceptory.errors import printable
 
 
 class Meter:
@@ -24,9 +26,23 @@ class Meter:
         """One more step, with a few words beside the bar."""
         self._progress.update(self._task, advance=1, told=told)
 
+    def say_skipped(self, faults: Sequence[str], remaining: int) -> None:
+        """Name the first pictures that could not be read, and count them all."""
+        for fault in faults[:10]:
+            self.say(printable(f"skipped: {fault}"))
+        if faults:
+            self.say(f"skipped {len(faults)} unreadable pictures, {remaining} remain")
+
     def say(self, line: str) -> None:
         """A line that stays."""
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the words of a person who waits."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inceptory.data.augment import flip, shift
-from inceptory.data.batches import Images, channel_statistics, decode, normalise, shuffled
+from inceptory.data.batches import Images, channel_statistics, count_batches, decode, normalise, shuffled
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source, Split
 from inceptory.errors import DataError
 from inceptory.learn import report
 from inceptory.learn.device import Device, choose
 from inceptory.learn.evaluate import logits_of, measure
-from inceptory.learn.progress import Meter, meter
+from inceptory.learn.progress import Meter, duration, meter
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Epoch, Metrics, Run
 from inceptory.nets.catalogue import Plan
@@ -37,7 +37,7 @@ def fit(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> Run:
     net = create(plan.architecture, dialect=plan.dialect, **plan.options())
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     card = _card(plan, source, preprocess, recipe, device)
-    epochs = _epochs(net, card, data, recipe, device, folder)
+    epochs = Loop(net, data, preprocess, recipe, device).run(card, folder)
     best = load(folder / "model.safetensors").to(device.name)
     split = "test" if "test" in data else "validation"
     metrics = measure(logits_of(best, data[split], preprocess, device), data[split].labels)
@@ -57,16 +57,9 @@ def _decode_all(plan: Plan, source: Source) -> tuple[dict[str, Images], Preproce
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split)) as bar:
             data[name] = decode(split, source.classes, raw, bar)
-            _tell_skipped(bar, data[name])
+            bar.say_skipped(data[name].skipped, len(data[name]))
     mean, std = channel_statistics(data["train"].pixels)
     return data, replace(raw, mean=mean, std=std)
-
-
-def _tell_skipped(bar: Meter, images: Images) -> None:
-    for fault in images.skipped[:10]:
-        bar.say(f"skipped: {fault}")
-    if images.skipped:
-        bar.say(f"skipped {len(images.skipped)} unreadable pictures, {len(images)} remain")
 
 
 def _card(plan: Plan, source: Source, preprocess: Preprocess, recipe: Recipe, device: Device) -> Card:
@@ -81,74 +74,77 @@ def _card(plan: Plan, source: Source, preprocess: Preprocess, recipe: Recipe, de
     )
 
 
-def _epochs(
-    net: Network, card: Card, data: dict[str, Images], recipe: Recipe, device: Device, folder: Path
-) -> list[Epoch]:
-    """All epochs; each writes last.safetensors and history.csv, the best also model.safetensors."""
-    assert card.preprocess is not None
-    optimizer = _optimizer(net, recipe)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    steps_each = sum(1 for _ in shuffled(len(data["train"]), recipe.batch, torch.Generator()))
-    history: list[Epoch] = []
-    with meter("training", steps_each * recipe.epochs) as bar:
-        bar.say(f"training {card.architecture} on {device}: {steps_each} steps an epoch, {recipe.epochs} epochs")
-        for number in range(1, recipe.epochs + 1):
-            start, first = time.perf_counter(), (number - 1) * steps_each
-            loss, top1 = _one_epoch(
-                net, optimizer, data["train"], card.preprocess, recipe, device, generator, first, steps_each, bar
-            )
-            trained = time.perf_counter() - start
-            check = measure(logits_of(net, data["validation"], card.preprocess, device), data["validation"].labels)
-            history.append(
-                Epoch(
-                    epoch=number,
-                    lr=optimizer.param_groups[0]["lr"],
-                    train_loss=loss,
-                    train_top1=top1,
-                    validation_loss=check.log_loss,
-                    validation_top1=check.top1,
-                    seconds=time.perf_counter() - start,
-                    images_per_second=len(data["train"]) / trained,
-                )
-            )
-            bar.say(str(history[-1]))
-            _write_epoch(net, replace(card, metrics={"epoch": number, **check.to_json()}), history, folder)
-    return history
+class Loop:
+    """One network on its way through the epochs."""
 
+    def __init__(
+        self, net: Network, data: dict[str, Images], preprocess: Preprocess, recipe: Recipe, device: Device
+    ) -> None:
+        self.net, self.preprocess, self.recipe, self.device = net, preprocess, recipe, device
+        self.train, self.validation = data["train"], data["validation"]
+        self.optimizer = _optimizer(net, recipe)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.steps = count_batches(len(self.train), recipe.batch)
+        """Steps in an epoch."""
 
-def _one_epoch(
-    net: Network,
-    optimizer: torch.optim.Optimizer,
-    train: Images,
-    preprocess: Preprocess,
-    recipe: Recipe,
-    device: Device,
-    generator: torch.Generator,
-    first: int,
-    steps_each: int,
-    bar: Meter,
-) -> tuple[float, float]:
-    """(mean loss, top-1) over the augmented training pictures of one epoch."""
-    net.train()
-    seen, losses, right = 0, 0.0, 0
-    for step, rows in enumerate(shuffled(len(train), recipe.batch, generator), start=first):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step, steps_each * recipe.epochs)
-        images = _augmented(train.pixels[rows], recipe, generator)
-        labels = train.labels[rows].to(device.name)
-        with device.autocast():
-            heads = net.heads(normalise(images, preprocess, device.name))
-        loss = _loss(net, heads, labels, recipe)
+    def run(self, card: Card, folder: Path) -> list[Epoch]:
+        """All epochs; each writes last.safetensors and history.csv, the best also model.safetensors."""
+        history: list[Epoch] = []
+        with meter("training", self.steps * self.recipe.epochs) as bar:
+            bar.say(f"training {card.architecture} on {self.device}: {self.steps} steps an epoch")
+            for number in range(1, self.recipe.epochs + 1):
+                row, check = self.epoch(number, bar)
+                history.append(row)
+                _write_epoch(self.net, replace(card, metrics={"epoch": number, **check.to_json()}), history, folder)
+                left = sum(row.seconds for row in history) / number * (self.recipe.epochs - number)
+                bar.say(f"{row}, {duration(left)} left" if left else str(row))
+        return history
+
+    def epoch(self, number: int, bar: Meter) -> tuple[Epoch, Metrics]:
+        """Train on every picture once, then measure on validation."""
+        start = time.perf_counter()
+        loss, top1 = self.pass_over((number - 1) * self.steps, bar)
+        trained = time.perf_counter() - start
+        check = measure(logits_of(self.net, self.validation, self.preprocess, self.device), self.validation.labels)
+        row = Epoch(
+            epoch=number,
+            lr=self.optimizer.param_groups[0]["lr"],
+            train_loss=loss,
+            train_top1=top1,
+            validation_loss=check.log_loss,
+            validation_top1=check.top1,
+            seconds=time.perf_counter() - start,
+            images_per_second=len(self.train) / trained,
+        )
+        return row, check
+
+    def pass_over(self, first: int, bar: Meter) -> tuple[float, float]:
+        """(mean loss, top-1) over the augmented training pictures; `first` is the number of the first step."""
+        self.net.train()
+        seen, losses, right = 0, 0.0, 0
+        for step, rows in enumerate(shuffled(len(self.train), self.recipe.batch, self.generator), start=first):
+            images = _augmented(self.train.pixels[rows], self.recipe, self.generator)
+            labels = self.train.labels[rows].to(self.device.name)
+            loss, logits = self.step(step, images, labels)
+            seen += len(rows)
+            losses += loss * len(rows)
+            right += int((logits.argmax(1) == labels).sum())
+            bar.tick(f"loss {losses / seen:.3f}")
+        return losses / seen, right / seen
+
+    def step(self, step: int, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """One update; gives its loss and the logits before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(step, self.steps * self.recipe.epochs)
+        with self.device.autocast():
+            heads = self.net.heads(normalise(images, self.preprocess, self.device.name))
+        loss = _loss(self.net, heads, labels, self.recipe)
         if not torch.isfinite(loss):
-            raise DataError(f"step {step + 1}: the loss is not a finite number (lower --lr, now {recipe.lr:g})")
-        optimizer.zero_grad(set_to_none=True)
+            raise DataError(f"step {step + 1}: the loss is not a finite number (lower --lr, now {self.recipe.lr:g})")
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        seen += len(rows)
-        losses += loss.item() * len(rows)
-        right += int((heads["logits"].argmax(1) == labels).sum())
-        bar.tick(f"loss {losses / seen:.3f}")
-    return losses / seen, right / seen
+        self.optimizer.step()
+        return loss.item(), heads["logits"]
 
 
 def _augmented(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -194,7 +190,7 @@ def score(path: Path, split: Split, name: str, device: str, precision: str) -> M
     assert card.preprocess is not None
     with meter(f"decoding {name}", len(split)) as bar:
         images = decode(split, card.labels, card.preprocess, bar)
-        _tell_skipped(bar, images)
+        bar.say_skipped(images.skipped, len(images))
     net = net.to(place.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with meter("evaluating", len(images)) as bar:
         return measure(logits_of(net, images, card.preprocess, place, progress=bar), images.labels)

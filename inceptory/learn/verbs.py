@@ -36,7 +36,7 @@ def train(
 ) -> Run:
     """Train a network from fresh weights on your own pictures.
 
-    Examples:
+    For example:
 
         inceptory train digits --model cifar_inception_v3 --width 0.25 --out runs/digits
 
@@ -88,7 +88,7 @@ def evaluate(
 ) -> Metrics:
     """Measure a checkpoint on labelled pictures.
 
-    Examples:
+    For example:
 
         inceptory evaluate runs/digits/model.safetensors digits
 

@@ -103,7 +103,7 @@ def catalogue() -> Mapping[str, Architecture]:
 def architecture(name: str) -> Architecture:
     """The architecture of this name; raises UnknownName with the nearest one."""
     if name not in catalogue():
-        raise UnknownName("network", name, catalogue())
+        raise UnknownName("network", name, catalogue(), listed="`inceptory models` lists them")
     return catalogue()[name]
 
 

@@ -16,7 +16,7 @@ from inceptory.nets.catalogue import PUBLISHED, Variant, catalogue, decide, plan
 def models(*, json: bool = False) -> str:
     """List every network: dialects, image, parameters, multiply-adds.
 
-    Examples:
+    For example:
 
         inceptory models
 
@@ -45,7 +45,7 @@ def show(
 ) -> str:
     """Show one network stage by stage: shapes, parameters, multiply-adds.
 
-    Examples:
+    For example:
 
         inceptory show inception_v3
 

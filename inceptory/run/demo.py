@@ -17,7 +17,7 @@ PICTURES = 5
 def demo(*, out: Path = Path("runs/demo")) -> str:
     """Train on scikit-learn's handwritten digits, evaluate, predict: under a minute on a laptop.
 
-    Examples:
+    For example:
 
         inceptory demo
 

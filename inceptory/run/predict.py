@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inceptory import files
-from inceptory.data.images import open_picture
-from inceptory.data.sources import visible_files
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
 from inceptory.learn.verbs import checkpoint, trained_card
 
@@ -69,7 +67,7 @@ def predict(
 ) -> Predictions:
     """Name what is in pictures.
 
-    Examples:
+    For example:
 
         inceptory predict runs/photos/model.safetensors cat.jpg holiday/
 
@@ -107,6 +105,8 @@ def predict(
 
 def _find(images: Sequence[Path | str]) -> list[Path]:
     """Every picture meant: files as they are, folders searched."""
+    from inceptory.data.sources import visible_files
+
     found: list[Path] = []
     for image in map(Path, images):
         if image.is_dir():
@@ -130,21 +130,36 @@ def _answer(
 ) -> tuple[list[Prediction], list[str]]:
     import numpy as np
 
+    from inceptory.learn.progress import meter
+
     found: list[Prediction] = []
     skipped: list[str] = []
-    for start in range(0, len(paths), BATCH):
-        read: list[tuple[Path, NDArray[np.uint8]]] = []
-        for path in paths[start : start + BATCH]:
-            try:
-                read.append((path, preprocess.pixels(open_picture(path, str(path)))))
-            except InceptoryError as fault:
-                skipped.append(str(fault))
-        if read:
-            scores = answer(preprocess.values(np.stack([pixels for _, pixels in read])))
-            found += [_prediction(path, row, labels, top) for (path, _), row in zip(read, scores, strict=True)]
-    if not found:
-        raise DataError(f"{skipped[0]} ({len(skipped)} of {len(paths)} pictures could not be read)")
+    with meter("predicting", len(paths)) as bar:
+        for start in range(0, len(paths), BATCH):
+            read, faults = _decode(paths[start : start + BATCH], preprocess)
+            if read:
+                scores = answer(preprocess.values(np.stack([pixels for _, pixels in read])))
+                found += [_prediction(path, row, labels, top) for (path, _), row in zip(read, scores, strict=True)]
+            skipped += faults
+            bar(start + len(read) + len(faults), len(paths))
+        if not found:
+            raise DataError(f"{skipped[0]} ({len(skipped)} of {len(paths)} pictures could not be read)")
+        bar.say_skipped(skipped, len(found))
     return found, skipped
+
+
+def _decode(paths: list[Path], preprocess: Preprocess) -> tuple[list[tuple[Path, NDArray[np.uint8]]], list[str]]:
+    """(pictures that could be read, a line for each that could not)."""
+    from inceptory.data.images import open_picture
+
+    read: list[tuple[Path, NDArray[np.uint8]]] = []
+    faults: list[str] = []
+    for path in paths:
+        try:
+            read.append((path, preprocess.pixels(open_picture(path, str(path)))))
+        except InceptoryError as fault:
+            faults.append(str(fault))
+    return read, faults
 
 
 def _prediction(path: Path, scores: NDArray[np.float32], labels: tuple[str, ...], top: int) -> Prediction:

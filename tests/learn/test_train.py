@@ -1,0 +1,204 @@
+"""One real line: train, evaluate, the run folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import inceptory
+from inceptory import Recipe, Variant
+from inceptory.errors import ConfigError, DataError, UsageError, WriteError
+from inceptory.learn.device import choose
+from inceptory.learn.train import Loop
+from inceptory.weights.card import read_card
+
+TINY = Variant(width=0.25)
+QUICK = Recipe(epochs=1, batch=16, precision="fp32")
+
+
+def test_a_run_learns_and_says_what_it_did(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["top1"] >= 0.9, "three plain colours are easy"
+    assert metrics["split"] == "validation"
+    assert metrics["n"] == 6
+    assert metrics["top5"] == 1
+    assert metrics["interval"][0] < metrics["top1"] <= metrics["interval"][1]
+    with open(run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    with Image.open(run / "curves.png") as curves:
+        assert curves.format == "PNG"
+        assert min(curves.size) > 300
+    assert sorted(path.name for path in run.iterdir()) == [
+        "curves.png",
+        "history.csv",
+        "last.safetensors",
+        "metrics.json",
+        "model.safetensors",
+    ]
+
+
+def test_the_checkpoint_knows_itself(run: Path, colours: Path):
+    card = read_card(run / "model.safetensors")
+    assert card.labels == ("blue", "green", "red")
+    assert card.architecture == "cifar_inception_v2"
+    assert card.options["width"] == 0.25
+    assert card.preprocess is not None
+    assert card.preprocess.size == 32
+    assert card.recipe["epochs"] == 12
+    assert card.data["splits"] == {"train": 66, "validation": 6}
+    assert card.metrics["n"] == 6
+    assert card.versions["torch"] == torch.__version__
+
+
+def test_the_best_epoch_on_validation_is_kept(run: Path):
+    with open(run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = max(rows, key=lambda row: (float(row["validation_top1"]), -float(row["validation_loss"])))
+    assert read_card(run / "model.safetensors").metrics["epoch"] == int(best["epoch"])
+    assert read_card(run / "last.safetensors").metrics["epoch"] == 12
+
+
+def test_evaluating_again_gives_the_runs_own_metrics(run: Path, colours: Path, tmp_path: Path):
+    metrics = inceptory.evaluate(run, str(colours), out=tmp_path / "again.json", precision="fp32")
+    recorded = json.loads((run / "metrics.json").read_text())
+    assert metrics.top1 == recorded["top1"]
+    assert metrics.log_loss == pytest.approx(recorded["log_loss"], rel=1e-5)
+    assert json.loads((tmp_path / "again.json").read_text())["top1"] == recorded["top1"]
+
+
+def test_classes_in_another_order_are_matched_by_name(run: Path, colours: Path, tmp_path: Path):
+    for name in ("red", "blue"):
+        shutil.copytree(colours / name, tmp_path / "test" / name)
+    metrics = inceptory.evaluate(run, str(tmp_path), precision="fp32")
+    assert metrics.n == 48
+    assert metrics.top1 >= 0.9
+
+
+def test_two_runs_of_one_seed_are_equal(colours: Path, tmp_path: Path):
+    for name in ("a", "b"):
+        inceptory.train(str(colours), model="cifar_inception_v3", out=tmp_path / name, variant=TINY, recipe=QUICK)
+    first, second = (inceptory.load(tmp_path / name / "last.safetensors").state_dict() for name in ("a", "b"))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_grey_auxiliary_and_squeezed_networks_train(colours: Path, tmp_path: Path):
+    variant = Variant(width=0.25, in_channels=1, aux=True, se=True, image=64)
+    inceptory.train(str(colours), model="googlenet", out=tmp_path / "run", variant=variant, recipe=QUICK)
+    card = read_card(tmp_path / "run" / "model.safetensors")
+    assert card.preprocess is not None
+    assert card.preprocess.order == "L"
+    assert len(card.preprocess.mean) == 1
+    assert card.options["aux"]
+
+
+def test_unreadable_pictures_are_named_counted_and_skipped(colours: Path, tmp_path: Path, capsys):
+    shutil.copytree(colours, tmp_path / "data")
+    (tmp_path / "data" / "red" / "0.png").write_bytes(b"not a picture")
+    inceptory.train(
+        str(tmp_path / "data"), model="cifar_inception_v3", out=tmp_path / "run", variant=TINY, recipe=QUICK
+    )
+    told = capsys.readouterr().err
+    assert "red/0.png" in told.replace("\\", "/")
+    assert "skipped 1 unreadable" in told
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_remedy(colours: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("inceptory.learn.train._loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(DataError, match="lower --lr"):
+        inceptory.train(str(colours), model="cifar_inception_v3", out=tmp_path / "run", variant=TINY, recipe=QUICK)
+    assert not (tmp_path / "run").exists(), "nothing half-written is left"
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_untouched(run: Path, colours: Path):
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(ConfigError, match="already holds a run"):
+        inceptory.train(str(colours), model="cifar_inception_v3", out=run, variant=TINY, recipe=QUICK)
+    assert before == {path: path.read_bytes() for path in run.iterdir()}
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(colours: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="cannot be written"):
+        inceptory.train(
+            str(colours), model="cifar_inception_v3", out=tmp_path / "file" / "run", variant=TINY, recipe=QUICK
+        )
+
+
+@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch": 1}, {"lr": 0.0}, {"shift": 1.5}])
+def test_a_bad_recipe_is_refused_before_the_data_is_read(bad: dict, tmp_path: Path):
+    with pytest.raises(UsageError, match=next(iter(bad))):
+        inceptory.train("no/such/data", model="cifar_inception_v3", out=tmp_path / "run", recipe=Recipe(**bad))
+
+
+def test_classes_that_the_checkpoint_does_not_know_are_refused(run: Path):
+    with pytest.raises(ConfigError, match="10 of its classes are unknown"):
+        inceptory.evaluate(run, "digits")
+
+
+def test_a_checkpoint_without_class_names_cannot_be_evaluated(tmp_path: Path):
+    inceptory.save(inceptory.create("cifar_inception_v3", width=0.25), tmp_path / "fresh.safetensors")
+    with pytest.raises(ConfigError, match="train it first"):
+        inceptory.evaluate(tmp_path / "fresh.safetensors", "digits")
+
+
+def test_a_device_that_is_not_there_is_named():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match="not on this machine"):
+        choose("cuda")
+    assert choose("auto", "fp32").bf16 is False
+    assert choose("cpu", "bf16").bf16 is True
+
+
+def test_kernels_decay_and_norms_and_biases_do_not():
+    net = inceptory.create("cifar_inception_v3", width=0.25)
+    from inceptory.learn.train import _optimizer
+
+    decaying, free = _optimizer(net, Recipe()).param_groups
+    assert decaying["weight_decay"] == Recipe().weight_decay
+    assert all(parameter.ndim > 1 for parameter in decaying["params"])
+    assert free["weight_decay"] == 0
+    assert len(decaying["params"]) + len(free["params"]) == len(list(net.parameters()))
+
+
+def test_auxiliary_heads_weigh_in_the_loss_as_their_papers_say():
+    from inceptory.learn.train import _loss
+
+    net = inceptory.create("googlenet", aux=True, width=0.25, classes=3)
+    labels = torch.tensor([0, 1])
+    heads = {name: torch.randn(2, 3) for name in ("logits", "aux1", "aux2")}
+    terms = {
+        name: torch.nn.functional.cross_entropy(value, labels, label_smoothing=0.1) for name, value in heads.items()
+    }
+    expected = terms["logits"] + 0.3 * terms["aux1"] + 0.3 * terms["aux2"]
+    assert torch.allclose(_loss(net, heads, labels, Recipe()), expected)
+
+
+def test_the_rate_of_every_step_is_the_recipes(colours: Path):
+    assert Loop.step.__doc__ is not None
+    rates = [Recipe(lr=0.1, warmup=0.25).rate(step, 8) for step in range(8)]
+    assert rates == pytest.approx([0.05, 0.1, 0.1 * 6 / 7, 0.1 * 5 / 7, 0.1 * 4 / 7, 0.1 * 3 / 7, 0.1 * 2 / 7, 0.1 / 7])
+
+
+def test_cifar10_in_parquet_trains(cifar10: Path, tmp_path: Path):
+    import pyarrow.parquet as pq
+
+    for split in ("train", "test"):
+        pq.write_table(pq.read_table(cifar10 / f"{split}.parquet").slice(0, 400), tmp_path / f"{split}.parquet")
+    result = inceptory.train(
+        str(tmp_path), model="cifar_inception_v3", out=tmp_path / "run", variant=TINY, recipe=QUICK
+    )
+    assert result.split == "test"
+    assert result.metrics.n == 400
+    card = read_card(tmp_path / "run" / "model.safetensors")
+    assert card.labels[:3] == ("airplane", "automobile", "bird")
+    assert card.preprocess is not None
+    assert card.preprocess.mean == pytest.approx((0.491, 0.482, 0.447), abs=0.03), "CIFAR-10's published means"

@@ -1,0 +1,200 @@
+"""The command line: every misuse one line and its exit code, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inceptory.cli import COMMANDS, main
+
+CHEAP = [
+    ["--help"],
+    ["--version"],
+    *([word, "--help"] for word in COMMANDS),
+    ["models"],
+    ["models", "--json"],
+    ["show", "inception_v3"],
+    ["show", "inception_resnet_v2", "--json", "--aux", "--se"],
+]
+
+# words, exit code, what the line must name; {data} is a scratch folder
+MISUSE = [
+    (["shw"], 64, "show"),
+    (["show"], 64, "NAME"),
+    (["show", "inception_v5"], 64, "inception_v4"),
+    (["show", "inception_v3", "--dialect", "kers"], 64, "keras"),
+    (["show", "inception_v3", "--image", "74"], 64, "75"),
+    (["show", "inception_v3", "--width", "9"], 64, "--width"),
+    (["show", "inception_v3", "--classes", "x"], 64, "--classes"),
+    (["show", "inception_v3", "--draw", "x.png"], 64, ".svg"),
+    (["show", "xception", "--aux"], 64, "no auxiliary heads"),
+    (["models", "--jsn"], 64, "--json"),
+    (["train", "digits", "--model", "cifar_inception_v3"], 64, "--out"),
+    (["train", "{data}/none", "--model", "cifar_inception_v3", "--out", "{data}/r"], 66, "no such data"),
+    (["train", "{data}/none", "--model", "cifar_inceptio_v3", "--out", "{data}/r"], 64, "cifar_inception_v3"),
+    (["train", "{data}/one", "--model", "cifar_inception_v3", "--out", "{data}/r"], 65, "one class only"),
+    (["train", "{data}/empty", "--model", "cifar_inception_v3", "--out", "{data}/r"], 65, "is empty"),
+    (["train", "{data}/bare", "--model", "cifar_inception_v3", "--out", "{data}/r"], 65, "no class folders"),
+    (["train", "{data}/file", "--model", "cifar_inception_v3", "--out", "{data}/r"], 65, "not a data set"),
+    (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/ran"], 78, "already holds a run"),
+    (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/file/r"], 74, "cannot be written"),
+    (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--epochs", "0"], 64, "--epochs"),
+    (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--device", "tpu"], 64, "--device"),
+    (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
+    (["evaluate", "{data}/none", "digits"], 66, "no such file"),
+    (["evaluate", "{data}/file", "digits"], 65, "not a safetensors file"),
+    (["predict", "{data}/none", "{data}/file"], 66, "no such file"),
+    (["predict", "{data}/file", "{data}/file"], 65, "not a safetensors file"),
+    (["predict", "{data}/file"], 64, "needs pictures"),
+    (["predict", "{data}/file", "x.jpg", "--top", "0"], 64, "--top"),
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with every mistake that a data folder can be."""
+    from PIL import Image
+
+    for folder in ("one/a", "empty/a", "empty/b", "bare", "ran"):
+        (tmp_path / folder).mkdir(parents=True)
+    for place in ("one/a", "empty/a"):
+        Image.new("RGB", (8, 8)).save(tmp_path / place / "x.png")
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "ran" / "history.csv").write_text("epoch\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"), MISUSE, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_misuse_is_one_line_with_a_remedy_and_leaves_nothing_behind(words, code, named, data: Path, capsys):
+    before = sorted(data.rglob("*"))
+    assert main([word.format(data=data) for word in words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert named in err
+    assert sorted(data.rglob("*")) == before
+
+
+def test_what_needs_no_torch_imports_none(data: Path):
+    words = [*CHEAP, *([word.format(data=data) for word in misuse] for misuse, _, _ in MISUSE)]
+    script = (
+        "import sys, json\n"
+        "from inceptory.cli import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    try: main(words)\n"
+        "    except SystemExit: pass\n"
+        "    assert 'torch' not in sys.modules, words\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-800:]
+
+
+def test_help_of_the_whole_loads_no_command():
+    script = (
+        "import sys\nfrom inceptory.cli import main\nmain(['--help'])\n"
+        "print([name for name in sys.modules if name.startswith(('inceptory.nets', 'inceptory.learn', 'numpy'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_every_command_explains_itself_with_an_example(word, capsys):
+    assert main([word, "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"inceptory {word}" in told.split("For example:")[1]
+
+
+def test_the_options_of_every_command_are_these(capsys):
+    """An option is a promise: adding or renaming one is a decision, made here."""
+    import inspect
+    from dataclasses import fields
+
+    from inceptory import Recipe, Variant
+
+    variant = ["dialect", "image", "width", "in_channels", "dropout", "se", "scale", "aux"]
+    recipe = ["epochs", "batch", "lr", "warmup", "momentum", "weight_decay", "label_smoothing", "flip", "shift"]
+    recipe += ["validation", "seed", "device", "precision"]
+    assert [field.name for field in fields(Variant)] == variant
+    assert [field.name for field in fields(Recipe)] == recipe
+    expected = {
+        "models": ["json"],
+        "show": ["name", "classes", "variant", "draw", "json"],
+        "train": ["data", "model", "out", "variant", "recipe"],
+        "evaluate": ["model", "data", "split", "out", "device", "precision"],
+        "predict": ["model", "images", "top", "out"],
+        "demo": ["out"],
+    }
+    from importlib import import_module
+
+    for word, (target, _) in COMMANDS.items():
+        module, function = target.split(":")
+        assert list(inspect.signature(getattr(import_module(module), function)).parameters) == expected[word]
+
+
+def test_models_and_show_print_records(capsys):
+    assert main(["models", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert {"name", "dialect", "classes", "image", "parameters", "statistics", "total", "macs"} == set(records[0])
+    assert main(["show", "inception_v3", "--json", "--classes", "5"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["classes"] == 5
+    assert record["stages"][0] == {
+        "name": "Conv2d_1a_3x3",
+        "shape": [32, 149, 149],
+        "parameters": 928,
+        "macs": 19_181_664,
+    }
+    assert record["stages"][-1]["shape"] == [5, 1, 1]
+
+
+def test_show_draws(tmp_path: Path, capsys):
+    import xml.etree.ElementTree as ET
+
+    assert main(["show", "inception_v3", "--draw", str(tmp_path / "v3.svg")]) == 0
+    assert "Mixed_7c" in capsys.readouterr().out
+    assert ET.parse(tmp_path / "v3.svg").getroot().tag.endswith("svg")
+
+
+def test_the_whole_line_by_command(colours: Path, tmp_path: Path, capsys):
+    run = str(tmp_path / "run")
+    words = ["--width", "0.25", "--epochs", "1", "--batch", "16", "--precision", "fp32"]
+    assert main(["train", str(colours), "--model", "cifar_inception_v3", "--out", run, *words]) == 0
+    out, err = capsys.readouterr()
+    assert "validation: top-1" in out
+    assert "epoch 1:" in err
+    assert main(["evaluate", run, str(colours), "--out", str(tmp_path / "m.json")]) == 0
+    assert "n 6" in capsys.readouterr().out
+    assert main(["predict", run, str(colours / "red"), "--top", "1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 24
+
+
+def test_a_fault_of_our_own_is_one_line_too(monkeypatch, capsys):
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("boom\nsecond line")
+
+    monkeypatch.delenv("INCEPTORY_TRACEBACK", raising=False)
+    monkeypatch.setattr("inceptory.cli.application", broken)
+    assert main(["models"]) == 70
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "boom" in err
+
+
+def test_an_interrupt_ends_with_its_own_code(monkeypatch, capsys):
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("inceptory.cli.application", stopped)
+    assert main(["models"]) == 75
+    assert capsys.readouterr().err.startswith("error: interrupted")

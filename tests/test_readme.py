@@ -1,0 +1,86 @@
+"""What the READMEs promise, run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from inceptory.cli import main
+from inceptory.nets.drawing import catalogue_markdown
+
+ROOT = Path(__file__).parent.parent
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_shell_quickstart_runs_and_the_demo_reaches_its_accuracy(tmp_path: Path, capsys):
+    (lines,) = blocks("README.md", "shell")
+    commands = [shlex.split(line) for line in lines.strip().splitlines()]
+    assert len(commands) == 5
+    with contextlib.chdir(tmp_path):
+        for words in commands:
+            assert words[0] == "inceptory"
+            assert main(words[1:]) == 0, words
+            told = capsys.readouterr().out.strip().splitlines()
+            if words[1] == "demo":
+                accuracy = re.fullmatch(r"top-1 (\d+\.\d) %", told[-1])
+                assert accuracy is not None, told[-1]
+                assert float(accuracy[1]) >= 97
+    assert (tmp_path / "inception_v3.svg").is_file()
+    assert (tmp_path / "runs" / "digits" / "model.safetensors").is_file()
+
+
+def test_the_python_quickstart_runs_and_its_comments_are_true(tmp_path: Path):
+    (code,) = blocks("README.md", "python")
+    assert len(code.strip().splitlines()) <= 6
+    names: dict = {}
+    with contextlib.chdir(tmp_path):
+        exec(compile(code, "README.md", "exec"), names)
+    assert {name: tuple(value.shape) for name, value in names["maps"].items()} == {"Mixed_6e": (2, 192, 17, 17)}
+    assert tuple(names["logits"].shape) == (2, 10)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_table_of_networks_is_the_catalogues(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    inside = text.split("<!-- networks -->\n")[1].split("\n<!-- /networks -->")[0]
+    assert inside == catalogue_markdown()
+
+
+def test_both_readmes_hold_the_same_commands_and_sections():
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in READMES)
+    assert blocks(READMES[0], "shell") == blocks(READMES[1], "shell")
+    strip = re.compile(r"#.*$", re.MULTILINE)
+    assert [strip.sub("", code) for code in blocks(READMES[0], "python")] == [
+        strip.sub("", code) for code in blocks(READMES[1], "python")
+    ]
+    assert len(re.findall("^## ", english, re.MULTILINE)) == len(re.findall("^## ", chinese, re.MULTILINE))
+    assert english.count("```") == chinese.count("```")
+
+
+@pytest.mark.parametrize("name", [*READMES, "CONTRIBUTING.md"])
+def test_every_link_leads_somewhere(name: str):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert links or name == "CONTRIBUTING.md"
+    assert all((ROOT / link).exists() for link in links), [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_tree_in_the_readme_names_every_module():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## The house")[1]
+    # Private rooms of a picture or a command need no line of their own.
+    unnamed = {"pieces", "show", "architecture", "version", "results", "verbs", "progress", "device", "answer"}
+    for path in (ROOT / "inceptory").rglob("*.py"):
+        if not path.stem.startswith("_") and path.stem not in unnamed:
+            word = {"evaluate": "metrics", "report": "run folder", "train": "training loop", "store": "store"}
+            assert re.search(rf"\b{word.get(path.stem, path.stem)}\b", text), path
+    assert os.path.isdir(ROOT / "docs" / "networks")
