@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from inceptory.errors import InceptoryError
     from inceptory.learn.recipe import Recipe
     from inceptory.learn.verbs import evaluate, train
-    from inceptory.nets.catalogue import Variant, catalogue, plan
+    from inceptory.nets.catalogue import catalogue, plan
     from inceptory.nets.network import Network, create
+    from inceptory.nets.variant import Variant
     from inceptory.run.predict import predict
     from inceptory.weights.card import Card
     from inceptory.weights.store import load, save
@@ -25,7 +26,7 @@ _HOMES = {
     "InceptoryError": "inceptory.errors",
     "Network": "inceptory.nets.network",
     "Recipe": "inceptory.learn.recipe",
-    "Variant": "inceptory.nets.catalogue",
+    "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
     "create": "inceptory.nets.network",
     "evaluate": "inceptory.learn.verbs",

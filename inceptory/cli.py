@@ -34,7 +34,7 @@ EXAMPLES = """For example:
 
 def application(asked: str = "") -> App:
     """The commands, each imported only when it is called or asked for its own help."""
-    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, help_format="markdown")
+    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, help_format="plaintext")
     for word, (target, line) in COMMANDS.items():
         own = {} if word == asked else {"help": line}
         app.command(target, name=word, help_epilogue="", **own)

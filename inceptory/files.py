@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,13 @@ from pathlib import Path
 from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError
 
 
-def reason(fault: OSError) -> str:
-    """What the operating system says, in its words and without its numbers."""
-    return (fault.strerror or str(fault) or type(fault).__name__).lower()
+def reason(fault: OSError | ValueError) -> str:
+    """What the operating system says, in its words and without its numbers.
+
+    A name with a NUL inside is a ValueError before any system is asked.
+    """
+    words = fault.strerror if isinstance(fault, OSError) else None
+    return (words or str(fault) or type(fault).__name__).lower()
 
 
 def write(path: Path | str, content: bytes | str) -> None:
@@ -28,7 +33,7 @@ def write(path: Path | str, content: bytes | str) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".inceptory-")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -37,7 +42,7 @@ def write(path: Path | str, content: bytes | str) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as fault:
+    except (OSError, ValueError) as fault:
         raise WriteError(f"{path}: cannot be written, {reason(fault)} (choose another place or free it)") from fault
     finally:
         if temporary is not None:
@@ -54,24 +59,26 @@ def _umask() -> int:
 def _sync_folder(folder: Path) -> None:
     # A rename is durable once its folder is; Windows cannot open folders and does not need it.
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        # The new content is in place by now; a folder that cannot be synced denies nothing.
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def read(path: Path | str) -> bytes:
     """The whole content of a regular file; raises MissingError with the reason."""
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise MissingError(f"{path}: not a regular file (give a file)")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device never ends
+            raise MissingError(f"{path}: not a regular file (give a file)")
         return path.read_bytes()
     except FileNotFoundError:
         raise MissingError(f"{path}: no such file (check the path)") from None
-    except OSError as fault:
-        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
+    except (OSError, ValueError) as fault:
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check the path)") from fault
 
 
 def sha256(path: Path | str) -> str:
@@ -87,14 +94,15 @@ def new_folder(path: Path | str, mark: str) -> Iterator[Path]:
     Raises ConfigError where it already holds `mark`, WriteError where nothing can be written.
     """
     path = Path(path)
-    if (path / mark).exists():
-        raise ConfigError(f"{path}: already holds a run (choose another --out, or remove it)")
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    made: list[Path] = []
     try:
+        if (path / mark).exists():
+            raise ConfigError(f"{path}: already holds a run (choose another --out, or remove it)")
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as fault:
+    except (OSError, ValueError) as fault:
         _give_back(made)
         raise WriteError(f"{path}: cannot be written, {reason(fault)} (choose another folder)") from fault
     try:
@@ -107,5 +115,5 @@ def new_folder(path: Path | str, mark: str) -> Iterator[Path]:
 def _give_back(folders: list[Path]) -> None:
     for folder in folders:
         # Only empty folders go: rmdir refuses the others, and that is wanted.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             folder.rmdir()

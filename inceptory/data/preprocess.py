@@ -8,12 +8,15 @@ Size, mean and deviation are never defaults: they belong to the weights.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from inceptory.data.images import LARGEST
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -58,10 +61,10 @@ class Preprocess:
         if self.resize is None:
             same = picture.size == (self.size, self.size)
             return picture if same else picture.resize((self.size, self.size), kind)
-        width, height = picture.size
-        factor = self.resize / min(width, height)
-        # The longer side is cut, not rounded, as torchvision and timm do.
-        wide, high = (max(int(side * factor), self.resize) for side in (width, height))
+        picture = _without_far_ends(picture, self.resize)
+        shorter = min(picture.size)
+        # The longer side is cut to a whole number, not rounded, as torchvision does.
+        wide, high = (int(self.resize * side / shorter) for side in picture.size)
         if (wide, high) != picture.size:
             picture = picture.resize((wide, high), kind)
         left, top = round((wide - self.size) / 2), round((high - self.size) / 2)
@@ -80,13 +83,37 @@ class Preprocess:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Preprocess:
         """The object that `to_json` wrote; raises TypeError or ValueError for anything else."""
+        if not isinstance(plain, dict) or not {"size", "mean", "std"} <= plain.keys():
+            raise TypeError("preprocessing needs size, mean and std")
         made = cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
-        channels = 1 if made.order == "L" else 3
-        if made.filter not in FILTERS or made.order not in ("RGB", "BGR", "L"):
-            raise ValueError(f"unknown filter {made.filter!r} or order {made.order!r}")
-        if {len(made.mean), len(made.std)} != {channels} or not all(made.std) or not made.divisor:
-            raise ValueError(f"mean and std need {channels} numbers, none of std or divisor zero")
+        made._check()
         return made
+
+    def _check(self) -> None:
+        if self.filter not in FILTERS or self.order not in ("RGB", "BGR", "L"):
+            raise ValueError(f"unknown filter {self.filter!r} or order {self.order!r}")
+        for side in (self.size, self.resize):
+            if side is not None and (type(side) is not int or side < 1):
+                raise ValueError(f"{side!r} is no number of pixels")
+        channels = 1 if self.order == "L" else 3
+        if {len(self.mean), len(self.std)} != {channels}:
+            raise ValueError(f"mean and std need {channels} numbers")
+        if not all(math.isfinite(number) for number in (*self.mean, *self.std, self.divisor)):
+            raise ValueError("mean, std and divisor must be finite")
+        if not all(self.std) or not self.divisor:
+            raise ValueError("std and divisor must not be zero")
+
+
+def _without_far_ends(picture: Image.Image, resize: int) -> Image.Image:
+    """A picture so thin that resizing it whole would ask for too much, cut to its middle."""
+    longer, shorter = max(picture.size), min(picture.size)
+    if resize * (resize * longer / shorter) <= LARGEST:
+        return picture
+    # Sixteen times its short side is more than any centre crop can see.
+    keep = 16 * shorter
+    width, height = (min(side, keep) for side in picture.size)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _short(numbers: tuple[float, ...]) -> str:

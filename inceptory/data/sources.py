@@ -104,14 +104,16 @@ def open_source(data: str | Path) -> Source:
     """
     if str(data) in BUILT_IN:
         return BUILT_IN[str(data)]()
+    from inceptory.data import parquet
+
     path = Path(data)
     try:
         if path.is_dir():
-            return _parquet(path) if _parquet_files(path) else _folders(path)
+            return parquet.open_parquet(path) if parquet.files_of(path) else _folders(path)
         if path.is_file():
             if path.suffix.lower() != ".parquet":
                 raise DataError(f"{path}: not a data set (give a folder of class folders or a .parquet file)")
-            return _parquet(path)
+            return parquet.open_parquet(path)
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
     names = ", ".join(BUILT_IN)
@@ -119,22 +121,36 @@ def open_source(data: str | Path) -> Source:
 
 
 def natural(text: str) -> tuple[Any, ...]:
-    """Sort key that puts class2 before class10."""
-    return tuple((not part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", text))
+    """Sort key that puts class2 before class10; the text itself decides between 1 and 01."""
+    parts = re.split(r"([0-9]+)", text)
+    return tuple((i % 2 == 0, int(part) if i % 2 else part) for i, part in enumerate(parts)), text
 
 
 # Class folders
 
 
 def _folders(path: Path) -> Source:
-    inside = visible(path)
-    parts = {SPLITS[folder.name.lower()]: folder for folder in inside if folder.name.lower() in SPLITS}
+    parts = _split_folders(path)
     if "train" not in parts and "test" not in parts:
         parts = {"train": path}
     listed = {split: _class_folders(folder) for split, folder in parts.items()}
     classes = sorted({name for found in listed.values() for name in found}, key=natural)
-    _check_classes(path, classes, listed)
+    _check_classes(path, classes)
+    for split, found in listed.items():
+        _check_filled(parts[split], found)
     return Source(str(path), tuple(classes), {split: _split(found, classes) for split, found in listed.items()})
+
+
+def _split_folders(path: Path) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for folder in visible(path):
+        split = SPLITS.get(folder.name.lower())
+        if split in parts:
+            names = f"{parts[split].name!r} and {folder.name!r}"
+            raise DataError(f"{path}: {names} both mean the {split} split (keep one of them)")
+        if split is not None and folder.is_dir():
+            parts[split] = folder
+    return parts
 
 
 def visible(folder: Path) -> list[Path]:
@@ -160,16 +176,17 @@ def visible_files(folder: Path) -> list[Path]:
     return found
 
 
-def _check_classes(path: Path, classes: list[str], listed: dict[str, dict[str, list[Path]]]) -> None:
+def _check_classes(path: Path, classes: list[str]) -> None:
     if not classes:
         raise DataError(f"{path}: holds no class folders (put each class's pictures in a folder of its own)")
     if len(classes) == 1:
         raise DataError(f"{path}: holds one class only, {classes[0]!r} (a classifier needs two or more class folders)")
-    for split, found in listed.items():
-        for name, files in found.items():
-            if not files:
-                where = path / name if len(listed) == 1 else f"{path} ({split})"
-                raise DataError(f"{where}: class folder {name!r} is empty (add pictures or remove it)")
+
+
+def _check_filled(folder: Path, found: dict[str, list[Path]]) -> None:
+    for name, files in found.items():
+        if not files:
+            raise DataError(f"{folder / name}: class folder {name!r} is empty (add pictures or remove it)")
 
 
 def _split(found: dict[str, list[Path]], classes: list[str]) -> Split:
@@ -177,94 +194,6 @@ def _split(found: dict[str, list[Path]], classes: list[str]) -> Split:
     files = [file for file, _ in rows]
     labels = np.asarray([label for _, label in rows], dtype=np.int64)
     return Split(files, labels, [str(file) for file in files])
-
-
-# Parquet in the Hugging Face image layout
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")], key=lambda file: natural(file.name))
-
-
-def _parquet(path: Path) -> Source:
-    files = [path] if path.is_file() else _parquet_files(path)
-    grouped: dict[str, list[Path]] = {}
-    for file in files:
-        word = re.split(r"[^a-z]", file.stem.lower())[0]
-        grouped.setdefault(SPLITS.get(word, "train"), []).append(file)
-    tables = {split: _read_tables(group) for split, group in grouped.items()}
-    classes = next(iter(tables.values()))[0]
-    for split, (names, _) in tables.items():
-        if names != classes:
-            raise DataError(f"{path}: split {split!r} names other classes than the rest (make them agree)")
-    if len(classes) < 2:
-        raise DataError(f"{path}: holds {len(classes)} class (a classifier needs two or more)")
-    return Source(str(path), classes, {split: part for split, (_, part) in tables.items()})
-
-
-def _read_tables(files: list[Path]) -> tuple[tuple[str, ...], Split]:
-    """(class names, split) of the shards of one split."""
-    pictures: list[Picture] = []
-    raw: list[Any] = []
-    names: list[str] = []
-    classes: tuple[str, ...] | None = None
-    for file in files:
-        blobs, labels, classes = _read_table(file)
-        pictures += blobs
-        raw += labels
-        names += [f"{file}:{row}" for row in range(len(blobs))]
-    if classes is None:
-        distinct = sorted(set(raw), key=lambda label: natural(str(label)))
-        classes = tuple(str(label) for label in distinct)
-        raw = [distinct.index(label) for label in raw]
-    codes = np.asarray(raw, dtype=np.int64)
-    if len(codes) and not 0 <= codes.min() <= codes.max() < len(classes):
-        raise DataError(f"{files[0]}: a label lies outside the {len(classes)} named classes (mend the label column)")
-    return classes, Split(pictures, codes, names)
-
-
-def _read_table(file: Path) -> tuple[list[Picture], list[Any], tuple[str, ...] | None]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(file)
-        image, label, classes = _columns(file, schema)
-        table = pq.read_table(file, columns=[image, label])
-    except pa.ArrowException as fault:
-        raise DataError(f"{file}: not a readable parquet file, {fault} (write it again)") from None
-    column = table.column(image).combine_chunks()
-    blobs = column.field("bytes").to_pylist() if pa.types.is_struct(column.type) else column.to_pylist()
-    if None in blobs:
-        raise DataError(f"{file}: row {blobs.index(None)} holds no picture bytes (embed the pictures in the file)")
-    return blobs, table.column(label).to_pylist(), classes
-
-
-def _columns(file: Path, schema: Any) -> tuple[str, str, tuple[str, ...] | None]:
-    """(image column, label column, class names if the file carries them)."""
-    import pyarrow as pa
-
-    features = _features(schema)
-    image = next((name for name, kind in features.items() if kind.get("_type") == "Image"), None)
-    label = next((name for name, kind in features.items() if kind.get("_type") == "ClassLabel"), None)
-    for field in schema:
-        if image is None and (pa.types.is_struct(field.type) or pa.types.is_binary(field.type)):
-            image = field.name
-        if label is None and field.name.lower() in ("label", "labels", "class"):
-            label = field.name
-    if image is None or label is None:
-        raise DataError(f"{file}: no image and label columns among {schema.names} (name them image and label)")
-    classes = features.get(label, {}).get("names")
-    return image, label, tuple(map(str, classes)) if classes else None
-
-
-def _features(schema: Any) -> dict[str, Any]:
-    """What the file says of its columns in the data sets library's own metadata."""
-    try:
-        found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return {}
 
 
 # Built-in sets

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from inceptory.errors import UsageError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "bf16", "fp32")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -53,6 +56,9 @@ class Recipe:
             self._check_fraction(name, getattr(self, name))
         if not 0 < self.validation <= 0.5:
             raise UsageError(f"--validation {self.validation:g}: out of range (above 0 to 0.5)")
+        for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"--{name} {getattr(self, name)}: unknown (choose {', '.join(known)})")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed}: out of range (0 to 2^63 - 1)")
 

@@ -12,7 +12,7 @@ from inceptory import files
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.recipe import QUICK, Recipe
 from inceptory.learn.results import Metrics, Run
-from inceptory.nets.catalogue import PUBLISHED, Variant, decide
+from inceptory.nets.variant import PUBLISHED, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +58,7 @@ def train(
         How it is trained.
     """
     from inceptory.data.sources import open_source
+    from inceptory.nets.catalogue import decide
 
     recipe.check()
     decide(model, 2, variant)  # a wrong name or option is told before any data is read

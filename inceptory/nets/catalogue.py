@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from inceptory.errors import UnknownName, UsageError
 from inceptory.nets import bn_inception, cifar, googlenet, inception_resnet, inception_v3, inception_v4, xception
@@ -13,6 +13,7 @@ from inceptory.nets.architecture import Architecture
 from inceptory.nets.arithmetic import Row, minimum_image, rows
 from inceptory.nets.blocks import Switches, Tree
 from inceptory.nets.transform import inherit, widen, with_se
+from inceptory.nets.variant import Variant
 
 PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
 
@@ -66,32 +67,6 @@ class Plan:
             keys = ("name", "shape", "parameters", "macs")
             found["stages"] = [{key: asdict(row)[key] for key in keys} for row in table]
         return found
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What can be asked of an architecture beside its number of classes. None takes the dialect's value."""
-
-    dialect: str | None = None
-    """Origin whose weights must fit; each network's page lists its dialects."""
-    image: int | None = None
-    """Height and width of the pictures in pixels."""
-    width: float = 1.0
-    """Factor on the filters of every layer, 0.25 to 2."""
-    in_channels: int = 3
-    """3 for colour, 1 for grey pictures."""
-    dropout: float | None = None
-    """Fraction dropped before the classifier in training."""
-    se: bool = False
-    """Add squeeze-and-excitation to every module."""
-    scale: float | Literal["off"] | None = None
-    """Factor on residual branches, above 0 to 1; 'off' is 1 (Inception-ResNets only)."""
-    aux: bool = False
-    """Add the auxiliary heads, which help training."""
-
-
-PUBLISHED = Variant()
-"""A network as its origin has it."""
 
 
 @cache

@@ -7,6 +7,7 @@ What a call returns never depends on train or eval mode.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Network(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
-        self.card: object | None = None
+        self.card: Any = None
         """What the checkpoint knew of itself, where the network came from one (`weights.card.Card`)."""
         parts = steps(plan.tree, plan.in_channels, plan.image, plan.image)
         after = {name: shape for name, shape, _ in parts}
@@ -113,6 +114,9 @@ class Network(nn.Module):
         0 takes the classifier away: the network then gives its embedding. All other weights stay.
         """
         old = self.plan
+        if self.card is not None:
+            # Names and figures belong to the old classifier.
+            self.card = replace(self.card, labels=(), metrics={})
         aux = old.aux and classes > 0
         options = {**old.options(), "classes": classes, "aux": aux}
         self.plan = plan(old.architecture, dialect=old.dialect, **options)

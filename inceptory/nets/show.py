@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from inceptory import files
 from inceptory.errors import UsageError
-from inceptory.nets.catalogue import PUBLISHED, Variant, catalogue, decide, plan
+from inceptory.nets.variant import PUBLISHED, Variant
 
 
 def models(*, json: bool = False) -> str:
@@ -27,6 +27,8 @@ def models(*, json: bool = False) -> str:
     json
         Print a list of records instead of a table.
     """
+    from inceptory.nets.catalogue import catalogue, plan
+
     if json:
         return json_text.dumps([plan(name).numbers(stages=False) for name in catalogue()], indent=2)
     from inceptory.nets.drawing import catalogue_table
@@ -64,6 +66,8 @@ def show(
     json
         Print one record instead of a table.
     """
+    from inceptory.nets.catalogue import decide
+
     found = decide(name, classes, variant)
     if draw is not None:
         from inceptory.nets.picture import svg

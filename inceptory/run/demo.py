@@ -7,7 +7,7 @@ from typing import Any
 
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.verbs import evaluate, train
-from inceptory.nets.catalogue import Variant
+from inceptory.nets.variant import Variant
 from inceptory.run.predict import predict
 
 NETWORK = "cifar_inception_v2"

@@ -16,8 +16,8 @@ from inceptory.nets.catalogue import Plan, plan
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""
 FORMAT = 1
-LARGEST_HEADER = 2**20
-"""Bytes of header that we read; the largest network of the family needs a fifth of it."""
+LARGEST_HEADER = 2**22
+"""Bytes of header that we read and write; the largest network of the family needs a twentieth of it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Card:
     def to_json(self) -> str:
         """The record as text."""
         preprocess = None if self.preprocess is None else self.preprocess.to_json()
-        return json.dumps({"format": FORMAT, **asdict(self), "preprocess": preprocess}, ensure_ascii=False)
+        plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
+        text = json.dumps(plain, ensure_ascii=False)
+        # A class named after a folder whose name is no valid text can only be written escaped.
+        return text if text.encode(errors="replace").decode() == text else json.dumps(plain)
 
     @classmethod
     def from_json(cls, text: str, name: str) -> Card:
@@ -60,9 +63,10 @@ class Card:
             plain = json.loads(text)
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
-            preprocess = plain.pop("preprocess")
-            labels = tuple(str(label) for label in plain.pop("labels"))
-            card = cls(**plain, labels=labels, preprocess=preprocess and Preprocess.from_json(preprocess))
+            preprocess, labels = plain.pop("preprocess"), plain.pop("labels")
+            _check_kinds(plain, labels)
+            steps = None if preprocess is None else Preprocess.from_json(preprocess)
+            card = cls(**plain, labels=tuple(labels), preprocess=steps)
             classes = card.plan().classes
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as fault:
             raise DataError(f"{name}: its card is damaged, {fault} (save it again)") from None
@@ -71,16 +75,28 @@ class Card:
         return card
 
 
+def _check_kinds(plain: dict[str, Any], labels: object) -> None:
+    """Raise TypeError where a field is of another kind than `to_json` writes."""
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise TypeError("labels are no list of words")
+    for name in ("options", "recipe", "data", "metrics", "versions"):
+        if not isinstance(plain[name], dict):
+            raise TypeError(f"{name} is no record")
+    for name in ("classes", "image", "in_channels"):
+        if type(plain["options"].get(name)) is not int:
+            raise TypeError(f"{name} is no whole number")
+
+
 def read_header(path: Path | str) -> dict[str, Any]:
     """The JSON header of a safetensors file: names, types, shapes, metadata; no tensor is read.
 
     Raises MissingError where the file cannot be read, DataError where it is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "not a regular file" if path.exists() else "no such file"
-        raise MissingError(f"{path}: {kind} (give a checkpoint, a .safetensors file)")
     try:
+        if not path.is_file():
+            kind = "not a regular file" if path.exists() else "no such file"
+            raise MissingError(f"{path}: {kind} (give a checkpoint, a .safetensors file)")
         size = path.stat().st_size
         with open(path, "rb") as file:
             length = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]

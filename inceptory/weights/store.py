@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from inceptory import files
-from inceptory.errors import DataError
+from inceptory.errors import DataError, UsageError
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
-from inceptory.weights.card import KEY, Card, read_card
+from inceptory.weights.card import KEY, LARGEST_HEADER, Card, read_card
 
 NAMES_SHOWN = 5
 
 
 def save(net: Network, path: Path | str, card: Card | None = None) -> None:
-    """Write a network and its card, whole or not at all; raises WriteError.
+    """Write a network and its card, whole or not at all; raises WriteError, or
+    UsageError for class names beyond all measure.
 
     Without a card, the network's own is taken, or one that knows the architecture only.
     """
@@ -37,7 +38,11 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
         versions=known.versions or versions(),
     )
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
-    files.write(path, safetensors.torch.save(tensors, metadata={KEY: known.to_json()}))
+    content = safetensors.torch.save(tensors, metadata={KEY: known.to_json()})
+    header = int.from_bytes(content[:8], "little")
+    if header > LARGEST_HEADER:
+        raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
+    files.write(path, content)
 
 
 def versions() -> dict[str, str]:
@@ -57,7 +62,9 @@ def load(path: Path | str) -> Network:
     card = read_card(path)
     net = empty(card.plan())
     try:
-        tensors = safetensors.torch.load_file(path)
+        # Copied out of the file's own memory: kernels sum in another order where a tensor does not
+        # begin on a boundary, and the answer would not be bit for bit the saved network's.
+        tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
     except (safetensors.SafetensorError, OSError) as fault:
         raise DataError(f"{path}: damaged, {fault} (restore it from a copy)") from None
     _check(path, net, tensors)

@@ -22,9 +22,10 @@ def small(name: str, **options: object) -> Network:
         # Some origins start so small that signals die without training; the contract is not about that.
         if parameter.ndim > 1:
             torch.nn.init.kaiming_normal_(parameter)
-        # Nor about the one or two squeezed values of a thin network, which a ReLU may kill at random.
+        # Nor about the few squeezed values of a thin network, which a ReLU may kill at random: of two
+        # opposite rows one is always alive.
         if key.endswith("se.reduce.weight"):
-            parameter.data.abs_()
+            parameter.data[1] = -parameter.data[0]
     return net
 
 

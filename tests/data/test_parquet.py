@@ -1,0 +1,236 @@
+"""Parquet files in the Hugging Face image layout, and everything that may be wrong with them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from inceptory.data.images import open_picture
+from inceptory.data.sources import open_source
+from inceptory.errors import DataError
+
+from .pictures import encoded, noise
+
+PICTURES = [encoded(noise(4, 5, seed=seed)) for seed in range(4)]
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def structs(pictures):
+    return pa.array([{"bytes": data, "path": f"{row}.png"} for row, data in enumerate(pictures)], IMAGE)
+
+
+def described(table, names):
+    """The table with the metadata that the data sets library writes."""
+    features = {
+        "image": {"_type": "Image"},
+        "boxes": [{"_type": "Value"}],
+        "label": {"_type": "ClassLabel", "names": names},
+    }
+    return table.replace_schema_metadata({b"huggingface": json.dumps({"info": {"features": features}}).encode()})
+
+
+def store(path, labels, pictures=PICTURES, names=None, image="image", label="label"):
+    """Write a parquet file of these pictures and labels; `names` are those of a ClassLabel."""
+    images = pictures if isinstance(pictures, pa.Array) else structs(pictures)
+    table = pa.table({image: images, label: labels if isinstance(labels, pa.Array) else pa.array(labels)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table if names is None else described(table, names), path)
+    return path
+
+
+def refused(path):
+    """The message of the DataError, which begins with the path."""
+    with pytest.raises(DataError) as caught:
+        open_source(path)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
+
+
+def test_labels_and_names_come_from_the_metadata(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", [1, 0, 1, 0], names=["dog", "cat"]))
+    assert source.classes == ("dog", "cat")
+    assert source.split("train").labels.tolist() == [1, 0, 1, 0]
+    assert list(source.splits) == ["train"]
+
+
+def test_the_pictures_are_the_bytes_of_the_file(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", [1, 0, 1, 0], names=["dog", "cat"]))
+    pictures = source.split("train").pictures
+    assert list(pictures) == PICTURES
+    assert np.array_equal(np.asarray(open_picture(pictures[2], "a")), noise(4, 5, seed=2))
+
+
+def test_names_say_the_file_and_the_row(tmp_path):
+    path = store(tmp_path / "a.parquet", [1, 0, 1, 0], names=["dog", "cat"])
+    assert open_source(path).split("train").names == [f"{path}:{row}" for row in range(4)]
+
+
+def test_a_class_of_the_metadata_may_have_no_picture(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", [0, 0, 2, 2], names=["dog", "cat", "fox"]))
+    assert source.classes == ("dog", "cat", "fox")
+
+
+def test_the_metadata_name_the_columns(tmp_path):
+    table = pa.table({"thumb": structs(PICTURES), "img": structs(PICTURES[::-1]), "kind": pa.array([0, 1, 0, 1])})
+    features = {"img": {"_type": "Image"}, "kind": {"_type": "ClassLabel", "names": ["dog", "cat"]}}
+    table = table.replace_schema_metadata({b"huggingface": json.dumps({"info": {"features": features}}).encode()})
+    pq.write_table(table, tmp_path / "a.parquet")
+    train = open_source(tmp_path / "a.parquet").split("train")
+    assert list(train.pictures) == PICTURES[::-1]
+    assert train.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_without_metadata_words_are_classes_in_natural_order(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", ["c10", "c2", "c10", "c1"]))
+    assert source.classes == ("c1", "c2", "c10")
+    assert source.split("train").labels.tolist() == [2, 1, 2, 0]
+
+
+def test_without_metadata_numbers_are_classes_in_their_order(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", [10, 2, 10, 7]))
+    assert source.classes == ("2", "7", "10")
+    assert source.split("train").labels.tolist() == [2, 0, 2, 1]
+
+
+def test_labels_may_be_a_dictionary_column(tmp_path):
+    labels = pa.array(["dog", "cat", "dog", "cat"]).dictionary_encode()
+    assert open_source(store(tmp_path / "a.parquet", labels)).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
+def test_pictures_may_be_a_column_of_plain_bytes(tmp_path, kind):
+    source = open_source(store(tmp_path / "a.parquet", [0, 1, 0, 1], pictures=pa.array(PICTURES, kind)))
+    assert list(source.split("train").pictures) == PICTURES
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "Class"])
+def test_the_label_column_may_have_any_usual_name(tmp_path, name):
+    assert open_source(store(tmp_path / "a.parquet", [0, 1, 0, 1], label=name)).classes == ("0", "1")
+
+
+@pytest.mark.parametrize("inner", ["", "data"])
+def test_shards_of_a_folder_are_joined_in_order(tmp_path, inner):
+    for shard in (11, 2, 0):
+        file = tmp_path / inner / f"train-{shard:05}-of-00012.parquet"
+        store(file, [0, 1], pictures=[f"{shard}a".encode(), f"{shard}b".encode()], names=["dog", "cat"])
+    train = open_source(tmp_path).split("train")
+    assert list(train.pictures) == [b"0a", b"0b", b"2a", b"2b", b"11a", b"11b"]
+    assert train.labels.tolist() == [0, 1] * 3
+
+
+def test_the_beginning_of_a_file_s_name_is_its_split(tmp_path):
+    for number, name in enumerate(("train-00000-of-00001", "validation-00000-of-00001", "test")):
+        store(tmp_path / f"{name}.parquet", [0, 1, 0, 1][: 4 - number], PICTURES[: 4 - number], ["dog", "cat"])
+    sizes = {name: len(split) for name, split in open_source(tmp_path).splits.items()}
+    assert sizes == {"train": 4, "validation": 3, "test": 2}
+
+
+def test_a_single_file_of_any_name_is_the_training_split(tmp_path):
+    assert list(open_source(store(tmp_path / "flowers.parquet", [0, 1, 0, 1])).splits) == ["train"]
+
+
+def test_splits_of_other_classes_are_refused(tmp_path):
+    store(tmp_path / "train.parquet", [0, 1, 0, 1], names=["dog", "cat"])
+    store(tmp_path / "test.parquet", [0, 1, 0, 1], names=["cat", "dog"])
+    assert "names other classes" in refused(tmp_path)
+
+
+def test_shards_of_other_classes_are_refused(tmp_path):
+    store(tmp_path / "train-00000-of-00002.parquet", [0, 1, 0, 1], names=["dog", "cat"])
+    store(tmp_path / "train-00001-of-00002.parquet", [0, 1, 0, 1], names=["cat", "dog"])
+    assert "classes" in refused(tmp_path)
+
+
+def test_a_shard_without_the_names_that_another_has_is_refused(tmp_path):
+    store(tmp_path / "train-00000-of-00002.parquet", [0, 1, 0, 1], names=["dog", "cat"])
+    store(tmp_path / "train-00001-of-00002.parquet", ["dog", "cat", "dog", "cat"])
+    assert "classes" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 9, b"no table at all"], ids=repr)
+def test_a_file_that_is_no_parquet_is_a_data_error(tmp_path, content):
+    (tmp_path / "a.parquet").write_bytes(content)
+    assert "not a readable parquet file" in refused(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("part", range(1, 16))
+def test_a_file_cut_short_is_a_data_error(tmp_path, part):
+    path = store(tmp_path / "a.parquet", [0, 1, 0, 1], names=["dog", "cat"])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * part // 16])
+    assert "not a readable parquet file" in refused(path)
+
+
+def test_a_file_whose_pages_are_damaged_is_a_data_error_and_no_question_of_permissions(tmp_path):
+    path = store(tmp_path / "a.parquet", [0, 1, 0, 1], names=["dog", "cat"])
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    assert "not a readable parquet file" in refused(path)
+
+
+@pytest.mark.parametrize(("image", "label"), [("image", "target"), ("image", "y")])
+def test_a_missing_label_column_is_told_with_the_columns_there_are(tmp_path, image, label):
+    message = refused(store(tmp_path / "a.parquet", [0, 1, 0, 1], image=image, label=label))
+    assert "no image and label columns" in message
+    assert f"['{image}', '{label}']" in message
+
+
+def test_a_missing_image_column_is_told_with_the_columns_there_are(tmp_path):
+    path = store(tmp_path / "a.parquet", [0, 1], pictures=pa.array(["a.png", "b.png"]), image="file")
+    assert "['file', 'label']" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [structs([PICTURES[0], None]), pa.array([PICTURES[0], None]), pa.array([{"bytes": PICTURES[0]}, None], IMAGE)],
+    ids=["no bytes", "no blob", "no struct"],
+)
+def test_a_picture_without_bytes_is_told_with_its_row(tmp_path, pictures):
+    assert "row 1 holds no picture bytes" in refused(store(tmp_path / "a.parquet", [0, 1], pictures=pictures))
+
+
+@pytest.mark.parametrize("label", [2, -1, 10**6])
+def test_a_label_outside_the_named_classes_is_a_data_error(tmp_path, label):
+    path = store(tmp_path / "a.parquet", [0, 1, label, 1], names=["dog", "cat"])
+    assert "a label lies outside the 2 named classes" in refused(path)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], ["cat"]], ids=["one class by number", "one class by word"])
+def test_one_class_is_a_data_error(tmp_path, labels):
+    path = store(tmp_path / "a.parquet", [labels[0]] * 2, pictures=PICTURES[:2])
+    assert "two or more" in refused(path)
+
+
+NO_LABELS = {
+    "a null beside numbers": ([0, None, 0, 1], ["dog", "cat"]),
+    "a null beside words": (["dog", None, "cat", "dog"], None),
+    "words where the names ask for numbers": (["dog", "cat", "dog", "cat"], ["dog", "cat"]),
+    "fractions where the names ask for numbers": ([0.7, 1.2, 0.0, 1.0], ["dog", "cat"]),
+    "several labels for a picture": ([[0], [1], [0, 1], [1]], None),
+}
+
+
+@pytest.mark.parametrize("kind", NO_LABELS)
+def test_a_label_that_is_none_is_a_data_error(tmp_path, kind):
+    labels, names = NO_LABELS[kind]
+    assert "label" in refused(store(tmp_path / "a.parquet", labels, names=names))
+
+
+def test_an_image_column_without_bytes_inside_is_a_data_error(tmp_path):
+    paths = pa.array([{"path": "a.png"}, {"path": "b.png"}])
+    assert "image" in refused(store(tmp_path / "a.parquet", [0, 1], pictures=paths, names=["dog", "cat"]))
+
+
+def test_a_file_without_rows_is_a_data_error(tmp_path):
+    path = store(tmp_path / "a.parquet", pa.array([], pa.int64()), pictures=[], names=["dog", "cat"])
+    assert refused(path)
+
+
+def test_metadata_that_are_no_json_are_ignored(tmp_path):
+    table = pa.table({"image": structs(PICTURES), "label": pa.array(["b", "a", "b", "a"])})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": b"{broken"}), tmp_path / "a.parquet")
+    assert open_source(tmp_path / "a.parquet").classes == ("a", "b")
