@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format clean
+.PHONY: demo test check peers bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
@@ -20,12 +20,19 @@ check: $(VENV)/installed-dev
 	$(BIN)/python docs/make_pages.py --check
 	$(BIN)/python -m pytest -q
 
+# Proofs against other people's packages, in an environment of their own.
+peers: $(VENV)-peers/installed
+	INCEPTORY_PEERS=1 $(VENV)-peers/bin/python -m pytest -q tests/peers
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/start.py
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(VENV)-peers dist build
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,4 +41,11 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)-peers/installed: pyproject.toml tests/peers/requirements.txt tests/peers/requirements-no-deps.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -r tests/peers/requirements.txt
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/peers/requirements-no-deps.txt
 	touch $@

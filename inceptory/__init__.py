@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from inceptory.nets.network import Network, create
     from inceptory.nets.variant import Variant
     from inceptory.run.predict import predict
+    from inceptory.weights.adopt import load
     from inceptory.weights.card import Card
-    from inceptory.weights.store import load, save
+    from inceptory.weights.store import save
 
 _HOMES = {
     "Card": "inceptory.weights.card",
@@ -30,7 +31,7 @@ _HOMES = {
     "catalogue": "inceptory.nets.catalogue",
     "create": "inceptory.nets.network",
     "evaluate": "inceptory.learn.verbs",
-    "load": "inceptory.weights.store",
+    "load": "inceptory.weights.adopt",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
     "save": "inceptory.weights.store",

@@ -70,21 +70,39 @@ def _sync_folder(folder: Path) -> None:
 
 def read(path: Path | str) -> bytes:
     """The whole content of a regular file; raises MissingError with the reason."""
-    path = Path(path)
+    path = regular(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device never ends
-            raise MissingError(f"{path}: not a regular file (give a file)")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise MissingError(f"{path}: no such file (check the path)") from None
-    except (OSError, ValueError) as fault:
-        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check the path)") from fault
+    except OSError as fault:
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
 
 
 def sha256(path: Path | str) -> str:
     """Hexadecimal sha256 of a file."""
+    return _digest(path, "sha256")
+
+
+def md5(path: Path | str) -> str:
+    """Hexadecimal md5 of a file: what some publishers declare, no proof against malice."""
+    return _digest(path, "md5")
+
+
+def _digest(path: Path | str, kind: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def regular(path: Path | str) -> Path:
+    """The path of a regular file; raises MissingError for anything else, without opening it."""
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device never ends
+            raise MissingError(f"{path}: not a regular file (give a file)")
+    except FileNotFoundError:
+        raise MissingError(f"{path}: no such file (check the path)") from None
+    except (OSError, ValueError) as fault:
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check the path)") from fault
+    return path
 
 
 @contextlib.contextmanager

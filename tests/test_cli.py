@@ -46,9 +46,9 @@ MISUSE = [
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--device", "tpu"], 64, "--device"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
     (["evaluate", "{data}/none", "digits"], 66, "no such file"),
-    (["evaluate", "{data}/file", "digits"], 65, "not a safetensors file"),
+    (["evaluate", "{data}/file", "digits"], 65, "a plain text"),
     (["predict", "{data}/none", "{data}/file"], 66, "no such file"),
-    (["predict", "{data}/file", "{data}/file"], 65, "not a safetensors file"),
+    (["predict", "{data}/file", "{data}/file"], 65, "a plain text"),
     (["predict", "{data}/file"], 64, "needs pictures"),
     (["predict", "{data}/file", "x.jpg", "--top", "0"], 64, "--top"),
 ]
@@ -131,8 +131,11 @@ def test_the_options_of_every_command_are_these(capsys):
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "json"],
         "train": ["data", "model", "out", "variant", "recipe"],
-        "evaluate": ["model", "data", "split", "out", "device", "precision"],
-        "predict": ["model", "images", "top", "out"],
+        "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
+        "predict": ["model", "images", "top", "out", "weights"],
+        "weights": ["json"],
+        "verify": ["file", "name", "dialect", "json"],
+        "convert": ["ours", "destination", "to"],
         "demo": ["out"],
     }
     from importlib import import_module

@@ -24,8 +24,9 @@ from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Epoch, Metrics, Run
 from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import Network, create
+from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
-from inceptory.weights.store import load, save, versions
+from inceptory.weights.store import save, versions
 
 
 def fit(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> Run:
@@ -181,13 +182,11 @@ def _write_epoch(net: Network, card: Card, history: list[Epoch], folder: Path) -
     report.write_history(folder, [asdict(row) for row in history])
 
 
-def score(path: Path, split: Split, name: str, device: str, precision: str) -> Metrics:
-    """Metrics of a checkpoint on a split whose labels are in its own order of classes."""
+def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Metrics:
+    """Metrics of a network on a split whose labels are in its own order of classes."""
     place = choose(device, precision)
-    net = load(path)
-    card = net.card
-    assert isinstance(card, Card)
     assert card.preprocess is not None
+    net = load(path, dialect=card.dialect)
     with meter(f"decoding {name}", len(split)) as bar:
         images = decode(split, card.labels, card.preprocess, bar)
         bar.say_skipped(images.skipped, len(images))

@@ -86,6 +86,7 @@ def evaluate(
     out: Path | str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp32"] = "auto",
+    weights: Path | None = None,
 ) -> Metrics:
     """Measure a checkpoint on labelled pictures.
 
@@ -98,7 +99,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A checkpoint, or the run folder that holds model.safetensors.
+        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
     data
         Labelled pictures, as for `train`.
     split
@@ -109,11 +110,12 @@ def evaluate(
         Where to compute.
     precision
         Arithmetic of the convolutions.
+    weights
+        A copy of the published file that `model` names, fetched by hand.
     """
     from inceptory.data.sources import open_source
 
-    path = checkpoint(model)
-    card = trained_card(path)
+    path, card = classifier(model, weights)
     _check_json(out)
     source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
     chosen = split or ("test" if "test" in source.splits else "validation")
@@ -121,7 +123,7 @@ def evaluate(
 
     from inceptory.learn.train import score
 
-    metrics = score(path, part, source.name, device, precision)
+    metrics = score(path, card, part, source.name, device, precision)
     if out is not None:
         from inceptory.learn.report import write_json
 
@@ -129,20 +131,15 @@ def evaluate(
     return metrics
 
 
-def checkpoint(model: Path | str) -> Path:
-    """The weight file meant by a path: the file itself, or the best one of a run folder."""
-    path = Path(model)
-    return path / "model.safetensors" if path.is_dir() else path
+def classifier(model: Path | str, weights: Path | str | None) -> tuple[Path, Card]:
+    """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
+    from inceptory.weights.resolve import card_of, resolve
 
-
-def trained_card(path: Path) -> Card:
-    """The card of a checkpoint that can classify pictures; raises ConfigError for one that cannot."""
-    from inceptory.weights.card import read_card
-
-    card = read_card(path)
+    meant = resolve(model, weights)
+    card = card_of(meant)
     if card.preprocess is None or not card.labels:
-        raise ConfigError(f"{path}: knows no class names or preprocessing (train it first)")
-    return card
+        raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
+    return meant.path, card
 
 
 def relabelled(source: Source, card: Card, split: str) -> NDArray[np.int64]:

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inceptory.weights.store import load
+from inceptory.weights.adopt import load
 
 Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(N, C, H, W) values to (N, classes) probabilities."""
 
 
-def answerer(path: Path) -> Answer:
+def answerer(path: Path, dialect: str) -> Answer:
     """The checkpoint's network, ready to answer."""
-    net = load(path).to(memory_format=torch.channels_last)
+    net = load(path, dialect=dialect).to(memory_format=torch.channels_last)
 
     def answer(values: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():

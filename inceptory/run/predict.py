@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from inceptory import files
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
-from inceptory.learn.verbs import checkpoint, trained_card
+from inceptory.learn.verbs import classifier
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +64,7 @@ def predict(
     *images: Path | str,
     top: int = 3,
     out: Path | str | None = None,
+    weights: Path | None = None,
 ) -> Predictions:
     """Name what is in pictures.
 
@@ -73,16 +74,20 @@ def predict(
 
         inceptory predict runs/photos holiday/ --top 1 --out holiday.csv
 
+        inceptory predict inception_v3.tf_in1k elephant.jpg
+
     Parameters
     ----------
     model
-        A checkpoint, or the run folder that holds model.safetensors.
+        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
     images
         Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
     top
         Classes to report for each picture.
     out
         Also write the answers to this .csv, .jsonl or .parquet file.
+    weights
+        A copy of the published file that `model` names, fetched by hand.
     """
     if top < 1:
         raise UsageError(f"--top {top}: out of range (at least 1)")
@@ -90,14 +95,13 @@ def predict(
         raise UsageError("predict needs pictures (give one or more files or folders after the model)")
     if out is not None and Path(out).suffix.lower() not in ENDINGS:
         raise UsageError(f"--out {out}: unknown kind of file (end it in {', '.join(ENDINGS)})")
-    path = checkpoint(model)
-    card = trained_card(path)
+    path, card = classifier(model, weights)
     assert card.preprocess is not None
     paths = _find(images)
 
     from inceptory.run.answer import answerer
 
-    found, skipped = _answer(paths, card.preprocess, card.labels, top, answerer(path))
+    found, skipped = _answer(paths, card.preprocess, card.labels, top, answerer(path, card.dialect))
     if out is not None:
         files.write(out, _written(found, Path(out).suffix.lower()))
     return Predictions(tuple(found), tuple(skipped))

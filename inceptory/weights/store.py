@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
     if header > LARGEST_HEADER:
         raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
     files.write(path, content)
+
+
+def write_tensors(path: Path | str, tensors: dict[str, Tensor]) -> None:
+    """A plain file of tensors for other packages: safetensors by its ending, else PyTorch's own format."""
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    if Path(path).suffix.lower() == ".safetensors":
+        files.write(path, safetensors.torch.save(plain))
+        return
+    content = io.BytesIO()
+    torch.save(plain, content)
+    files.write(path, content.getvalue())
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,137 @@
+"""What a weight file is, told without torch and without reading its tensors."""
+
+from __future__ import annotations
+
+import json as json_text
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inceptory import files
+from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.identify import Identity, identify
+from inceptory.weights.published import Published, by_hash
+from inceptory.weights.view import view
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was found in a file, and where each of its tensors went."""
+
+    file: str
+    sha256: str
+    format: str
+    origin: str
+    architecture: str
+    dialect: str
+    dialect_decided: str
+    classes: int
+    background_class: bool
+    auxiliary_heads: bool
+    preprocessing: str
+    parameters: int
+    matched: int
+    filled: tuple[str, ...]
+    dropped: tuple[str, ...]
+    head: tuple[str, ...]
+    """Tensors of a person's own head that is more than one linear layer: the backbone is loaded without."""
+    published: str | None
+    """Name of the published file that this one is, by its declared hash."""
+    alternatives: tuple[str, ...]
+    """Published files of the same names whose pictures are prepared in another way."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in self.__dict__.items()}
+
+    def __str__(self) -> str:
+        background = ", background class dropped" if self.background_class else ""
+        heads = ", with auxiliary heads" if self.auxiliary_heads else ""
+        lines = [
+            f"{self.file}",
+            f"  format         {self.format}",
+            f"  origin         {self.origin}",
+            f"  network        {self.architecture}, {self.classes} classes{background}{heads}",
+            f"  dialect        {self.dialect} ({self.dialect_decided})",
+            f"  preprocessing  {self.preprocessing}",
+            f"  tensors        {self.matched} matched, {_counted(self.filled, 'filled')}, "
+            f"{_counted(self.dropped, 'dropped')}; {self.parameters:,} parameters",
+            f"  sha256         {self.sha256}",
+        ]
+        if self.published:
+            lines.append(f"  published as   {self.published}")
+        if self.head:
+            lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
+        if self.alternatives:
+            lines.append(f"  same names     {', '.join(self.alternatives)}")
+        return "\n".join(lines)
+
+
+def _counted(names: tuple[str, ...], what: str) -> str:
+    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    return f"{len(names)} {what}{shown}"
+
+
+def inspect(path: Path | str, name: str | None = None, dialect: str | None = None) -> Certificate:
+    """The certificate of a file; its names and shapes are compared, its tensors are not read."""
+    digest = files.sha256(files.regular(path))
+    record = by_hash(digest, files.md5(path))
+    with open_weights(path) as weights:
+        identity = identify_weights(weights, name, dialect or (record.dialect if record else None))
+        return _certificate(weights, identity, digest, record)
+
+
+def identify_weights(weights: Weights, name: str | None = None, dialect: str | None = None) -> Identity:
+    """Origin and network of an open file; see `identify`."""
+    return identify(weights.path, view(weights).shapes, name, dialect)
+
+
+def _certificate(weights: Weights, identity: Identity, digest: str, record: Published | None) -> Certificate:
+    numbers = identity.plan.numbers(stages=False)
+    return Certificate(
+        file=str(weights.path),
+        sha256=digest,
+        format=weights.kind,
+        origin=identity.origin.name,
+        architecture=identity.plan.architecture,
+        dialect=identity.plan.dialect,
+        dialect_decided="by its published hash" if record else identity.decided,
+        classes=identity.plan.classes,
+        background_class=identity.background,
+        auxiliary_heads=identity.plan.aux,
+        preprocessing=str((record and record.preprocess) or identity.origin.preprocess),
+        parameters=numbers["parameters"],
+        matched=len(identity.match.pairs),
+        filled=tuple(identity.match.filled),
+        dropped=identity.match.dropped,
+        head=identity.head,
+        published=record.name if record else None,
+        alternatives=() if record else identity.origin.twins,
+    )
+
+
+def verify(file: Path, /, *, name: str | None = None, dialect: str | None = None, json: bool = False) -> str:
+    """Say what a weight file of any package is, and whether every tensor of it finds its place.
+
+    Nothing in the file is executed; its tensors are not read.
+
+    For example:
+
+        inceptory verify inception_v3_google-0cc3c7bd.pth
+
+        inceptory verify weights.pth --json
+
+    Parameters
+    ----------
+    file
+        Weights of torchvision, timm, Cadene's pretrained-models, facenet-pytorch or pytorch-fid, as
+        .pth, .pt or .safetensors; what is inside counts, not the name.
+    name
+        Network that it must be.
+    dialect
+        Dialect to read it as, where the tensors cannot tell.
+    json
+        Print one record instead of lines.
+    """
+    certificate = inspect(file, name, dialect)
+    return json_text.dumps(certificate.to_json(), indent=2, ensure_ascii=False) if json else str(certificate)

@@ -1,0 +1,114 @@
+"""The way back: our network as a file that another package loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from inceptory.errors import DataError, MissingError, UsageError
+from inceptory.nets.blocks import Conv, Linear, Node, Norm, Residual, Tree
+from inceptory.nets.catalogue import Plan, plan
+from inceptory.nets.transform import rebuild_tree
+from inceptory.weights.identify import shapes_of
+from inceptory.weights.origins.registry import ORIGINS, Origin
+from inceptory.weights.rules import names_there
+
+Package = Literal["torchvision", "timm", "keras", "cadene", "facenet", "fid"]
+ENDINGS = (".pth", ".pt", ".safetensors")
+KERAS_ENDING = ".weights.h5"
+
+
+def convert(ours: Path, destination: Path, /, *, to: Annotated[Package, Parameter(name="--to")]) -> str:
+    """Write a network as a file that another package loads with its own code.
+
+    For example:
+
+        inceptory convert model.safetensors inception_v3.pth --to torchvision
+
+    Parameters
+    ----------
+    ours
+        A checkpoint, or any weight file that `inceptory verify` knows.
+    destination
+        File to write: a state dict in .pth or .pt, or .safetensors; for Keras .weights.h5.
+    to
+        Package that shall load it.
+    """
+    endings = (KERAS_ENDING,) if to == "keras" else ENDINGS
+    if not destination.name.lower().endswith(endings):
+        raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")
+    if not ours.exists():
+        raise MissingError(f"{ours}: no such file (check the path)")
+
+    from inceptory.weights.adopt import load
+    from inceptory.weights.express import express
+    from inceptory.weights.keras_writer import write_keras
+    from inceptory.weights.store import write_tensors
+
+    net = load(ours)
+    target = target_plan(net.plan, to, ours)
+    state = express(net.state_dict(), target)
+    if to == "keras":
+        count = write_keras(destination, target, {name: tensor.numpy() for name, tensor in state.items()})
+        return f"{destination}: {count} variables of {target.architecture} for Keras' load_weights"
+    names = their_names(target, to, ours)
+    write_tensors(destination, {theirs: state[name] for name, theirs in names.items()})
+    return f"{destination}: {len(names)} tensors of {target.architecture} as {to} calls them"
+
+
+def target_plan(ours: Plan, to: str, path: object) -> Plan:
+    """Our network in the dialect of another package; raises DataError where it has no such graph."""
+    _check_published(ours, path, to)
+    for origin in _origins(to):
+        if origin.architecture == ours.architecture:
+            there = plan(ours.architecture, dialect=origin.dialect, classes=ours.classes, aux=ours.aux)
+            if _graph(there) == _graph(ours):
+                return there
+    has = sorted({f"{origin.architecture} ({origin.dialect})" for origin in _origins(to)})
+    raise DataError(f"{path}: {to} has no {ours.architecture} in dialect {ours.dialect} (it has {', '.join(has)})")
+
+
+def their_names(target: Plan, to: str, path: object) -> dict[str, str]:
+    """Our names and theirs, for a network in that package's dialect; raises DataError for what it lacks."""
+    origin = next(o for o in _origins(to) if (o.architecture, o.dialect) == (target.architecture, target.dialect))
+    found = names_there(origin.table, shapes_of(target))
+    unknown = [name for name, theirs in found.items() if theirs is None]
+    if unknown:
+        raise DataError(f"{path}: {to}'s {target.architecture} has no {unknown[0]} (leave that option out)")
+    return {name: theirs for name, theirs in found.items() if theirs is not None}
+
+
+def _origins(to: str) -> list[Origin]:
+    """timm's Inception v3 has torchvision's names, so its origin serves both."""
+    own = [origin for origin in ORIGINS if origin.name == to]
+    shared = [o for o in ORIGINS if to == "timm" and (o.name, o.architecture) == ("torchvision", "inception_v3")]
+    return own + shared
+
+
+def _graph(found: Plan) -> Tree:
+    """A network's tree without what no answer depends on: starts, momentum, dropout, and gamma."""
+
+    def bare(node: Node) -> Node:
+        match node:
+            case Conv(norm=Norm(eps=eps)):
+                return replace(node, init=None, norm=Norm(eps))
+            case Norm(eps=eps):
+                return Norm(eps)
+            case Conv() | Linear() | Residual():
+                return replace(node, init=None)
+            case _:
+                return node
+
+    tree = rebuild_tree(found.tree, bare)
+    return replace(tree, head=replace(tree.head, dropout=0.0))
+
+
+def _check_published(ours: Plan, path: object, to: str) -> None:
+    """Options that change the network, and that another package's code does not know."""
+    plain = plan(ours.architecture, dialect=ours.dialect, classes=ours.classes, aux=ours.aux)
+    for option in ("width", "in_channels", "se", "scale"):
+        if getattr(ours, option) != getattr(plain, option):
+            raise DataError(f"{path}: {to} knows no {option}={getattr(ours, option)} (convert the published network)")

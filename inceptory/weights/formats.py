@@ -1,0 +1,146 @@
+"""Tensors out of anybody's weight file, without running anything in it.
+
+    with open_weights("inception_v3_google-0cc3c7bd.pth") as weights:
+        shapes = {name: entry.shape for name, entry in weights.entries.items()}
+        kernel = weights.read("Conv2d_1a_3x3.conv.weight")
+
+Opening looks at the content, never at the extension, and allocates nothing of a tensor's size: a
+caller compares names and shapes with the architecture first, and reads afterwards.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from inceptory.weights.keras_file import is_keras_archive, read_keras_archive, read_keras_h5
+from inceptory.weights.recognise import ACCEPTED, HDF5, PICKLE, SAFETENSORS, ZIP, recognise
+from inceptory.weights.safetensors_file import read_safetensors
+from inceptory.weights.source import Contents, Entry, Source, quoted
+from inceptory.weights.torch_file import is_torch_zip, read_torch_legacy, read_torch_zip
+from inceptory.weights.zip_file import records
+
+__all__ = ["Entry", "Weights", "open_weights"]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """An open weight file: what is in it, and the way to each tensor. Closes itself, or by `with`."""
+
+    path: Path
+    kind: str
+    """"safetensors", "torch zip", "torch legacy", "keras h5 2016", "keras weights.h5", "keras archive"."""
+    entries: dict[str, Entry]
+    """Shape and type of every tensor by name, in the file's order; nothing of the training's state.
+
+    Keras 2016: `layer/weight`, each as its list has it; Keras 3: the path, `layers/conv2d/vars/0`.
+    """
+    config: dict[str, Any] | None
+    """Keras: the model's config as plain data, where the file has one."""
+    metadata: dict[str, str]
+    """Texts beside the tensors: safetensors' own, Keras' versions."""
+    layer_names: dict[str, str]
+    """Keras 3: a layer's own name by its group, where the file notes it."""
+    _contents: Contents = field(repr=False)
+    _source: Source = field(repr=False)
+
+    def read(self, name: str, dtype: DTypeLike | None = np.float32) -> NDArray[Any]:
+        """One tensor as a fresh array; raises DataError where it is damaged or not there.
+
+        Floating point comes out as `dtype`, rounded where that has fewer digits; integers and
+        truth values as they are. None keeps the stored type, but bfloat16, which numpy does not
+        have, is always widened to float32.
+        """
+        if name not in self.entries:
+            raise self._source.fault(f"has no tensor {quoted(name)}", "see what it has in `entries`")
+        with _as_faults(self._source):
+            found = self._contents.fetch(name)
+            return found if dtype is None or found.dtype.kind != "f" else self._cast(name, found, np.dtype(dtype))
+
+    def read_all(
+        self, names: Iterable[str] | None = None, dtype: DTypeLike | None = np.float32
+    ) -> dict[str, NDArray[Any]]:
+        """Tensors by name, by default all of them; see `read`."""
+        return {name: self.read(name, dtype) for name in (self.entries if names is None else names)}
+
+    def close(self) -> None:
+        """Let go of the file; what was read stays."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _cast(self, name: str, found: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        if found.dtype == dtype:
+            return found
+        with np.errstate(over="ignore"):
+            cast = found.astype(dtype)
+        lost = np.count_nonzero(np.isinf(cast)) - np.count_nonzero(np.isinf(found))
+        self._source.require(not lost, f"tensor {quoted(name)} holds numbers beyond {dtype}", "read it as it is")
+        return cast
+
+
+def open_weights(path: Path | str) -> Weights:
+    """Open a weight file of any kind that we read; see `Weights`.
+
+    Raises MissingError where there is no file to read, DataError where it holds no weights, and
+    then says what it holds instead.
+    """
+    source = Source.open(path)
+    try:
+        with _as_faults(source):
+            found = _read(source)
+    except BaseException:
+        source.close()
+        raise
+    return Weights(
+        source.path,
+        found.kind,
+        found.entries,
+        found.config,
+        found.metadata,
+        found.layer_names,
+        _contents=found,
+        _source=source,
+    )
+
+
+def _read(source: Source) -> Contents:
+    return READERS[recognise(source)](source)
+
+
+def _read_zip(source: Source) -> Contents:
+    found = records(source)
+    if is_keras_archive(found):
+        return read_keras_archive(source, found)
+    if is_torch_zip(found):
+        return read_torch_zip(source, found)
+    what = "a NumPy archive" if found and all(name.endswith(".npy") for name in found) else "a zip archive"
+    raise source.fault(f"{what} without weights that we read", ACCEPTED)
+
+
+READERS = {ZIP: _read_zip, HDF5: read_keras_h5, SAFETENSORS: read_safetensors, PICKLE: read_torch_legacy}
+
+
+@contextmanager
+def _as_faults(source: Source) -> Iterator[None]:
+    """The readers check what they take; what slips through their checks is still the file's fault."""
+    try:
+        yield
+    except (ValueError, LookupError, ArithmeticError, struct.error) as fault:
+        raise source.fault("its structure is damaged") from fault
+    except (MemoryError, RecursionError):
+        raise source.fault("asks for more memory than there is", "give a file of weights") from None

@@ -1,0 +1,136 @@
+"""Whose file is this, of which network? Decided by names and shapes alone, before a tensor is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from inceptory.errors import DataError, UnknownName
+from inceptory.nets.arithmetic import state_shapes
+from inceptory.nets.catalogue import Plan, architecture, catalogue, plan
+from inceptory.weights.origins.registry import ORIGINS, Origin
+from inceptory.weights.rules import Match, both_sides, fit, names_there
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+SURE = 0.5
+"""Share of a network's tensors that a file must hold for us to call it that network's."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file turned out to be."""
+
+    origin: Origin
+    plan: Plan
+    match: Match
+    background: bool
+    """Whether row 0 of the classifier is a background class, which is dropped."""
+    decided: str
+    """How the dialect was decided, in words."""
+    head: tuple[str, ...] = ()
+    """Tensors of a head of a person's own that is more than one linear layer: not loaded."""
+
+
+@cache
+def shapes_of(plan: Plan) -> Shapes:
+    """Name and shape of every tensor of a network."""
+    return state_shapes(plan.tree, plan.in_channels, plan.image)
+
+
+def identify(path: object, entries: Shapes, name: str | None = None, dialect: str | None = None) -> Identity:
+    """The origin and network of a file's tensors; `name` and `dialect` settle what they cannot tell.
+
+    Raises DataError with both sides where no network of the family fits, naming the nearest.
+    """
+    if name is not None:
+        architecture(name)
+    dialects = {each for found in catalogue().values() for each in found.dialects}
+    if dialect is not None and dialect not in dialects:
+        raise UnknownName("dialect", dialect, sorted(dialects))
+    known = [origin for origin in ORIGINS if name in (None, origin.architecture)]
+    if not known:
+        raise UnknownName("network with weights of other packages", str(name), [o.architecture for o in ORIGINS])
+    likely = [origin for origin in known if _first_name(origin) in entries] or known
+    tried = [_with_own_head(_try(origin, entries, dialect), entries) for origin in likely]
+    tried.sort(key=lambda identity: _distance(identity, entries))
+    best = tried[0]
+    share = len(best.match.pairs) / max(len(shapes_of(best.plan)), 1)
+    if not best.match.complete or _misshapen(best, entries):
+        raise DataError(f"{path}: {_unfit(best, entries, share)}")
+    return best
+
+
+@cache
+def _first_name(origin: Origin) -> str | None:
+    """What its package calls the first tensor of a network: most origins are ruled out by it."""
+    first = next(iter(shapes_of(plan(origin.architecture, dialect=origin.dialect))))
+    return names_there(origin.table, [first])[first]
+
+
+def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
+    head = entries.get(origin.classifier, ())
+    rows = head[0] if len(head) == 2 else 0
+    background = origin.background and rows == origin.classes
+    classes = rows - background
+    aux = bool(origin.aux) and origin.aux in entries and rows > 0
+    chosen, decided = origin.dialect, f"the default of {origin.name}"
+    if dialect is not None and dialect in architecture(origin.architecture).dialects:
+        chosen, decided = dialect, "as asked for"
+    elif len({o.dialect for o in ORIGINS if o.architecture == origin.architecture}) == 1:
+        decided = "the only one of these names"
+    elif origin.name == "fid" and rows == origin.classes:
+        decided = f"by its {rows} classes"
+    found = plan(origin.architecture, dialect=chosen, classes=classes, aux=aux)
+    return Identity(origin, found, fit(origin.table, shapes_of(found), entries), background, decided)
+
+
+def _with_own_head(identity: Identity, entries: Shapes) -> Identity:
+    """A backbone with a head of a person's own: one linear layer is the classifier, more are reported."""
+    match = identity.match
+    if match.missing or not match.surplus or identity.plan.classes:
+        return identity
+    if any(len(entries[name]) > 2 for name in match.surplus):
+        return identity
+    kernels = [name for name in match.surplus if len(entries[name]) == 2]
+    biases = [name for name in match.surplus if name not in kernels]
+    if len(kernels) == 1 and len(biases) == 1:
+        (kernel,), (bias,) = kernels, biases
+        found = plan(identity.plan.architecture, dialect=identity.plan.dialect, classes=entries[kernel][0])
+        if shapes_of(found)["head.classifier.weight"] == entries[kernel]:
+            pairs = {**match.pairs, "head.classifier.weight": kernel, "head.classifier.bias": bias}
+            return replace(identity, plan=found, match=replace(match, pairs=pairs, surplus=()))
+    return replace(identity, head=match.surplus, match=replace(match, surplus=()))
+
+
+def _distance(identity: Identity, entries: Shapes) -> tuple[int, bool, bool]:
+    """How far a file is from a network: tensors out of place, a head of a person's own, other classes."""
+    match, origin = identity.match, identity.origin
+    misplaced = len(match.missing) + len(match.surplus) + len(_misshapen(identity, entries))
+    own = bool(identity.head) or match.pairs.get("head.classifier.weight", origin.classifier) != origin.classifier
+    return misplaced, own, entries.get(origin.classifier, (0,))[0] != origin.classes
+
+
+def _misshapen(identity: Identity, entries: Shapes) -> list[str]:
+    """Our names of tensors whose shape there is another."""
+    wanted = shapes_of(identity.plan)
+    return [ours for ours, theirs in identity.match.pairs.items() if not _fits(identity, ours, wanted, entries[theirs])]
+
+
+def _fits(identity: Identity, ours: str, wanted: Shapes, found: tuple[int, ...]) -> bool:
+    shape = wanted[ours]
+    if identity.background and ours.startswith("head.classifier."):
+        shape = (shape[0] + 1, *shape[1:])
+    # Files of Caffe's line carry norms as rows: (1, C) for (C,).
+    return found == shape or (len(shape) == 1 and found == (1, *shape))
+
+
+def _unfit(best: Identity, entries: Shapes, share: float) -> str:
+    if share < SURE:
+        names = ", ".join(sorted(entries)[:3])
+        return f"no network of the Inception family ({len(entries)} tensors, the first: {names})"
+    wrong = _misshapen(best, entries)
+    told = both_sides(best.match.missing, best.match.surplus)
+    shapes = f"{len(wrong)} of another shape: {', '.join(wrong[:3])}" if wrong else ""
+    return f"looks like {best.plan.architecture} of {best.origin.name}, but {'; '.join(filter(None, (told, shapes)))}"

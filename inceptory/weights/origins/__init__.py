@@ -1,0 +1,1 @@
+"""One table of rules per origin: what each package calls the tensors of our networks."""

@@ -1,0 +1,128 @@
+"""Every origin that we can read: which network it trained, what it calls its tensors, what it did to pictures.
+
+Sizes, filters and value maps are those of the sources named beside each; see docs/networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inceptory.data.preprocess import Preprocess
+from inceptory.weights.origins import cadene, keras, timm, torchvision
+from inceptory.weights.rules import Table
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def centred(size: int, resize: int | None, kind: str) -> Preprocess:
+    """The value map (x - 0.5) / 0.5 behind a resize by this filter and a centre crop."""
+    return Preprocess(size=size, resize=resize, filter=kind, mean=HALF, std=HALF)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One package's version of one architecture."""
+
+    name: str
+    """The package, as `convert --to` takes it."""
+    architecture: str
+    dialect: str
+    table: Table
+    classifier: str
+    """Their name of the main classifier's weight."""
+    preprocess: Preprocess
+    """What that package does to pictures by default."""
+    classes: int = 1000
+    """Classes of its published files, a background class included."""
+    background: bool = False
+    """Whether class 0 of a file with one class more than 1000 is "background", which is dropped."""
+    aux: str = ""
+    """A tensor that only a file with auxiliary heads has."""
+    twins: tuple[str, ...] = ()
+    """Published files with the same names and graph whose pictures are prepared in another way."""
+
+
+def _torchvision(architecture: str, table: Table, size: int, resize: int, aux: str, *twins: str) -> Origin:
+    # torchvision normalises by ImageNet's mean and deviation, and its transform_input turns that into
+    # (x - 0.5) / 0.5 again; together the two are this one map.
+    steps = centred(size, resize, "bilinear")
+    return Origin("torchvision", architecture, "torchvision", table, "fc.weight", steps, aux=aux, twins=twins)
+
+
+def _timm(architecture: str, table: Table, classifier: str, resize: int) -> Origin:
+    return Origin("timm", architecture, "timm", table, classifier, centred(299, resize, "bicubic"))
+
+
+def _cadene(architecture: str, table: Table, resize: int, *, background: bool) -> Origin:
+    steps = centred(299, resize, "bilinear")
+    classes = 1001 if background else 1000
+    return Origin(
+        "cadene", architecture, "timm", table, "last_linear.weight", steps, classes=classes, background=background
+    )
+
+
+V3_TWINS = ("inception_v3.tf_in1k", "inception_v3.tf_adv_in1k", "inception_v3.gluon_in1k")
+CAFFE_BGR = Preprocess(
+    size=224,
+    resize=256,
+    filter="bilinear",
+    order="BGR",
+    divisor=1,
+    mean=(104, 117, 128),
+    std=(1, 1, 1),
+)
+FACES = Preprocess(size=160, filter="bilinear", divisor=1, mean=(127.5,) * 3, std=(128,) * 3)
+
+KERAS_HEAD = "predictions.weight"
+# Pictures are resized by whoever loads them; keras.utils.load_img squashes by the nearest neighbour.
+KERAS = centred(299, None, "nearest")
+# The tutorial's constants: mean and deviation of CIFAR-10's training pictures, on 0 to 255.
+CIFAR_STEPS = Preprocess(
+    size=32,
+    filter="bilinear",
+    divisor=1,
+    mean=(125.307, 122.95, 113.865),
+    std=(62.9932, 62.0887, 66.7048),
+)
+
+
+def _cifar(name: str) -> Origin:
+    twins = ("cifar_inception_v3_stem_slim",) if name == "v3" else ()
+    return Origin(
+        "keras", f"cifar_inception_{name}", "keras", keras.CIFAR, KERAS_HEAD, CIFAR_STEPS, classes=10, twins=twins
+    )
+
+
+ORIGINS = (
+    _torchvision("inception_v3", torchvision.INCEPTION_V3, 299, 342, "AuxLogits.fc.weight", *V3_TWINS),
+    _torchvision("googlenet", torchvision.GOOGLENET, 224, 256, "aux1.fc2.weight"),
+    # The same names as torchvision's, told apart by 1008 classes: another pool in the last module.
+    Origin(
+        "fid",
+        "inception_v3",
+        "fid",
+        torchvision.INCEPTION_V3,
+        "fc.weight",
+        centred(299, None, "bilinear"),
+        classes=1008,
+    ),
+    # timm/data and results-imagenet.csv: crop shares 0.875, 0.8975 and 0.903 of 299.
+    _timm("inception_v4", timm.INCEPTION_V4, "last_linear.weight", 341),
+    _timm("inception_resnet_v2", timm.INCEPTION_RESNET_V2, "classif.weight", 333),
+    _timm("xception", timm.XCEPTION, "fc.weight", 333),
+    _timm("xception41", timm.aligned(3, 8), "head.fc.weight", 331),
+    _timm("xception65", timm.aligned(3, 16), "head.fc.weight", 331),
+    _timm("xception71", timm.aligned(5, 16), "head.fc.weight", 331),
+    # pretrainedmodels/datasets/utils.py and the settings beside each model.
+    Origin("cadene", "bn_inception", "cadene", cadene.BN_INCEPTION, "last_linear.weight", CAFFE_BGR),
+    _cadene("inception_v4", timm.INCEPTION_V4, 341, background=True),
+    _cadene("inception_resnet_v2", timm.CADENE_INCEPTION_RESNET_V2, 341, background=True),
+    _cadene("xception", timm.CADENE_XCEPTION, 333, background=False),
+    Origin("keras", "inception_v3", "keras", keras.INCEPTION_V3, KERAS_HEAD, KERAS),
+    Origin("keras", "inception_resnet_v2", "keras", keras.INCEPTION_RESNET_V2, KERAS_HEAD, KERAS),
+    Origin("keras", "xception", "keras", keras.XCEPTION, KERAS_HEAD, KERAS),
+    *(_cifar(name) for name in ("v2", "v3", "v3_slim", "v3_slim_352")),
+    Origin("keras", "cifar_inception_v1", "keras", keras.CIFAR_V1, "dense#1.weight", CIFAR_STEPS, classes=10),
+    Origin("facenet", "inception_resnet_v1", "facenet", timm.FACENET, "logits.weight", FACES, classes=8631),
+)

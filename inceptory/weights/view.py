@@ -1,0 +1,130 @@
+"""A weight file in PyTorch's terms: names with a layer and a tensor's role, shapes as a module has them.
+
+PyTorch's own files are so already. Keras stores kernels with the channels last, calls roles by other
+names, and numbers the layers that nobody named by a counter of the whole process: here the k-th of
+them is conv2d#k, whatever its number in the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptory.weights.formats import Weights
+
+Array = NDArray[Any]
+
+ROLES = {
+    "kernel": "weight",
+    "depthwise_kernel": "depthwise",
+    "pointwise_kernel": "pointwise",
+    "gamma": "weight",
+    "beta": "bias",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+    "running_mean": "running_mean",
+    "running_std": "running_var",  # the name of 2015; it holds the variance all the same
+}
+AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense|separable_conv2d)(?:_(\d+))?")
+OLD_AUTOMATIC = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
+
+
+@dataclass(frozen=True)
+class View:
+    """Names and shapes in PyTorch's terms, and the way to each tensor."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Array]
+    """One tensor in float32 by its name here."""
+    stored: Mapping[str, str]
+    """Name here to the name in the file."""
+
+
+def view(weights: Weights) -> View:
+    """The view of an open file."""
+    if weights.kind.startswith("keras"):
+        return _keras(weights)
+    names = {name: name for name in weights.entries}
+    return View({name: entry.shape for name, entry in weights.entries.items()}, weights.read, names)
+
+
+def _keras(weights: Weights) -> View:
+    named = _numbered(weights, {name: _layer_and_role(weights, name) for name in weights.entries})
+    shapes = {here: _torch_shape(here, weights.entries[there].shape) for here, there in named.items()}
+
+    def read(name: str) -> Array:
+        return _torch_order(name, weights.read(named[name]))
+
+    return View(shapes, read, named)
+
+
+def _layer_and_role(weights: Weights, name: str) -> tuple[str, str]:
+    """("conv2d_3", "weight") of conv2d_3/conv2d_3/kernel:0 (2016) or layers/conv2d_3/vars/0 (Keras 3)."""
+    parts = name.removesuffix(":0").split("/")
+    if "vars" in parts:
+        group = name.rsplit("/vars/", 1)[0]
+        return weights.layer_names.get(group, parts[-3]), _role_of_variable(weights, group, parts[-3], int(parts[-1]))
+    last = parts[-1]
+    return parts[-2] if len(parts) > 1 else last, ROLES.get(last, last)
+
+
+def _role_of_variable(weights: Weights, group: str, kind: str, index: int) -> str:
+    """Keras 3 numbers a layer's variables; the layer's class, which names its group, tells their order."""
+    if kind.startswith("batch_normalization"):
+        count = sum(name.startswith(f"{group}/vars/") for name in weights.entries)
+        return ("weight", "bias", "running_mean", "running_var")[index + 4 - count]
+    if kind.startswith(("separable_conv2d", "depthwise_conv2d")):
+        return ("depthwise", "pointwise", "bias")[index]
+    return ("weight", "bias")[index] if index < 2 else str(index)
+
+
+def _numbered(weights: Weights, found: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Name here to name in the file; layers that nobody named are numbered by rank within their kind."""
+    numbers: dict[str, set[int]] = {}
+    for layer, _ in found.values():
+        kind, number = _automatic(layer)
+        if kind:
+            numbers.setdefault(kind, set()).add(number)
+    ranks = {kind: {number: rank for rank, number in enumerate(sorted(seen))} for kind, seen in numbers.items()}
+    named: dict[str, str] = {}
+    for there, (layer, role) in found.items():
+        kind, number = _automatic(layer)
+        named[f"{kind}#{ranks[kind][number]}.{role}" if kind else f"{layer}.{role}"] = there
+    return _with_one_head(weights, named)
+
+
+def _automatic(layer: str) -> tuple[str, int]:
+    for old, new in OLD_AUTOMATIC.items():
+        layer = re.sub(rf"^{old}", new, layer)
+    match = AUTOMATIC.fullmatch(layer)
+    return (match[1], int(match[2] or 0)) if match else ("", 0)
+
+
+def _with_one_head(weights: Weights, named: dict[str, str]) -> dict[str, str]:
+    """A file with a single dense layer has one head, whatever it is called: here "predictions"."""
+    dense = [name for name, there in named.items() if len(weights.entries[there].shape) == 2]
+    if len(dense) != 1:
+        return named
+    layer = dense[0].rsplit(".", 1)[0]
+    return {re.sub(rf"^{re.escape(layer)}\.", "predictions.", name): there for name, there in named.items()}
+
+
+def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 4:
+        high, wide, inputs, outputs = shape
+        return (inputs * outputs, 1, high, wide) if name.endswith(".depthwise") else (outputs, inputs, high, wide)
+    return shape[::-1] if len(shape) == 2 else shape
+
+
+def _torch_order(name: str, array: Array) -> Array:
+    """H x W x in x out to out x in x H x W; a depthwise kernel's outputs run fastest within an input."""
+    if array.ndim == 4:
+        order = (2, 3, 0, 1) if name.endswith(".depthwise") else (3, 2, 0, 1)
+        return np.ascontiguousarray(array.transpose(order)).reshape(_torch_shape(name, array.shape))
+    return np.ascontiguousarray(array.T) if array.ndim == 2 else array

@@ -1,0 +1,122 @@
+"""Files written by PyTorch packages: the same answers here, and the way back gives theirs the same answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import inceptory
+from inceptory.weights.convert import convert
+from tests.peers.proof import Peer, answers, compare, ours, pictures, randomised
+from tests.peers.torch_peers import PEERS
+
+ODD = 225
+
+
+@dataclass(frozen=True)
+class Case:
+    """One peer with its weights, the file that it wrote, and our network out of that file."""
+
+    name: str
+    peer: Peer
+    module: nn.Module
+    path: Path
+    net: Any
+
+    def expected(self, x: Tensor, module: nn.Module | None = None) -> dict[str, Tensor]:
+        """The peer's answers, without the background class that we drop."""
+        found = answers(self.peer, module or self.module, x)
+        return {**found, "logits": found["logits"][:, 1:]} if self.peer.classes == 1001 else found
+
+
+@pytest.fixture(scope="module", params=PEERS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    peer = PEERS[request.param]
+    module = randomised(peer.make(peer.classes))
+    path = tmp_path_factory.mktemp("peer") / "weights.pth"
+    torch.save(module.state_dict(), path)
+    yield Case(request.param, peer, module, path, inceptory.load(path))
+    path.unlink()
+
+
+def test_answers_agree_at_the_native_size(case: Case):
+    x = pictures(case.peer.size)
+    compare(f"{case.name} at {case.peer.size}", case.expected(x), ours(case.net, case.peer.inner[1], x), 1e-5)
+
+
+def test_answers_agree_at_an_odd_size(case: Case):
+    x = pictures(case.peer.odd)
+    compare(f"{case.name} at {case.peer.odd}", case.expected(x), ours(case.net, case.peer.inner[1], x), 1e-5)
+
+
+def test_answers_agree_to_nine_digits_in_double_precision(case: Case):
+    x = pictures(case.peer.odd, torch.float64)
+    expected = case.expected(x, copy.deepcopy(case.module).double())
+    found = ours(copy.deepcopy(case.net).double(), case.peer.inner[1], x)
+    compare(f"{case.name} at {case.peer.odd} in fp64", expected, found, 1e-9)
+
+
+def test_the_file_written_back_gives_the_peer_the_same_answer_bit_for_bit(case: Case):
+    classes = 1000 if case.peer.classes == 1001 else case.peer.classes
+    state = case.module.state_dict()
+    if classes != case.peer.classes:
+        head = f"{case.peer.classifier}."
+        state = {name: value[1:] if name.startswith(head) else value for name, value in state.items()}
+    before, after = case.peer.make(classes).eval(), case.peer.make(classes).eval()
+    before.load_state_dict(state, strict=True)
+    back = case.path.with_name("back.pth")
+    convert(case.path, back, to=case.peer.to)
+    after.load_state_dict(torch.load(back, weights_only=True), strict=True)
+    x = pictures(case.peer.odd)
+    expected, found = answers(case.peer, before, x), answers(case.peer, after, x)
+    back.unlink()
+    assert {name: torch.equal(value, found[name]) for name, value in expected.items()} == dict.fromkeys(expected, True)
+
+
+def written(module: nn.Module, path: Path, kind: str) -> Path:
+    if kind == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file(module.state_dict(), path)
+    else:
+        torch.save(module.state_dict(), path, _use_new_zipfile_serialization=kind == "zip")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("torchvision inception_v3 with aux", ("zip", "legacy")),
+        ("timm inception_v4", ("zip", "safetensors")),
+        ("timm xception41", ("zip", "safetensors")),
+    ],
+)
+def test_every_kind_of_file_of_the_same_weights_gives_the_same_answer_bit_for_bit(name, kinds, tmp_path):
+    module = randomised(PEERS[name].make(PEERS[name].classes))
+    endings = {"zip": "pth", "legacy": "pth", "safetensors": "safetensors"}
+    nets = [inceptory.load(written(module, tmp_path / f"{kind}.{endings[kind]}", kind)) for kind in kinds]
+    x = pictures(ODD)
+    with torch.inference_mode():
+        first, second = (net(x) for net in nets)
+    assert torch.equal(first, second)
+
+
+def test_a_published_xception_file_of_cadene_calls_its_head_fc(tmp_path):
+    module = randomised(PEERS["cadene xception"].make(1000))
+    state = {name.replace("last_linear", "fc"): value for name, value in module.state_dict().items()}
+    torch.save(state, tmp_path / "xception.pth")
+    x = pictures(ODD)
+    with torch.inference_mode():
+        compare(
+            "cadene xception, head fc",
+            {"logits": module(x)},
+            {"logits": inceptory.load(tmp_path / "xception.pth")(x)},
+            1e-5,
+        )

@@ -1,0 +1,143 @@
+"""Whose file, of which network: told from names and shapes."""
+
+from __future__ import annotations
+
+import pytest
+
+from inceptory.errors import DataError, UnknownName
+from inceptory.nets.catalogue import plan
+from inceptory.weights.identify import identify, shapes_of
+from inceptory.weights.origins.registry import ORIGINS, Origin
+from inceptory.weights.rules import names_there
+
+
+def theirs(origin: Origin, classes: int | None = None, aux: bool = False) -> dict[str, tuple[int, ...]]:
+    """What a file of that origin holds, as our tables have it."""
+    found = plan(origin.architecture, dialect=origin.dialect, classes=classes, aux=aux)
+    shapes = shapes_of(found)
+    names = names_there(origin.table, shapes)
+    return {str(there): shapes[ours] for ours, there in names.items()}
+
+
+def kept(origin: Origin) -> int:
+    return origin.classes - origin.background
+
+
+BY_ID = {f"{origin.name} {origin.architecture}": origin for origin in ORIGINS}
+
+
+@pytest.mark.parametrize("key", BY_ID)
+def test_every_tensor_has_a_name_there_and_no_two_share_one(key):
+    origin = BY_ID[key]
+    found = plan(origin.architecture, dialect=origin.dialect, classes=kept(origin), aux=bool(origin.aux))
+    names = names_there(origin.table, shapes_of(found))
+    assert None not in names.values(), [ours for ours, there in names.items() if there is None][:3]
+    assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.parametrize("key", BY_ID)
+def test_a_file_is_recognised_without_being_told(key):
+    origin = BY_ID[key]
+    identity = identify("a", theirs(origin, kept(origin)))
+    # Where two packages share all names, the first of the list is the owner of the layout.
+    same = [o for o in ORIGINS if o.architecture == origin.architecture and theirs(o, 7) == theirs(origin, 7)]
+    assert identity.origin in same
+    assert identity.plan.classes == kept(origin)
+    assert identity.match.complete
+
+
+@pytest.mark.parametrize("architecture", ["inception_v4", "inception_resnet_v2"])
+def test_a_background_class_is_seen_by_the_number_of_classes(architecture):
+    origin = BY_ID[f"cadene {architecture}"]
+    identity = identify("a", theirs(origin, 1001))
+    assert identity.background
+    assert identity.plan.classes == 1000
+    assert identity.origin.name == "cadene"
+    assert not identify("a", theirs(origin, 1000)).background
+
+
+def test_fid_is_told_from_torchvision_by_its_classes():
+    identity = identify("a", theirs(BY_ID["fid inception_v3"], 1008))
+    assert (identity.origin.name, identity.plan.dialect) == ("fid", "fid")
+    assert identity.decided == "by its 1008 classes"
+    assert identify("a", theirs(BY_ID["torchvision inception_v3"], 1000)).plan.dialect == "torchvision"
+
+
+def test_auxiliary_heads_are_seen():
+    origin = BY_ID["torchvision inception_v3"]
+    assert identify("a", theirs(origin, 1000, aux=True)).plan.aux
+    assert not identify("a", theirs(origin, 1000)).plan.aux
+
+
+def test_a_dialect_may_be_asked_for():
+    identity = identify("a", theirs(BY_ID["torchvision inception_v3"], 5), dialect="fid")
+    assert identity.plan.dialect == "fid"
+    assert identity.decided == "as asked for"
+
+
+def test_counters_of_batches_are_dropped_and_named():
+    entries = {**theirs(BY_ID["timm inception_v4"], 1000), "features.0.bn.num_batches_tracked": ()}
+    assert identify("a", entries).match.dropped == ("features.0.bn.num_batches_tracked",)
+
+
+def test_norms_stored_as_rows_fit():
+    entries = theirs(BY_ID["cadene bn_inception"], 1000)
+    rows = {name: (1, *shape) if len(shape) == 1 and "_bn." in name else shape for name, shape in entries.items()}
+    assert identify("a", rows).plan.architecture == "bn_inception"
+
+
+def without_head(origin: Origin) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in theirs(origin, 1000).items() if not name.startswith("fc.")}
+
+
+def test_a_head_of_ones_own_is_the_classifier_where_it_is_one_linear_layer():
+    entries = {**without_head(BY_ID["torchvision inception_v3"]), "fc.1.weight": (5, 2048), "fc.1.bias": (5,)}
+    identity = identify("a", entries)
+    assert identity.plan.classes == 5
+    assert identity.match.pairs["head.classifier.weight"] == "fc.1.weight"
+    assert identity.head == ()
+
+
+def test_a_larger_head_of_ones_own_is_reported_and_the_backbone_kept():
+    own = {"fc.0.weight": (64, 2048), "fc.0.bias": (64,), "fc.2.weight": (5, 64), "fc.2.bias": (5,)}
+    identity = identify("a", {**without_head(BY_ID["torchvision inception_v3"]), **own})
+    assert identity.plan.classes == 0
+    assert set(identity.head) == set(own)
+
+
+def test_a_backbone_alone_is_an_embedding():
+    identity = identify("a", without_head(BY_ID["torchvision inception_v3"]))
+    assert identity.plan.classes == 0
+    assert identity.head == ()
+
+
+def test_what_is_missing_and_what_is_too_much_is_listed_with_the_nearest_network():
+    entries = theirs(BY_ID["timm inception_v4"], 1000)
+    entries.pop("features.7.branch0.conv.weight")
+    entries["strange.weight"] = (3, 3, 1, 1)
+    with pytest.raises(DataError) as caught:
+        identify("w.pth", entries)
+    told = str(caught.value)
+    assert told.startswith("w.pth: looks like inception_v4 of timm")
+    assert "1 missing: Mixed_5c.branch0.0.conv.weight" in told
+    assert "1 surplus: strange.weight" in told
+
+
+def test_a_tensor_of_another_shape_is_named():
+    entries = theirs(BY_ID["timm inception_v4"], 1000)
+    entries["features.0.conv.weight"] = (32, 1, 3, 3)
+    with pytest.raises(DataError, match=r"1 of another shape: Conv2d_1a_3x3.conv.weight"):
+        identify("w.pth", entries)
+
+
+def test_another_network_than_asked_for_is_refused():
+    with pytest.raises(DataError):
+        identify("w.pth", theirs(BY_ID["timm inception_v4"], 1000), name="inception_v3")
+    with pytest.raises(UnknownName, match="did you mean"):
+        identify("w.pth", {}, name="inception_v33")
+
+
+@pytest.mark.parametrize("entries", [{}, {"conv1.weight": (64, 3, 7, 7), "fc.weight": (1000, 512)}])
+def test_a_file_of_no_inception_is_called_that(entries):
+    with pytest.raises(DataError, match="no network of the Inception family"):
+        identify("w.pth", entries)

@@ -1,0 +1,187 @@
+"""The records of published files, held to the catalogue, to the origins and to each other."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import FrozenInstanceError
+from urllib.parse import urlsplit
+
+import pytest
+
+from inceptory.data.preprocess import Preprocess
+from inceptory.errors import UnknownName
+from inceptory.nets.catalogue import catalogue
+from inceptory.weights.origins.registry import ORIGINS
+from inceptory.weights.published import Published, by_hash, published, record, weights
+
+RECORDS = list(published().values())
+every = pytest.mark.parametrize("found", RECORDS, ids=lambda found: found.name)
+ALGORITHMS = {"md5": 32, "sha1": 40}
+
+
+@every
+def test_a_readable_file_is_of_a_network_and_dialect_that_we_have_and_can_read(found: Published):
+    if found.readable:
+        assert found.dialect in catalogue()[found.architecture].dialects
+        assert (found.architecture, found.dialect) in {(origin.architecture, origin.dialect) for origin in ORIGINS}
+
+
+@every
+def test_a_readable_file_comes_with_its_preprocessing_and_an_address(found: Published):
+    if found.readable:
+        assert found.preprocess is not None
+        assert found.urls or found.repository
+
+
+@every
+def test_what_is_not_readable_says_why(found: Published):
+    assert bool(found.why_not) != found.readable
+
+
+@every
+def test_a_dialect_is_missing_only_where_the_network_is(found: Published):
+    assert (found.dialect is None) == (found.architecture not in catalogue())
+    assert found.dialect is None or found.dialect in catalogue()[found.architecture].dialects
+
+
+@every
+def test_a_file_has_one_kind_of_home(found: Published):
+    assert sum(map(bool, (found.urls, found.repository, found.page))) == 1
+    assert all(urlsplit(url).scheme in ("http", "https") and url.endswith(f"/{found.file}") for url in found.urls)
+
+
+@every
+def test_a_hash_has_the_digits_of_its_kind(found: Published):
+    if found.declared:
+        assert re.fullmatch(r"[0-9a-f]+", found.declared.digits)
+        if found.declared.kind == "sha256 prefix":
+            assert f"-{found.declared.digits}." in found.file
+        else:
+            assert len(found.declared.digits) == ALGORITHMS[found.declared.kind]
+
+
+@every
+def test_plain_http_is_used_only_where_a_hash_tells_wrong_bytes_or_nobody_offers_more(found: Published):
+    if found.urls and found.urls[0].startswith("http:"):
+        assert found.declared
+
+
+@every
+def test_a_background_class_is_the_thousand_and_first(found: Published):
+    assert found.background == (found.classes == 1001)
+
+
+@every
+def test_the_preprocessing_is_well_formed(found: Published):
+    if found.preprocess:
+        assert Preprocess.from_json(found.preprocess.to_json()) == found.preprocess
+        assert (found.preprocess.resize or 1000) >= found.preprocess.size
+
+
+@every
+def test_an_accuracy_is_in_percent_and_names_its_source(found: Published):
+    if found.accuracy:
+        assert 60 < found.accuracy.top1 < found.accuracy.top5 < 100
+        assert found.accuracy.source
+
+
+def test_no_two_records_are_the_same_file():
+    homes = Counter((found.repository, found.urls, found.file) for found in RECORDS)
+    assert max(homes.values()) == 1
+    assert max(Counter(found.file for found in RECORDS if found.urls).values()) == 1
+
+
+def test_the_name_begins_with_the_network():
+    assert all(found.name.split(".")[0] == found.architecture for found in RECORDS)
+
+
+def test_torchvisions_files_are_where_torchvision_says():
+    from torchvision.models import GoogLeNet_Weights, Inception_V3_Weights
+
+    for name, theirs in (
+        ("googlenet.tv_in1k", GoogLeNet_Weights.IMAGENET1K_V1),
+        ("inception_v3.torchvision", Inception_V3_Weights.IMAGENET1K_V1),
+    ):
+        found, steps = record(name), theirs.transforms()
+        assert found.urls == (theirs.url,)
+        assert (found.preprocess.resize, found.preprocess.size) == (steps.resize_size[0], steps.crop_size[0])
+        measured = theirs.meta["_metrics"]["ImageNet-1K"]
+        assert (found.accuracy.top1, found.accuracy.top5) == (measured["acc@1"], measured["acc@5"])
+
+
+@pytest.mark.parametrize("found", [found for found in RECORDS if found.repository], ids=lambda found: found.name)
+def test_files_of_the_hub_are_prepared_as_timm_says(found: Published):
+    timm = pytest.importorskip("timm")
+    theirs = timm.models.get_pretrained_cfg(found.name)
+    assert found.repository == theirs.hf_hub_id
+    size = theirs.input_size[-1]
+    assert found.preprocess == Preprocess(
+        size=size,
+        resize=int(size / theirs.crop_pct),
+        filter=theirs.interpolation,
+        mean=theirs.mean,
+        std=theirs.std,
+    )
+
+
+def test_a_name_finds_its_record():
+    assert record("inception_v3.keras_notop").classes == 0
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match=r"did you mean 'inception_v3.tf_in1k'\? `inceptory weights` lists them"):
+        record("inception_v3.tf_in1")
+
+
+def test_a_hash_finds_the_record_by_prefix_or_by_md5():
+    found = by_hash("0CC3C7BD" + "0" * 56)
+    assert found is not None
+    assert found.name == "inception_v3.torchvision"
+    found = by_hash("0" * 64, "0a58e3b7378bc2990ea3b43d5981f1f6")
+    assert found is not None
+    assert found.name == "xception.keras_in1k"
+
+
+@pytest.mark.parametrize("digests", [("0" * 64,), ("0" * 64, "0" * 32), ("", ""), ("0cc3", None)])
+def test_another_hash_finds_nothing(digests):
+    assert by_hash(*digests) is None
+
+
+def test_records_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        RECORDS[0].licence = "mine"
+    with pytest.raises(TypeError):
+        published()["x"] = RECORDS[0]
+
+
+def test_the_table_has_a_line_for_each_and_fits_110_columns():
+    lines = weights().splitlines()
+    assert len(lines) == 2 + len(RECORDS)
+    assert max(map(len, lines)) <= 110
+    assert lines[2].split() == [
+        "googlenet.tv_in1k",
+        "googlenet",
+        "torchvision",
+        "torch",
+        "BSD-3-Clause",
+        "69.778",
+        "yes",
+    ]
+
+
+def test_the_records_are_told_as_json_too():
+    told = json.loads(weights(json=True))
+    assert [entry["name"] for entry in told] == list(published())
+    assert told[0]["declared"] == {"kind": "sha256 prefix", "digits": "1378be20", "binding": True}
+
+
+def test_listing_needs_no_torch_and_no_network_client():
+    script = (
+        "import sys; from inceptory.weights import published, download; published.weights();"
+        "assert not {'torch', 'huggingface_hub', 'urllib.request'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
