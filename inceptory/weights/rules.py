@@ -90,11 +90,6 @@ class Match:
         """Whether every tensor of both sides has found its place."""
         return not self.missing and not self.surplus
 
-    def check(self, path: object, network: str) -> None:
-        """Raise DataError listing both sides where the match is not complete."""
-        if not self.complete:
-            raise DataError(f"{path}: does not fit {network}, {both_sides(self.missing, self.surplus)}")
-
 
 def both_sides(missing: Sequence[str], surplus: Sequence[str]) -> str:
     """Counts and up to five names of what a file lacks and what it has too much of."""
