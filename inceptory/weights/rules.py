@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from inceptory.errors import DataError
-
 NAMES_SHOWN = 5
 
 TOKEN = re.compile(r"\{(\d+)(?:(?:\*(\d+))?([+-]\d+)?|\|([a-z])([+-]\d+)?|(<))\}")
