@@ -51,10 +51,10 @@ def convert(ours: Path, destination: Path, /, *, to: Annotated[Package, Paramete
     net = load(ours)
     target = target_plan(net.plan, to, ours)
     state = express(net.state_dict(), target)
-    if to == "keras":
-        count = write_keras(destination, target, {name: tensor.numpy() for name, tensor in state.items()})
-        return f"{destination}: {count} variables of {target.architecture} for Keras' load_weights"
     names = their_names(target, to, ours)
+    if to == "keras":
+        count = write_keras(destination, target, names, {name: tensor.numpy() for name, tensor in state.items()})
+        return f"{destination}: {count} variables of {target.architecture} for Keras' load_weights"
     write_tensors(destination, {theirs: state[name] for name, theirs in names.items()})
     return f"{destination}: {len(names)} tensors of {target.architecture} as {to} calls them"
 

@@ -19,23 +19,28 @@ from inceptory.nets.catalogue import Plan
 from inceptory.weights.keras_order import layer_order
 
 Array = NDArray[np.float32]
-Layers = list[tuple[str, list[Array]]]
-"""Class in snake case and variables in Keras' order and shape, layer by layer."""
+Layers = list[tuple[str, str, list[Array]]]
+"""Name, class in snake case, variables in Keras' order and shape, layer by layer."""
 
 
-def write_keras(path: Path, plan: Plan, state: dict[str, Array]) -> int:
-    """Write a network in dialect keras; gives the number of variables. Raises ConfigError without h5py."""
+def write_keras(path: Path, plan: Plan, names: dict[str, str], state: dict[str, Array]) -> int:
+    """Write a network in dialect keras, `names` being Keras' for our tensors; gives the number of variables.
+
+    Raises ConfigError without h5py.
+    """
     h5py = _h5py()
-    layers = keras_layers(plan, state)
+    layers = keras_layers(plan, names, state)
     content, ranks = io.BytesIO(), dict[str, int]()
     with h5py.File(content, "w") as file:
-        for kind, variables in layers:
+        for name, kind, variables in layers:
             rank = ranks[kind] = ranks.get(kind, -1) + 1
             group = file.create_group(f"layers/{kind}_{rank}" if rank else f"layers/{kind}").create_group("vars")
+            # As Keras itself does: the group's number is a place in the model, the name is the layer's own.
+            group.attrs["name"] = name
             for number, variable in enumerate(variables):
                 group.create_dataset(str(number), data=variable)
     files.write(path, content.getvalue())
-    return sum(len(variables) for _, variables in layers)
+    return sum(len(variables) for _, _, variables in layers)
 
 
 def _h5py() -> ModuleType:
@@ -46,12 +51,17 @@ def _h5py() -> ModuleType:
     return h5py  # type: ignore[no-any-return]
 
 
-def keras_layers(plan: Plan, state: dict[str, Array]) -> Layers:
+def keras_layers(plan: Plan, names: dict[str, str], state: dict[str, Array]) -> Layers:
     """The layers that hold variables, in the model's order."""
-    layers = [_layer(path, state) for path in layer_order(plan.tree)]
     dense = sorted({name.rsplit(".", 1)[0] for name in state if name.startswith("head.classifier")})
-    layers += [("dense", [state[f"{path}.weight"].T, state[f"{path}.bias"]]) for path in dense]
-    return layers
+    own = {ours.rsplit(".", 1)[0]: _own_name(theirs) for ours, theirs in names.items()}
+    layers = [(own[path], *_layer(path, state)) for path in layer_order(plan.tree)]
+    return layers + [(own[path], "dense", [state[f"{path}.weight"].T, state[f"{path}.bias"]]) for path in dense]
+
+
+def _own_name(theirs: str) -> str:
+    """conv2d_3 for conv2d#3.weight, the fourth that Keras numbers; the first has no number."""
+    return theirs.rsplit(".", 1)[0].replace("#0", "").replace("#", "_")
 
 
 def _layer(path: str, state: dict[str, Array]) -> tuple[str, list[Array]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.errors import DataError
 from inceptory.weights.formats import Weights
 
 Array = NDArray[Any]
@@ -55,6 +56,7 @@ def view(weights: Weights) -> View:
 
 
 def _keras(weights: Weights) -> View:
+    _check_names(weights)
     named = _numbered(weights, {name: _layer_and_role(weights, name) for name in weights.entries})
     shapes = {here: _torch_shape(here, weights.entries[there].shape) for here, there in named.items()}
 
@@ -62,6 +64,19 @@ def _keras(weights: Weights) -> View:
         return _torch_order(name, weights.read(named[name]))
 
     return View(shapes, read, named)
+
+
+def _check_names(weights: Weights) -> None:
+    """Refuse a Keras 3 file that does not say what its layers are called.
+
+    Its groups are numbered by place in the model, which is not the order of making: layers of equal
+    shape would change places unseen.
+    """
+    groups = {name.rsplit("/vars/", 1)[0] for name in weights.entries if "/vars/" in name}
+    nameless = sorted(groups - weights.layer_names.keys())
+    if nameless:
+        told = f"{len(nameless)} layers without a name of their own, the first: {nameless[0]}"
+        raise DataError(f"{weights.path}: {told} (save it again with a newer Keras, or as .h5)")
 
 
 def _layer_and_role(weights: Weights, name: str) -> tuple[str, str]:
