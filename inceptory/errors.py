@@ -6,10 +6,11 @@ InceptoryError
 ├── DataError         65  a file was read and is not what it must be
 ├── MissingError      66  a file or folder is not there or cannot be read
 ├── WriteError        74  something could not be written
+├── InterruptedRun    75  work ended before it was done and can be taken up again
 └── ConfigError       78  two things that are each right do not go together
 
 The message is one line, says what is wrong and, in brackets, what to do about it. An exception
-outside this tree is our own bug and ends with exit code 70; an interrupt ends with 75.
+outside this tree is our own bug and ends with exit code 70; a person's interrupt ends with 75 too.
 """
 
 from __future__ import annotations
@@ -64,6 +65,12 @@ class WriteError(InceptoryError):
     """Something could not be written."""
 
     exit_code = 74
+
+
+class InterruptedRun(InceptoryError):
+    """Work ended before it was done; what was saved can be taken up again."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 class ConfigError(InceptoryError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data.images import open_picture
+from inceptory.data.decoding import Decoder
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
-from inceptory.errors import ConfigError, DataError, InceptoryError
+from inceptory.errors import ConfigError, DataError
 
 SHARE_OF_MEMORY = 0.5
 """Of the machine's memory that decoded pictures may take."""
@@ -45,53 +46,58 @@ def decode(split: Split, classes: tuple[str, ...], preprocess: Preprocess, progr
 
     Raises ConfigError where the pictures would not fit, DataError where a class has none left.
     """
-    channels = len(preprocess.mean)
-    _check_memory(len(split), channels * preprocess.size**2)
-    pixels = np.empty((len(split), preprocess.size, preprocess.size, channels), dtype=np.uint8)
+    need, memory = bytes_of(split, preprocess), machine_memory()
+    if need > memory * SHARE_OF_MEMORY:
+        raise ConfigError(
+            f"{len(split):,} decoded pictures need {need / 2**30:.1f} GiB of this machine's {memory / 2**30:.1f} "
+            "(give a smaller --image or fewer pictures)"
+        )
+    pixels, faults = decode_all(split, preprocess, progress)
+    check_classes(split, classes, faults)
+    good = np.asarray([fault is None for fault in faults])
+    return Images(
+        pixels=torch.from_numpy(pixels if good.all() else pixels[good]),
+        labels=torch.from_numpy(split.labels[good]),
+        names=[split.names[int(row)] for row in np.flatnonzero(good)],
+        skipped=[fault for fault in faults if fault],
+    )
 
-    def one(row: int) -> str | None:
-        try:
-            pixels[row] = preprocess.pixels(open_picture(split.pictures[row], split.names[row]))
-        except InceptoryError as fault:
-            return str(fault)
-        return None
 
+def decode_all(
+    split: Split, preprocess: Preprocess, progress: Progress | None = None
+) -> tuple[NDArray[np.uint8], list[str | None]]:
+    """(pixels (N, C, H, W), the fault of each picture that could not be read)."""
+    decoder = Decoder(split.pictures, split.names, preprocess)
+    pixels = np.zeros((len(split), *decoder.shape), dtype=np.uint8)
     # Pillow's decoders release the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         faults = []
-        for row, fault in enumerate(pool.map(one, range(len(split)))):
+        for row, fault in enumerate(pool.map(decoder.into, pixels, range(len(split)))):
             faults.append(fault)
             if progress is not None and (row % 500 == 499 or row + 1 == len(split)):
                 progress(row + 1, len(split))
-    return _readable(split, classes, pixels, faults)
+    return pixels, faults
 
 
-def _check_memory(count: int, each: int) -> None:
+def bytes_of(split: Split, preprocess: Preprocess) -> int:
+    """Memory that the decoded pictures of a split take."""
+    return len(split) * len(preprocess.mean) * preprocess.size**2
+
+
+def machine_memory() -> float:
+    """Bytes of this machine's memory; infinite where the system does not tell."""
     try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return  # Windows has no sysconf; the allocation itself will tell
-    need = count * each
-    if need > memory * SHARE_OF_MEMORY:
-        raise ConfigError(
-            f"{count:,} decoded pictures need {need / 2**30:.1f} GiB of this machine's {memory / 2**30:.1f} "
-            "(give a smaller --image or fewer pictures)"
-        )
+        return math.inf  # Windows has no sysconf; the allocation itself will tell
 
 
-def _readable(split: Split, classes: tuple[str, ...], pixels: NDArray[np.uint8], faults: list[str | None]) -> Images:
-    good = np.flatnonzero([fault is None for fault in faults])
-    for label in np.unique(split.labels):
-        if not (split.labels[good] == label).any():
-            first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
-            raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
-    kept = pixels if len(good) == len(pixels) else pixels[good]
-    return Images(
-        pixels=torch.from_numpy(kept).permute(0, 3, 1, 2).contiguous(),
-        labels=torch.from_numpy(split.labels[good]),
-        names=[split.names[int(row)] for row in good],
-        skipped=[fault for fault in faults if fault],
-    )
+def check_classes(split: Split, classes: Sequence[str], faults: Sequence[str | None]) -> None:
+    """Raise DataError where a class has pictures and none of them could be read."""
+    good = split.labels[[fault is None for fault in faults]]
+    for label in np.setdiff1d(split.labels, good):
+        first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
+        raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
 
 
 def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -119,10 +125,17 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device | str
 
 
 def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, deviation) of each channel on the scale 0 to 1, rounded to four digits. pixels: (N, C, H, W) uint8."""
+    return statistics_of(histogram(pixels))
+
+
+def histogram(pixels: Tensor) -> Tensor:
+    """How often each level occurs in each channel: (N, C, H, W) uint8 to (C, 256) int64."""
+    return torch.stack([torch.bincount(pixels[:, c].flatten().int(), minlength=256) for c in range(pixels.shape[1])])
+
+
+def statistics_of(histogram: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, deviation) of each channel on the scale 0 to 1, rounded to four digits."""
-    histogram = torch.stack(
-        [torch.bincount(pixels[:, c].flatten().int(), minlength=256) for c in range(pixels.shape[1])]
-    )
     levels = torch.arange(256, dtype=torch.float64) / 255
     share = histogram.double() / histogram.sum(1, keepdim=True)
     mean = (share * levels).sum(1)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.images import Picture
+from inceptory.data.sequences import take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
 from inceptory.files import reason
 
@@ -48,7 +49,7 @@ class Split:
 
     def take(self, rows: NDArray[np.int64]) -> Split:
         """The pictures of these rows, in this order."""
-        return Split([self.pictures[i] for i in rows], self.labels[rows], [self.names[i] for i in rows])
+        return Split(take(self.pictures, rows), self.labels[rows], take(self.names, rows))
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_a_class_without_a_readable_picture_is_a_data_error_that_shows_the_first
 
 def test_pictures_that_would_not_fit_into_memory_are_a_config_error_before_decoding(monkeypatch):
     monkeypatch.setattr(batches, "SHARE_OF_MEMORY", 1e-15)
-    monkeypatch.setattr(batches, "open_picture", lambda *a: pytest.fail("a picture was decoded"))
+    monkeypatch.setattr(batches, "decode_all", lambda *a: pytest.fail("a picture was decoded"))
     with pytest.raises(ConfigError, match=r"6 decoded pictures need .* GiB .*give a smaller --image"):
         decode(split(FILES), CLASSES, COLOUR)
 

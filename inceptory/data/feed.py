@@ -1,0 +1,232 @@
+"""Batches of a split for the training loop: out of memory where the pictures fit, else streamed from their files.
+
+    pictures = feed(source.split("train"), source.classes, preprocess)
+    for batch in pictures.batches(pictures.order(generator).split(64)):
+        ...
+
+Which pictures a batch holds is a function of the rows asked for and of nothing else: neither the
+number of workers nor the death of one changes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inceptory.data.batches import (
+    Progress,
+    bytes_of,
+    check_classes,
+    decode_all,
+    histogram,
+    machine_memory,
+    statistics_of,
+)
+from inceptory.data.decoding import Decoded, Decoder
+from inceptory.data.preprocess import Preprocess
+from inceptory.data.sequences import Blocks, blocks_of
+from inceptory.data.sources import Split
+from inceptory.data.workers import Pool, Processes, Threads
+from inceptory.errors import DataError
+
+IN_MEMORY = 768 * 2**20
+"""Bytes of decoded pictures up to which a split is held in memory: a million small pictures are above."""
+SHARE_OF_MEMORY = 0.5
+"""Of the machine's memory that they may take at most."""
+AHEAD = 2
+"""Groups of rows that each worker has in hand or waiting."""
+MOST_WORKERS = 8
+SAMPLE = 20_000
+"""Pictures of a stream that its channel statistics look at."""
+GROUP = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one group of rows, without those that could not be read: it may be shorter, or empty."""
+
+    pixels: Tensor
+    """(n, C, H, W) uint8."""
+    labels: Tensor
+    """(n,) int64."""
+    rows: Tensor
+    """(n,) int64, row numbers in the split."""
+
+
+class Feed(Protocol):
+    """Pictures of one split, in any order and as often as wanted."""
+
+    labels: Tensor
+    """(N,) int64 of the whole split."""
+    names: Sequence[str]
+    """Where picture i lies."""
+    skipped: list[str]
+    """One line for each picture that could not be read; grows while streaming."""
+
+    def __len__(self) -> int:
+        """Pictures in one epoch's order."""
+        ...
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """One epoch's permutation of the rows: each picture once, those known to be unreadable left out."""
+        ...
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order; groups may be taken ahead of the batches."""
+        ...
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        ...
+
+
+def feed(
+    split: Split,
+    classes: Sequence[str],
+    preprocess: Preprocess,
+    *,
+    workers: int | None = None,
+    memory: int | None = None,
+    progress: Progress | None = None,
+) -> Feed:
+    """A feed of a split's pictures, each made by the geometric part of `preprocess`.
+
+    Decoded once into memory where that takes at most `memory` bytes (768 MiB and half of the
+    machine's by default), else streamed by `workers` processes (default: one for each core, at most
+    8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
+    stream does so when it has found out.
+    """
+    if memory is None:
+        memory = int(min(IN_MEMORY, machine_memory() * SHARE_OF_MEMORY))
+    if bytes_of(split, preprocess) <= memory:
+        return InMemory(split, classes, preprocess, progress)
+    return Stream(split, classes, preprocess, workers)
+
+
+class InMemory:
+    """A split decoded once."""
+
+    def __init__(
+        self, split: Split, classes: Sequence[str], preprocess: Preprocess, progress: Progress | None = None
+    ) -> None:
+        pixels, faults = decode_all(split, preprocess, progress)
+        check_classes(split, classes, faults)
+        self.labels = torch.from_numpy(split.labels)
+        self.names = split.names
+        self.skipped = [fault for fault in faults if fault is not None]
+        self._pixels = torch.from_numpy(pixels)
+        self._good = torch.tensor([fault is None for fault in faults])
+
+    def __len__(self) -> int:
+        return int(self._good.sum())
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A permutation of the readable rows, all equally likely."""
+        return self._good.nonzero()[:, 0][torch.randperm(len(self), generator=generator)]
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order."""
+        for group in rows:
+            kept = group[self._good[group]]
+            yield Batch(self._pixels[kept], self.labels[kept], kept)
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
+
+
+class Stream:
+    """A split decoded again in each epoch, by workers that are at most a few batches ahead."""
+
+    def __init__(
+        self, split: Split, classes: Sequence[str], preprocess: Preprocess, workers: int | None = None
+    ) -> None:
+        decoder = Decoder(split.pictures, split.names, preprocess)
+        count = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
+        self._pool: Pool = Processes(decoder, count) if count else Threads(decoder)
+        self._ahead = AHEAD * max(count, 1)
+        self._split, self._classes = split, classes
+        self._bad = np.zeros(len(split), dtype=bool)
+        self.labels = torch.from_numpy(split.labels)
+        self.names = split.names
+        self.skipped: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A permutation of all rows, in pieces that are near each other where that saves reading.
+
+        Pictures found to be unreadable stay in: the order depends on the generator alone, so that a
+        resumed run, which has not yet found them, has the same batches.
+        """
+        blocks = blocks_of(self._split.pictures)
+        if blocks is None:
+            return torch.randperm(len(self), generator=generator)
+        return blockwise(blocks, generator)
+
+    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order.
+
+        Raises DataError when the last picture of a class turns out to be unreadable,
+        InterruptedRun where workers keep dying on the same pictures.
+        """
+        waiting = deque[Future[Decoded]]()
+        try:
+            for group in rows:
+                wanted = group.numpy()
+                waiting.append(self._pool.submit(wanted[~self._bad[wanted]]))
+                if len(waiting) > self._ahead:
+                    yield self._batch(waiting.popleft().result())
+            while waiting:
+                yield self._batch(waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _batch(self, found: Decoded) -> Batch:
+        for row, fault in found.faults:
+            self._skip(row, fault)
+        rows = torch.from_numpy(found.rows)
+        return Batch(torch.from_numpy(found.pixels), self.labels[rows], rows)
+
+    def _skip(self, row: int, fault: str) -> None:
+        if self._bad[row]:
+            return
+        self._bad[row] = True
+        self.skipped.append(fault)
+        label = self._split.labels[row]
+        if self._bad[self._split.labels == label].all():
+            raise DataError(f"class {self._classes[label]!r}: none of its pictures can be read, the last: {fault}")
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+
+def blockwise(blocks: Blocks, generator: torch.Generator) -> Tensor:
+    """A permutation of rows: blocks in random order, and rows mixed among `together` blocks that follow each other."""
+    of_row = torch.from_numpy(blocks.of_row)
+    place = torch.randperm(int(of_row.max()) + 1, generator=generator)[of_row]
+    window = place.div(blocks.together, rounding_mode="floor")
+    mixed = torch.rand(len(of_row), generator=generator, dtype=torch.float64)
+    return torch.argsort(window + mixed, stable=True)
+
+
+def statistics(pictures: Feed) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, deviation) of each channel on the scale 0 to 1, rounded to four digits.
+
+    Of a stream, up to 20,000 evenly spaced pictures count.
+    """
+    rows = torch.arange(len(pictures.labels))
+    if isinstance(pictures, Stream) and len(rows) > SAMPLE:
+        rows = torch.from_numpy(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(np.int64))
+    found = [histogram(batch.pixels) for batch in pictures.batches(torch.split(rows, GROUP))]
+    return statistics_of(torch.stack(found).sum(0))

@@ -1,0 +1,147 @@
+"""Long sequences in little memory: a million names or paths take megabytes, not gigabytes.
+
+All of them can be sent to another process. A view of rows shares the sequence that it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+class Frozen(Sequence[T], Generic[T]):
+    """A sequence made of `item(row)` and `__len__`: slices, negative rows and equality to any sequence."""
+
+    def item(self, row: int) -> T:
+        """What stands at a row from 0 to len - 1."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, row: int) -> T: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[T]: ...
+    def __getitem__(self, row: int | slice) -> T | Sequence[T]:
+        count = len(self)
+        if isinstance(row, slice):
+            return take(self, np.arange(count)[row])
+        if not -count <= row < count:
+            raise IndexError(row)
+        return self.item(int(row) % count)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.item, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(self) != len(other):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Texts(Frozen[str]):
+    """Texts that begin alike, the rest of each kept as UTF-8 in one piece."""
+
+    def __init__(self, prefix: str, rests: Iterable[str]) -> None:
+        self._prefix = prefix
+        pieces = bytearray()
+        ends = [0]
+        for rest in rests:
+            pieces += rest.encode("utf-8", "surrogatepass")
+            ends.append(len(pieces))
+        self._bytes, self._ends = bytes(pieces), np.asarray(ends, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def item(self, row: int) -> str:
+        """The whole text."""
+        return self._prefix + self._bytes[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
+
+
+class Numbered(Frozen[str]):
+    """Names "head:0", "head:1", ... for the rows of one file after the other."""
+
+    def __init__(self, heads: Sequence[str], counts: Sequence[int]) -> None:
+        self._heads = tuple(heads)
+        self._ends = np.cumsum(counts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def item(self, row: int) -> str:
+        """File and row in it."""
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        return f"{self._heads[part]}:{row - (int(self._ends[part - 1]) if part else 0)}"
+
+
+class Mapped(Frozen[T]):
+    """What a function makes of each text; the function is one that other processes can import."""
+
+    def __init__(self, texts: Sequence[str], make: Callable[[str], T]) -> None:
+        self._texts, self._make = texts, make
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def item(self, row: int) -> T:
+        """What is made of the text at this row."""
+        return self._make(self._texts[row])
+
+
+def paths(texts: Sequence[str]) -> Sequence[Path]:
+    """Texts as paths."""
+    return Mapped(texts, Path)
+
+
+class Blocks(NamedTuple):
+    """How rows lie together: those of one block are read at the cost of one."""
+
+    of_row: NDArray[np.int64]
+    """(N,) the block of each row, from 0."""
+    together: int
+    """Blocks that a reader can hold at a time."""
+
+
+@runtime_checkable
+class Blocked(Protocol):
+    """A sequence that is cheaper to read in an order that keeps to its blocks for a while."""
+
+    def blocks(self) -> Blocks:
+        """How its rows lie together."""
+
+
+class View(Frozen[T]):
+    """Some rows of a sequence, in their own order."""
+
+    def __init__(self, base: Sequence[T], rows: NDArray[np.int64]) -> None:
+        self.base, self.rows = base, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def item(self, row: int) -> T:
+        """What stands at this row of the view."""
+        return self.base[int(self.rows[row])]
+
+
+def take(sequence: Sequence[T], rows: NDArray[np.int64]) -> Sequence[T]:
+    """A view of these rows; a view of a view shows the sequence behind both."""
+    rows = np.asarray(rows, dtype=np.int64)
+    if isinstance(sequence, View):
+        return View(sequence.base, sequence.rows[rows])
+    return View(sequence, rows)
+
+
+def blocks_of(sequence: Sequence[object]) -> Blocks | None:
+    """How the rows of a sequence or of a view lie together; None where their order costs nothing."""
+    if isinstance(sequence, View):
+        whole = blocks_of(sequence.base)
+        return None if whole is None else Blocks(whole.of_row[sequence.rows], whole.together)
+    return sequence.blocks() if isinstance(sequence, Blocked) else None
