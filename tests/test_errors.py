@@ -13,6 +13,7 @@ CODES = {
     "DataError": 65,
     "MissingError": 66,
     "WriteError": 74,
+    "InterruptedRun": 75,
     "ConfigError": 78,
 }
 

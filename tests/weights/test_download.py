@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from inceptory import fetch as web
 from inceptory.errors import DataError, MissingError
-from inceptory.weights import download
-from inceptory.weights.download import cache_folder, fetch
+from inceptory.fetch import cache_folder
+from inceptory.weights.download import fetch
 from inceptory.weights.published import Declared, Published
 
 CONTENT = bytes(range(256)) * 4096
@@ -99,9 +100,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download, "PAUSE", 0.0)
-    monkeypatch.setattr(download, "TIMEOUT", 5.0)
-    download._opener.cache_clear()
+    monkeypatch.setattr(web, "PAUSE", 0.0)
+    monkeypatch.setattr(web, "TIMEOUT", 5.0)
+    web._opener.cache_clear()
 
 
 @pytest.fixture
@@ -202,14 +203,14 @@ def test_a_part_other_than_asked_for_is_not_used(site):
 
 
 def test_a_connection_that_is_always_cut_is_given_up_and_what_came_is_kept(site):
-    site.cuts = [1000] * download.TRIES
+    site.cuts = [1000] * web.TRIES
     with pytest.raises(MissingError, match=r"cut after 5000 of 1048576 bytes, 5 times .*--weights FILE"):
         fetch(published(site.url()))
     assert [re.sub(r"\.[0-9a-f]{12}\.", ".VERSION.", name) for name in kept()] == ["weights.bin.VERSION.part"]
 
 
 def test_the_next_call_goes_on_with_what_came(site):
-    site.cuts = [1000] * download.TRIES
+    site.cuts = [1000] * web.TRIES
     with pytest.raises(MissingError):
         fetch(published(site.url()))
     assert fetch(published(site.url())).read_bytes() == CONTENT
@@ -218,7 +219,7 @@ def test_the_next_call_goes_on_with_what_came(site):
 
 
 def test_a_beginning_that_was_damaged_meanwhile_costs_one_more_download(site):
-    site.cuts = [1000] * download.TRIES
+    site.cuts = [1000] * web.TRIES
     with pytest.raises(MissingError):
         fetch(published(site.url()))
     (part,) = cache_folder().iterdir()
@@ -227,7 +228,7 @@ def test_a_beginning_that_was_damaged_meanwhile_costs_one_more_download(site):
 
 
 def test_a_beginning_longer_than_the_file_is_thrown_away(site):
-    site.cuts = [1000] * download.TRIES
+    site.cuts = [1000] * web.TRIES
     with pytest.raises(MissingError):
         fetch(published(site.url()))
     (part,) = cache_folder().iterdir()
@@ -236,7 +237,7 @@ def test_a_beginning_longer_than_the_file_is_thrown_away(site):
 
 
 def test_an_abandoned_beginning_is_taken_over_and_one_in_work_is_left_alone(site):
-    site.cuts = [1000] * download.TRIES
+    site.cuts = [1000] * web.TRIES
     with pytest.raises(MissingError):
         fetch(published(site.url()))
     (part,) = cache_folder().iterdir()
@@ -245,7 +246,7 @@ def test_an_abandoned_beginning_is_taken_over_and_one_in_work_is_left_alone(site
     assert site.requests[-1][1] is None
     assert owned.exists()
     (cache_folder() / "weights.bin").unlink()
-    long_ago = time.time() - 2 * download.ABANDONED
+    long_ago = time.time() - 2 * web.ABANDONED
     os.utime(owned, (long_ago, long_ago))
     fetch(published(site.url()))
     assert site.requests[-1][1] == "bytes=5000-"
@@ -275,7 +276,7 @@ def test_a_wrong_size_is_told_where_the_server_does_not_say_it(site):
 
 def test_an_answer_without_end_is_ended(site, monkeypatch):
     site.length = False
-    monkeypatch.setattr(download, "LARGEST", 1000)
+    monkeypatch.setattr(web, "LARGEST", 1000)
     with pytest.raises(DataError, match="longer than"):
         fetch(published(site.url()))
     assert kept() == []

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from inceptory import fetch as web
 from inceptory.errors import DataError, MissingError, WriteError
-from inceptory.weights import download
-from inceptory.weights.download import cache_folder, fetch, offline
+from inceptory.fetch import cache_folder, offline
+from inceptory.weights.download import fetch
 
 from .test_download import CONTENT, closed_port, kept, published, quick, site  # noqa: F401, fixtures
 
@@ -44,8 +45,8 @@ def test_redirects_out_of_http_are_refused(site, target):
 
 def test_encryption_is_never_given_up():
     with pytest.raises(MissingError, match="not followed"):
-        download._check_step("https://example.org/a", "http://example.org/a")
-    download._check_step("http://example.org/a", "https://example.org/a")
+        web._check_step("https://example.org/a", "http://example.org/a")
+    web._check_step("http://example.org/a", "https://example.org/a")
 
 
 def test_an_address_that_is_no_http_is_refused():
@@ -91,7 +92,7 @@ def test_no_network_is_one_line_with_the_address_and_the_remedy():
 
 
 def test_a_silent_server_is_not_waited_for_for_ever(site, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(web, "TIMEOUT", 0.2)
     site.during = lambda: time.sleep(1)
     with pytest.raises(MissingError, match="timed out"):
         fetch(published(site.url()))
@@ -132,7 +133,7 @@ def test_a_full_disk_is_told(site, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download, "open", full, raising=False)
+    monkeypatch.setattr(web, "open", full, raising=False)
     with pytest.raises(WriteError, match="no space left"):
         fetch(published(site.url()))
 
@@ -141,7 +142,7 @@ def test_the_cache_is_the_users_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.delenv("INCEPTORY_CACHE")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert cache_folder() == tmp_path / ".cache" / "inceptory"
-    monkeypatch.setattr(download.sys, "platform", "win32")
+    monkeypatch.setattr(web.sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert cache_folder() == tmp_path / "local" / "inceptory" / "cache"
 
