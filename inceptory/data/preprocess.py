@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inceptory.data.images import LARGEST
+from inceptory.data.resample import GRIDS, Grid, bilinear, positions
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -42,10 +43,26 @@ class Preprocess:
     order: Literal["RGB", "BGR", "L"] = "RGB"
     """Channels and their order; L is grey."""
     divisor: float = 255.0
+    antialias: bool = True
+    """Whether a picture is smoothed as it is shrunk, as Pillow does. Without, a new pixel is mixed of
+    four old ones, as F.interpolate and TensorFlow do by default; bilinear only."""
+    grid: Grid = "half_pixel"
+    """Where new pixels lie among the old ones. asymmetric is the grid of TensorFlow 1 (source =
+    destination * old / new), which knows no antialias."""
+    central_fraction: float = 1.0
+    """Share of both sides that is kept, from the middle and before all else, by the rule of
+    tf.image.central_crop."""
+
+    def __post_init__(self) -> None:
+        self._check()
 
     def __str__(self) -> str:
-        crop = f"resize {self.resize} {self.filter} | centre crop {self.size}"
-        fit = f"squash {self.size}x{self.size} {self.filter}" if self.resize is None else crop
+        plain = "" if self.antialias else " without antialias"
+        how = f"{self.filter}{plain}{_GRID_TOLD[self.grid]}"
+        crop = f"resize {self.resize} {how} | centre crop {self.size}"
+        fit = f"squash {self.size}x{self.size} {how}" if self.resize is None else crop
+        if self.central_fraction != 1:
+            fit = f"central {100 * self.central_fraction:g} % | {fit}"
         scaled = "x" if self.divisor == 1 else f"x / {self.divisor:g}"
         return f"{fit} | {self.order} | ({scaled} - {_short(self.mean)}) / {_short(self.std)}"
 
@@ -57,18 +74,36 @@ class Preprocess:
         return array[:, :, ::-1] if self.order == "BGR" else array
 
     def _fit(self, picture: Image.Image) -> Image.Image:
-        kind = FILTERS[self.filter]
+        if self.central_fraction != 1:
+            picture = picture.crop(_central_box(picture.size, self.central_fraction))
         if self.resize is None:
-            same = picture.size == (self.size, self.size)
-            return picture if same else picture.resize((self.size, self.size), kind)
+            return self._resized(picture, (self.size, self.size), (0, 0))
         picture = _without_far_ends(picture, self.resize)
         shorter = min(picture.size)
         # The longer side is cut to a whole number, not rounded, as torchvision does.
         wide, high = (int(self.resize * side / shorter) for side in picture.size)
-        if (wide, high) != picture.size:
-            picture = picture.resize((wide, high), kind)
-        left, top = round((wide - self.size) / 2), round((high - self.size) / 2)
+        return self._resized(picture, (wide, high), (_corner(wide, self.size), _corner(high, self.size)))
+
+    def _resized(self, picture: Image.Image, whole: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
+        """The square of `size` at this corner of the picture resized to `whole`; black where it stands out."""
+        if whole != picture.size and not self.antialias:
+            picture, corner = self._sampled(picture, whole, corner)
+        elif whole != picture.size:
+            picture = picture.resize(whole, FILTERS[self.filter])
+        left, top = corner
         return picture.crop((left, top, left + self.size, top + self.size))
+
+    def _sampled(
+        self, picture: Image.Image, whole: tuple[int, int], corner: tuple[int, int]
+    ) -> tuple[Image.Image, tuple[int, int]]:
+        """The part of the resized picture that the square sees, and the square's corner in that part."""
+        starts = [max(start, 0) for start in corner]
+        columns, rows = (
+            positions(old, new, self.grid)[start : start + self.size]
+            for old, new, start in zip(picture.size, whole, starts, strict=True)
+        )
+        found = Image.fromarray(bilinear(np.asarray(picture), rows, columns))
+        return found, (min(corner[0], 0), min(corner[1], 0))
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The value map: (N, H, W, C) uint8 to (N, C, H, W) float32."""
@@ -85,13 +120,12 @@ class Preprocess:
         """The object that `to_json` wrote; raises TypeError or ValueError for anything else."""
         if not isinstance(plain, dict) or not {"size", "mean", "std"} <= plain.keys():
             raise TypeError("preprocessing needs size, mean and std")
-        made = cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
-        made._check()
-        return made
+        return cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
 
     def _check(self) -> None:
         if self.filter not in FILTERS or self.order not in ("RGB", "BGR", "L"):
             raise ValueError(f"unknown filter {self.filter!r} or order {self.order!r}")
+        self._check_sampling()
         for side in (self.size, self.resize):
             if side is not None and (type(side) is not int or side < 1):
                 raise ValueError(f"{side!r} is no number of pixels")
@@ -102,6 +136,30 @@ class Preprocess:
             raise ValueError("mean, std and divisor must be finite")
         if not all(self.std) or not self.divisor:
             raise ValueError("std and divisor must not be zero")
+
+    def _check_sampling(self) -> None:
+        if type(self.antialias) is not bool or self.grid not in GRIDS:
+            raise ValueError(f"unknown antialias {self.antialias!r} or grid {self.grid!r}")
+        if not self.antialias and self.filter != "bilinear":
+            raise ValueError(f"{self.filter} is not done without antialias")
+        if self.antialias and self.grid == "asymmetric":
+            raise ValueError("the asymmetric grid has no antialias")
+        if type(self.central_fraction) not in (int, float) or not 0 < self.central_fraction <= 1:
+            raise ValueError(f"{self.central_fraction!r} is no share of a picture")
+
+
+_GRID_TOLD: dict[Grid, str] = {"half_pixel": "", "asymmetric": " on TensorFlow 1's grid"}
+
+
+def _central_box(size: tuple[int, int], fraction: float) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the middle of a picture, cut equally on opposite sides."""
+    left, top = (int((side - side * fraction) / 2) for side in size)
+    return left, top, size[0] - left, size[1] - top
+
+
+def _corner(length: int, size: int) -> int:
+    """Where a centre crop begins on a side, as torchvision's; below zero where it stands out."""
+    return round((length - size) / 2) if length >= size else -((size - length) // 2)
 
 
 def _without_far_ends(picture: Image.Image, resize: int) -> Image.Image:

@@ -18,7 +18,7 @@ from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
-from inceptory.weights.certificate import identify_weights
+from inceptory.weights.certificate import alternatives, identify_weights
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity, shapes_of
 from inceptory.weights.published import by_hash, published, record
@@ -73,10 +73,10 @@ def adopt(meant: Resolved, name: str | None, dialect: str | None, preprocess: Pr
 def _settled(path: Path, identity: Identity) -> Resolved:
     """Files that share names and graph are told apart by their published hash; warns where that fails."""
     found = by_hash(files.sha256(path))
-    if found is None:
-        others = ", ".join(identity.origin.twins)
-        told = f"{path}: read as {identity.origin.name}'s; {others} have the same names and graph"
-        warnings.warn(f"{told} (say name=, dialect= or preprocess= to settle it)", stacklevel=4)
+    if others := alternatives(identity.origin, found):
+        read = found.origin if found else identity.origin.name
+        told = f"{path}: read as {read}'s; others have the same names and graph: {', '.join(others)}"
+        warnings.warn(f"{told} (say name= or preprocess= to settle it)", stacklevel=4)
     return Resolved(path, found)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from inceptory import files
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity, identify
-from inceptory.weights.published import Published, by_hash
+from inceptory.weights.origins.registry import Origin
+from inceptory.weights.published import Published, by_hash, published
 from inceptory.weights.view import view
 
 
@@ -75,10 +76,10 @@ def _counted(names: tuple[str, ...], what: str) -> str:
 def inspect(path: Path | str, name: str | None = None, dialect: str | None = None) -> Certificate:
     """The certificate of a file; its names and shapes are compared, its tensors are not read."""
     digest = files.sha256(files.regular(path))
-    record = by_hash(digest, files.md5(path))
+    found = by_hash(digest, files.md5(path))
     with open_weights(path) as weights:
-        identity = identify_weights(weights, name, dialect or (record.dialect if record else None))
-        return _certificate(weights, identity, digest, record)
+        identity = identify_weights(weights, name, dialect or (found.dialect if found else None))
+        return _certificate(weights, identity, digest, found)
 
 
 def identify_weights(weights: Weights, name: str | None = None, dialect: str | None = None) -> Identity:
@@ -86,7 +87,18 @@ def identify_weights(weights: Weights, name: str | None = None, dialect: str | N
     return identify(weights.path, view(weights).shapes, name, dialect)
 
 
-def _certificate(weights: Weights, identity: Identity, digest: str, record: Published | None) -> Certificate:
+def alternatives(origin: Origin, found: Published | None) -> tuple[str, ...]:
+    """Names of the other published files that a file of this origin may be, `found` being the one of its hash.
+
+    The same bytes may be published twice, for pictures that are prepared in two ways.
+    """
+    if found is None:
+        return origin.twins
+    same = {each.name for each in published().values() if each.declared == found.declared} - {found.name}
+    return tuple(name for name in origin.twins if name in same)
+
+
+def _certificate(weights: Weights, identity: Identity, digest: str, found: Published | None) -> Certificate:
     numbers = identity.plan.numbers(stages=False)
     return Certificate(
         file=str(weights.path),
@@ -95,18 +107,18 @@ def _certificate(weights: Weights, identity: Identity, digest: str, record: Publ
         origin=identity.origin.name,
         architecture=identity.plan.architecture,
         dialect=identity.plan.dialect,
-        dialect_decided="by its published hash" if record else identity.decided,
+        dialect_decided="by its published hash" if found else identity.decided,
         classes=identity.plan.classes,
         background_class=identity.background,
         auxiliary_heads=identity.plan.aux,
-        preprocessing=str((record and record.preprocess) or identity.origin.preprocess),
+        preprocessing=str((found and found.preprocess) or identity.origin.preprocess),
         parameters=numbers["parameters"],
         matched=len(identity.match.pairs),
         filled=tuple(identity.match.filled),
         dropped=identity.match.dropped,
         head=identity.head,
-        published=record.name if record else None,
-        alternatives=() if record else identity.origin.twins,
+        published=found.name if found else None,
+        alternatives=alternatives(identity.origin, found),
     )
 
 

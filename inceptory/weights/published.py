@@ -18,7 +18,17 @@ from typing import Any, Literal
 
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import UnknownName
-from inceptory.weights.origins.registry import CAFFE_BGR, FACES, IMAGENET_MEAN, IMAGENET_STD, KERAS, centred
+from inceptory.weights.origins.registry import (
+    CAFFE_BGR,
+    FACES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KERAS,
+    PYTORCH_FID,
+    TORCH_FIDELITY,
+    centred,
+    slim,
+)
 
 APACHE, BSD, MIT = "Apache-2.0", "BSD-3-Clause", "MIT"
 UNSTATED = "not stated"
@@ -101,6 +111,7 @@ KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applicatio
 CHOLLET = "https://github.com/fchollet/deep-learning-models/releases/download/"
 FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
 FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 GLUON = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models/"
 
 V3_STEPS, V2_STEPS = centred(299, 341, "bicubic"), centred(299, 333, "bicubic")
@@ -123,12 +134,13 @@ def _torch(name: str, dialect: str, origin: str, licence: str, file: str, *homes
 
 
 def _slim(name: str, file: str, accuracy: Accuracy | None, **known: Any) -> Published:
-    """A TensorFlow 1 checkpoint of tf-slim; its pictures are cropped as no Preprocess does."""
+    """A TensorFlow 1 checkpoint of tf-slim."""
     urls = (f"{TENSORFLOW}{file}",)
     why_not = "checkpoints of TensorFlow 1 are not read yet"
+    steps = slim(224 if name.startswith(("googlenet", "inception_v2")) else 299)
     return Published(
         name, name.split(".")[0], "slim", "slim", file, "TF1 ckpt", APACHE, urls,
-        classes=1001, background=True, accuracy=accuracy, readable=False, why_not=why_not, **known,
+        classes=1001, background=True, preprocess=steps, accuracy=accuracy, readable=False, why_not=why_not, **known,
     )  # fmt: skip
 
 
@@ -227,7 +239,12 @@ def _v3() -> Iterator[Published]:
     yield _keras("inception_v3.keras_notop", MIT, "v0.5", md5[1], top=None)
     yield _torch(
         "inception_v3.fid", "fid", "pytorch-fid", APACHE, "pt_inception-2015-12-05-6726825d.pth", FID,
-        classes=1008, preprocess=centred(299, None, "bilinear"), note="the network that FID is computed with",
+        classes=1008, preprocess=PYTORCH_FID, note="the network that FID is computed with",
+    )  # fmt: skip
+    yield _torch(
+        "inception_v3.torch_fidelity", "fid", "torch-fidelity", APACHE, "weights-inception-2015-12-05-6726825d.pth",
+        FIDELITY, classes=1008, preprocess=TORCH_FIDELITY,
+        note="declared as the same bytes as inception_v3.fid; pictures are resized in another way",
     )  # fmt: skip
     yield _slim("inception_v3.slim", "inception_v3_2016_08_28.tar.gz", Accuracy(78.0, 93.9, SLIM_README))
     for kind in ("adv", "ens3_adv", "ens4_adv"):

@@ -7,8 +7,10 @@ import json
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+from torchvision.transforms.functional import pil_to_tensor
 
 from inceptory.data import preprocess
 from inceptory.data.images import LARGEST
@@ -18,6 +20,8 @@ from .pictures import noise
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALVES = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+PLAIN = {"filter": "bilinear", "antialias": False}
+TF1 = {**PLAIN, "grid": "asymmetric"}
 GREY = {"mean": (0.1307,), "std": (0.3081,), "order": "L"}
 
 
@@ -39,8 +43,25 @@ def test_the_docstring_shows_the_line_that_is_printed():
             "squash 224x224 bilinear | BGR | (x - [104, 117, 124]) / 1",
         ),
         (Preprocess(size=28, **GREY), "squash 28x28 bicubic | L | (x / 255 - 0.1307) / 0.3081"),
+        (
+            Preprocess(size=299, **PLAIN, **HALVES),
+            "squash 299x299 bilinear without antialias | RGB | (x / 255 - 0.5) / 0.5",
+        ),
+        (
+            Preprocess(size=299, **TF1, divisor=1, mean=(128,) * 3, std=(128,) * 3),
+            "squash 299x299 bilinear without antialias on TensorFlow 1's grid | RGB | (x - 128) / 128",
+        ),
+        (
+            Preprocess(size=224, **TF1, central_fraction=0.875, **HALVES),
+            "central 87.5 % | squash 224x224 bilinear without antialias on TensorFlow 1's grid | RGB | "
+            "(x / 255 - 0.5) / 0.5",
+        ),
+        (
+            Preprocess(size=224, resize=256, **PLAIN, **HALVES),
+            "resize 256 bilinear without antialias | centre crop 224 | RGB | (x / 255 - 0.5) / 0.5",
+        ),
     ],
-    ids=["crop", "squash", "grey"],
+    ids=["crop", "squash", "grey", "no antialias", "TensorFlow 1", "slim", "crop without antialias"],
 )
 def test_the_line_tells_every_step_in_order(steps, line):
     assert str(steps) == line
@@ -73,7 +94,7 @@ def test_resize_and_crop_give_the_pixels_of_torchvision(size):
 
 
 @pytest.mark.parametrize("kind", FILTERS)
-@pytest.mark.parametrize(("resize", "size"), [(64, 64), (64, 57), (65, 56), (73, 64)])
+@pytest.mark.parametrize(("resize", "size"), [(64, 64), (64, 57), (65, 56), (73, 64), (40, 64), (40, 65)])
 def test_every_filter_and_parity_gives_the_pixels_of_torchvision(kind, resize, size):
     picture = Image.fromarray(noise(90, 121))
     theirs = Compose([Resize(resize, FILTERS[kind]), CenterCrop(size)])(picture)
@@ -106,6 +127,95 @@ def test_a_squash_takes_the_whole_picture():
 def test_a_picture_of_the_right_size_is_not_resampled(resize):
     pixels = noise(32, 32)
     assert np.array_equal(Preprocess(size=32, resize=resize, **HALVES).pixels(Image.fromarray(pixels)), pixels)
+
+
+COLUMN = [[0], [40], [80], [240]]
+
+
+@pytest.mark.parametrize(
+    ("how", "size", "expected"),
+    [
+        # Read at 0.5 and 2.5.
+        (PLAIN, 2, [20, 160]),
+        # Read at 0 and 2: every second pixel is never looked at.
+        (TF1, 2, [0, 80]),
+        # Read at 1/6, 1.5 and 17/6.
+        (PLAIN, 3, [7, 60, 213]),
+        # Read at 0, 4/3 and 8/3.
+        (TF1, 3, [0, 53, 187]),
+        # Read at -0.25, 0.25, ..., 3.25: the edges go on.
+        (PLAIN, 8, [0, 10, 30, 50, 70, 120, 200, 240]),
+        # Read at 0, 0.5, ..., 3.5: only the far edge goes on.
+        (TF1, 8, [0, 20, 40, 60, 80, 160, 240, 240]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else "",
+)
+@pytest.mark.parametrize("lying", [False, True])
+def test_sampling_at_points_as_computed_by_hand(how, size, expected, lying):
+    # A column of four pixels beside itself, so that the other side has nothing to mix.
+    pixels = np.array(COLUMN, dtype=np.uint8).repeat(4, axis=1)
+    pixels = pixels.T if lying else pixels
+    found = Preprocess(size=size, **how, **GREY).pixels(Image.fromarray(pixels))[:, :, 0]
+    assert (found == np.array(expected)[None if lying else slice(None), slice(None) if lying else None]).all()
+
+
+def test_both_sides_are_sampled_at_once():
+    pixels = np.array([[0, 100], [40, 200]], dtype=np.uint8)
+    found = Preprocess(size=1, **PLAIN, **GREY).pixels(Image.fromarray(pixels))
+    assert found.ravel().tolist() == [85]
+
+
+def test_antialias_looks_at_every_pixel_and_sampling_at_four():
+    pixels = np.zeros((8, 8), dtype=np.uint8)
+    pixels[0, 0] = 255
+    squashed = {
+        antialias: Preprocess(size=1, filter="bilinear", antialias=antialias, **GREY).pixels(Image.fromarray(pixels))
+        for antialias in (True, False)
+    }
+    assert squashed[True].item() > 0
+    assert squashed[False].item() == 0
+
+
+@pytest.mark.parametrize("order", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(451, 300), (377, 503), (120, 97), (64, 64)], ids=str)
+@pytest.mark.parametrize("resize", [None, 64, 73, 40])
+def test_without_antialias_the_pixels_are_those_of_interpolate(order, size, resize):
+    """A shorter side of 40 leaves a border of black around a crop of 64."""
+    width, height = size
+    picture = Image.fromarray(noise(height, width, len(order)))
+    numbers = HALVES if order == "RGB" else {"mean": (0.5,), "std": (0.5,)}
+    found = Preprocess(size=64, resize=resize, order=order, **PLAIN, **numbers).pixels(picture)
+    given = pil_to_tensor(picture)[None].float()
+    if resize is None:
+        theirs = F.interpolate(given, (64, 64), mode="bilinear", align_corners=False)
+    else:
+        theirs = Compose([Resize(resize, antialias=False), CenterCrop(64)])(given)
+    assert np.abs(found - theirs[0].numpy().transpose(1, 2, 0)).max() <= 0.51
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        # One sixteenth is cut off each side, rounded down.
+        ((32, 16), (2, 1, 30, 15)),
+        ((451, 300), (28, 18, 423, 282)),
+        ((15, 31), (0, 1, 15, 30)),
+    ],
+    ids=str,
+)
+def test_slim_keeps_the_middle_of_both_sides_before_it_squashes(size, box):
+    picture = Image.fromarray(noise(size[1], size[0]))
+    steps = {"size": 32, **TF1, **HALVES}
+    found = Preprocess(**steps, central_fraction=0.875).pixels(picture)
+    assert np.array_equal(found, Preprocess(**steps).pixels(picture.crop(box)))
+    assert not np.array_equal(found, Preprocess(**steps).pixels(picture)) or box[0] == box[1] == 0
+
+
+@pytest.mark.parametrize("resize", [None, 341])
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_a_thin_picture_is_sampled_without_making_it_large(resize, size):
+    found = Preprocess(size=299, resize=resize, **PLAIN, **HALVES).pixels(Image.new("RGB", size, (10, 20, 30)))
+    assert (found == (10, 20, 30)).all()
 
 
 def test_bgr_is_rgb_read_backwards():
@@ -175,11 +285,21 @@ def test_values_put_channels_before_rows():
         Preprocess(size=299, resize=341, **IMAGENET),
         Preprocess(size=224, filter="bilinear", order="BGR", mean=(104.0, 117.0, 124.0), std=(1.0,) * 3, divisor=1.0),
         Preprocess(size=32, filter="nearest", **GREY),
+        Preprocess(size=299, **PLAIN, **HALVES),
+        Preprocess(size=224, **TF1, central_fraction=0.875, **HALVES),
     ],
     ids=str,
 )
 def test_the_object_survives_json(steps):
     assert Preprocess.from_json(json.loads(json.dumps(steps.to_json()))) == steps
+
+
+def test_a_card_from_before_these_switches_means_what_it_meant():
+    plain = Preprocess(size=32, resize=36, **HALVES).to_json()
+    for later in ("antialias", "grid", "central_fraction"):
+        del plain[later]
+    found = Preprocess.from_json(plain)
+    assert (found.antialias, found.grid, found.central_fraction) == (True, "half_pixel", 1.0)
 
 
 GOOD = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "resize": 36}
@@ -206,9 +326,25 @@ NONSENSE = {
     "half a pixel": {**GOOD, "size": 32.5},
     "a negative resize": {**GOOD, "resize": -36},
     "a resize in words": {**GOOD, "resize": "36"},
+    "antialias in words": {**GOOD, "antialias": "no"},
+    "antialias as a number": {**GOOD, "filter": "bilinear", "antialias": 0},
+    "bicubic without antialias": {**GOOD, "antialias": False},
+    "nearest without antialias": {**GOOD, "filter": "nearest", "antialias": False},
+    "an unknown grid": {**GOOD, **PLAIN, "grid": "corners"},
+    "TensorFlow 1's grid with antialias": {**GOOD, "filter": "bilinear", "grid": "asymmetric"},
+    "no part of a picture": {**GOOD, "central_fraction": 0},
+    "more than a picture": {**GOOD, "central_fraction": 1.1},
+    "a part that is no number": {**GOOD, "central_fraction": float("nan")},
+    "a part in words": {**GOOD, "central_fraction": "0.875"},
+    "a part that is a yes": {**GOOD, "central_fraction": True},
     "a list": [],
     "nothing": None,
 }
+
+
+def test_what_cannot_be_done_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="bicubic is not done without antialias"):
+        Preprocess(size=32, antialias=False, **HALVES)
 
 
 def test_the_good_example_is_taken():

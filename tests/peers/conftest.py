@@ -34,6 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if FOUND:
-        terminalreporter.section("largest differences, relative to the largest value")
+        terminalreporter.section("largest differences, relative to the largest value unless in levels")
         for line in FOUND:
             terminalreporter.write_line(line)

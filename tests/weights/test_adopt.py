@@ -14,13 +14,16 @@ import torchvision
 from safetensors.torch import save_file
 
 import inceptory
+from inceptory import files
 from inceptory.cli import main
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.nets.catalogue import plan
 from inceptory.nets.network import create
+from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert
 from inceptory.weights.express import express
+from inceptory.weights.published import record
 
 # Pickled by an older torch or a newer one, a file is the same to us; these are made by the installed one.
 
@@ -96,6 +99,39 @@ def test_names_shared_by_several_published_files_are_told_unless_settled(tmp_pat
     steps = Preprocess(size=299, mean=(0.5,) * 3, std=(0.5,) * 3)
     assert inceptory.load(tmp_path / "v3.pth", preprocess=steps).card.preprocess == steps
     assert inceptory.load(tmp_path / "v3.pth", dialect="torchvision").plan.dialect == "torchvision"
+
+
+@pytest.fixture(scope="module")
+def fid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    net = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False, num_classes=1008)
+    path = tmp_path_factory.mktemp("fid") / "fid.pth"
+    torch.save(randomised(net).state_dict(), path)
+    return path
+
+
+def test_both_homes_of_the_fid_network_are_told_and_the_name_settles_which(fid: Path):
+    with pytest.warns(UserWarning, match=r"read as fid's; .*: inception_v3\.torch_fidelity \("):
+        card = inceptory.load(fid).card
+    assert str(card.preprocess) == "squash 299x299 bilinear without antialias | RGB | (x / 255 - 0.5) / 0.5"
+    settled = inceptory.load(fid, name="inception_v3.torch_fidelity").card
+    assert settled.preprocess == record("inception_v3.torch_fidelity").preprocess != card.preprocess
+
+
+def test_the_hash_that_both_homes_declare_does_not_settle_it(fid: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(files, "sha256", lambda path: "6726825d" + "0" * 56)
+    with pytest.warns(UserWarning, match=r"read as pytorch-fid's; .*: inception_v3\.torch_fidelity \("):
+        inceptory.load(fid)
+    certificate = inspect(fid)
+    assert certificate.published == "inception_v3.fid"
+    assert certificate.alternatives == ("inception_v3.torch_fidelity",)
+
+
+def test_a_hash_of_ones_own_settles_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    net = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False)
+    torch.save(randomised(net).state_dict(), tmp_path / "v3.pth")
+    monkeypatch.setattr(files, "sha256", lambda path: "0cc3c7bd" + "0" * 56)
+    assert inceptory.load(tmp_path / "v3.pth").card.preprocess == record("inception_v3.torchvision").preprocess
+    assert inspect(tmp_path / "v3.pth").alternatives == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

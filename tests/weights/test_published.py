@@ -15,7 +15,7 @@ import pytest
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import UnknownName
 from inceptory.nets.catalogue import catalogue
-from inceptory.weights.origins.registry import ORIGINS
+from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.published import Published, by_hash, published, record, weights
 
 RECORDS = list(published().values())
@@ -126,6 +126,24 @@ def test_files_of_the_hub_are_prepared_as_timm_says(found: Published):
         mean=theirs.mean,
         std=theirs.std,
     )
+
+
+@pytest.mark.parametrize("found", [found for found in RECORDS if found.origin == "slim"], ids=lambda found: found.name)
+def test_files_of_slim_keep_the_middle_and_squash_it_to_the_size_of_the_network(found: Published):
+    size = 224 if found.architecture in ("googlenet", "inception_v2") else 299
+    assert str(found.preprocess) == (
+        f"central 87.5 % | squash {size}x{size} bilinear without antialias on TensorFlow 1's grid | RGB | "
+        "(x / 255 - 0.5) / 0.5"
+    )
+
+
+TWINS = [(origin, twin) for origin in ORIGINS for twin in origin.twins if twin in published()]
+
+
+@pytest.mark.parametrize(("origin", "twin"), TWINS, ids=lambda value: getattr(value, "name", value))
+def test_a_twins_pictures_are_prepared_in_another_way(origin: Origin, twin: str):
+    assert record(twin).preprocess != origin.preprocess
+    assert (record(twin).architecture, record(twin).dialect) == (origin.architecture, origin.dialect)
 
 
 def test_a_name_finds_its_record():

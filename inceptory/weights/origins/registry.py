@@ -74,6 +74,26 @@ CAFFE_BGR = Preprocess(
 )
 FACES = Preprocess(size=160, filter="bilinear", divisor=1, mean=(127.5,) * 3, std=(128,) * 3)
 
+# pytorch-fid hands F.interpolate the whole picture; torch-fidelity does as TensorFlow 1 did.
+PYTORCH_FID = Preprocess(size=299, filter="bilinear", antialias=False, mean=HALF, std=HALF)
+TORCH_FIDELITY = Preprocess(
+    size=299, filter="bilinear", antialias=False, grid="asymmetric", divisor=1, mean=(128,) * 3, std=(128,) * 3
+)
+
+
+def slim(size: int) -> Preprocess:
+    """What tf-slim's preprocess_for_eval does (tensorflow/models research/slim/preprocessing)."""
+    return Preprocess(
+        size=size,
+        filter="bilinear",
+        antialias=False,
+        grid="asymmetric",
+        central_fraction=0.875,
+        mean=HALF,
+        std=HALF,
+    )
+
+
 KERAS_HEAD = "predictions.weight"
 # Pictures are resized by whoever loads them; keras.utils.load_img squashes by the nearest neighbour.
 KERAS = centred(299, None, "nearest")
@@ -104,8 +124,9 @@ ORIGINS = (
         "fid",
         torchvision.INCEPTION_V3,
         "fc.weight",
-        centred(299, None, "bilinear"),
+        PYTORCH_FID,
         classes=1008,
+        twins=("inception_v3.torch_fidelity",),
     ),
     # timm/data and results-imagenet.csv: crop shares 0.875, 0.8975 and 0.903 of 299.
     _timm("inception_v4", timm.INCEPTION_V4, "last_linear.weight", 341),
