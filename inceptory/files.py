@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError
+
+TEMPORARY = ".inceptory-"
+"""Beginning of the names of files on their way; one that is left was cut off and may be removed."""
 
 
 def reason(fault: OSError | ValueError) -> str:
@@ -25,29 +32,74 @@ def reason(fault: OSError | ValueError) -> str:
 def write(path: Path | str, content: bytes | str) -> None:
     """Write a file so that a reader finds the old content or the new one, never a part.
 
-    Temporary file in the same folder, flush, fsync, rename, fsync of the folder. Raises WriteError
-    and leaves the old file as it was.
+    Raises WriteError and leaves the old file as it was.
     """
-    path = Path(path)
     data = content.encode() if isinstance(content, str) else content
+    with pending(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def pending(path: Path | str) -> Iterator[Pending]:
+    """A file to write to, which stands under its path when all is well, and is gone otherwise.
+
+    Temporary file in the same folder, flush, fsync, rename, fsync of the folder. Raises WriteError
+    with the bytes needed and free where the disk is full.
+    """
+    file = Pending(Path(path))
     temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".inceptory-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.path.parent, prefix=TEMPORARY)
+        with os.fdopen(handle, "wb", buffering=0) as raw:
+            file.raw = raw
+            yield file
+            os.fsync(raw.fileno())
         # mkstemp's files are private; ours get what the user's umask gives any new file.
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        os.replace(temporary, file.path)
+        _sync_folder(file.path.parent)
     except (OSError, ValueError) as fault:
-        raise WriteError(f"{path}: cannot be written, {reason(fault)} (choose another place or free it)") from fault
+        raise WriteError(f"{file.path}: cannot be written, {_why(file, fault)}") from fault
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What systems call a disk, a file or a quota that is full; Windows knows no quota error."""
+
+
+@dataclass
+class Pending:
+    """A file on its way; `path` may still change while it is written."""
+
+    path: Path
+    raw: BinaryIO | None = None
+    asked: int = 0
+    """Bytes that were to be written so far."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of it, however the system cuts it."""
+        assert self.raw is not None
+        rest = memoryview(data).cast("B")
+        self.asked += len(rest)
+        while len(rest):
+            rest = rest[self.raw.write(rest) :]
+
+
+def _why(file: Pending, fault: OSError | ValueError) -> str:
+    if isinstance(fault, OSError) and fault.errno in (
+        errno.ENOSPC,
+        getattr(errno, "EDQUOT", errno.ENOSPC),
+        errno.EFBIG,
+    ):
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(file.path.parent).free
+            told = f"{reason(fault)}, {file.asked:,} bytes or more needed and {free:,} free"
+            return f"{told} (make room or choose another place)"
+    return f"{reason(fault)} (choose another place or free it)"
 
 
 def _umask() -> int:

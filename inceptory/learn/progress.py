@@ -46,11 +46,14 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def meter(title: str, total: int) -> Iterator[Meter]:
-    """A meter for `total` steps; the bar shows time left and vanishes at the end."""
-    console = Console(stderr=True)
+def meter(title: str, total: int | None, done: int = 0, shown: bool = True) -> Iterator[Meter]:
+    """A meter for `total` steps, `done` of them before; the bar shows time left and vanishes at the end.
+
+    With shown=False nothing is said: another process speaks.
+    """
+    console = Console(stderr=True, quiet=not shown)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     rest = (TextColumn("{task.fields[told]}"), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
-    progress = Progress(*columns, *rest, console=console, transient=True, disable=not sys.stderr.isatty())
+    progress = Progress(*columns, *rest, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
     with progress:
-        yield Meter(progress, progress.add_task(title, total=total, told=""))
+        yield Meter(progress, progress.add_task(title, total=total, completed=done, told=""))

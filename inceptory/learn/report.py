@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from inceptory import files
 from inceptory.learn.results import Epoch, Metrics
@@ -30,6 +30,13 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
         [{key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     )
     files.write(folder / "history.csv", text.getvalue())
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """The rows that `write_history` wrote."""
+    with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+        kinds = get_type_hints(Epoch)
+        return [Epoch(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
 
 
 def write_metrics(

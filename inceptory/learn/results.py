@@ -24,6 +24,12 @@ class Metrics:
         """Plain values."""
         return {**self.__dict__, "interval": list(self.interval)}
 
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Metrics:
+        """The metrics among what `to_json` wrote."""
+        top1, top5, log_loss, n = (plain[name] for name in ("top1", "top5", "log_loss", "n"))
+        return cls(top1, top5, log_loss, n, (plain["interval"][0], plain["interval"][1]))
+
     def __str__(self) -> str:
         low, high = (100 * end for end in self.interval)
         told = f"top-1 {100 * self.top1:.2f} % (95 % interval {low:.2f} to {high:.2f})"

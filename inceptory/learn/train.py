@@ -3,193 +3,243 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from inceptory.data.augment import flip, shift
-from inceptory.data.batches import Images, channel_statistics, count_batches, decode, normalise, shuffled
+from inceptory.data.feed import Batch, Feed
 from inceptory.data.preprocess import Preprocess
-from inceptory.data.sources import Source, Split
-from inceptory.errors import DataError
-from inceptory.learn import report
-from inceptory.learn.device import Device, choose
+from inceptory.errors import DataError, InterruptedRun
+from inceptory.learn import report, state
 from inceptory.learn.evaluate import logits_of, measure
+from inceptory.learn.events import Events
+from inceptory.learn.job import Every, Job
+from inceptory.learn.pictures import prepared
 from inceptory.learn.progress import Meter, duration, meter
-from inceptory.learn.recipe import Recipe
-from inceptory.learn.results import Epoch, Metrics, Run
-from inceptory.nets.catalogue import Plan
-from inceptory.nets.network import Network, create
-from inceptory.weights.adopt import load
+from inceptory.learn.recipe import seconds
+from inceptory.learn.results import Epoch, Metrics
+from inceptory.learn.schedule import Budget, plateaus, rate
+from inceptory.learn.signals import Stop
+from inceptory.learn.state import Position, State, seeded
+from inceptory.learn.step import Outcome, Part, Stepper
 from inceptory.weights.card import Card
-from inceptory.weights.store import save, versions
+from inceptory.weights.store import save
 
-
-def fit(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> Run:
-    """Train a fresh network and leave its run in the folder."""
-    started = time.perf_counter()
-    device = choose(recipe.device, recipe.precision)
-    torch.manual_seed(recipe.seed)
-    data, preprocess = _decode_all(plan, source)
-    net = create(plan.architecture, dialect=plan.dialect, **plan.options())
-    net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    card = _card(plan, source, preprocess, recipe, device)
-    epochs = Loop(net, data, preprocess, recipe, device).run(card, folder)
-    best = load(folder / "model.safetensors").to(device.name)
-    split = "test" if "test" in data else "validation"
-    metrics = measure(logits_of(best, data[split], preprocess, device), data[split].labels)
-    minutes = (time.perf_counter() - started) / 60
-    report.write_metrics(folder, metrics, split, plan, epochs, minutes)
-    report.draw_curves(folder / "curves.png", plan.architecture, epochs)
-    return Run(folder, metrics, split, epochs, minutes)
-
-
-def _decode_all(plan: Plan, source: Source) -> tuple[dict[str, Images], Preprocess]:
-    """Every split in memory, and the preprocessing with the training pictures' own mean and deviation."""
-    channels = plan.in_channels
-    order = {"order": "L"} if channels == 1 else {}
-    blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
-    raw = Preprocess(size=plan.image, resize=plan.image, **blank)
-    data = {}
-    for name, split in source.splits.items():
-        with meter(f"decoding {name}", len(split)) as bar:
-            data[name] = decode(split, source.classes, raw, bar)
-            bar.say_skipped(data[name].skipped, len(data[name]))
-    mean, std = channel_statistics(data["train"].pixels)
-    return data, replace(raw, mean=mean, std=std)
-
-
-def _card(plan: Plan, source: Source, preprocess: Preprocess, recipe: Recipe, device: Device) -> Card:
-    sizes = {name: len(split) for name, split in source.splits.items()}
-    return Card.of(
-        plan,
-        labels=source.classes,
-        preprocess=preprocess,
-        recipe={**recipe.to_json(), "computed_on": str(device)},
-        data={"name": source.name, "splits": sizes, "fingerprint": source.fingerprint()},
-        versions=versions(),
-    )
+ORDER, CHANCE, GLOBAL = range(3)
+"""Purposes of random numbers: the order of an epoch, augmentation, dropout."""
 
 
 class Loop:
     """One network on its way through the epochs."""
 
     def __init__(
-        self, net: Network, data: dict[str, Images], preprocess: Preprocess, recipe: Recipe, device: Device
+        self, stepper: Stepper, feeds: dict[str, Feed], preprocess: Preprocess, job: Job, card: Card, folder: Path
     ) -> None:
-        self.net, self.preprocess, self.recipe, self.device = net, preprocess, recipe, device
-        self.train, self.validation = data["train"], data["validation"]
-        self.optimizer = _optimizer(net, recipe)
-        self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.steps = count_batches(len(self.train), recipe.batch)
+        self.stepper, self.preprocess, self.job, self.card, self.folder = stepper, preprocess, job, card, folder
+        self.recipe, self.ranks, self.device = job.recipe, stepper.ranks, stepper.device
+        self.train, self.validation = feeds["train"], feeds["validation"]
+        self.position = Position()
+        self.per_epoch = -(-len(self._batches(torch.arange(len(self.train)))) // self.recipe.accumulate)
         """Steps in an epoch."""
+        self.budget = None if self.recipe.time is None else Budget(seconds(self.recipe.time, "--time"))
+        self.every = Every.of(job.checkpoint_every)
+        self._saved = (0, time.monotonic())
 
-    def run(self, card: Card, folder: Path) -> list[Epoch]:
-        """All epochs; each writes last.safetensors and history.csv, the best also model.safetensors."""
-        history: list[Epoch] = []
-        with meter("training", self.steps * self.recipe.epochs) as bar:
-            bar.say(f"training {card.architecture} on {self.device}: {self.steps} steps an epoch")
-            for number in range(1, self.recipe.epochs + 1):
-                row, check = self.epoch(number, bar)
-                history.append(row)
-                _write_epoch(self.net, replace(card, metrics={"epoch": number, **check.to_json()}), history, folder)
-                left = sum(row.seconds for row in history) / number * (self.recipe.epochs - number)
-                bar.say(f"{row}, {duration(left)} left" if left else str(row))
-        return history
+    @property
+    def steps(self) -> int:
+        """Steps in all: of the epochs asked for, or as many as the time allows, estimated anew each step."""
+        if self.budget is not None:
+            return self.budget.steps(self.position.step, self.used())
+        return self.per_epoch * self.recipe.epochs
 
-    def epoch(self, number: int, bar: Meter) -> tuple[Epoch, Metrics]:
-        """Train on every picture once, then measure on validation."""
-        start = time.perf_counter()
-        loss, top1 = self.pass_over((number - 1) * self.steps, bar)
-        trained = time.perf_counter() - start
-        check = measure(logits_of(self.net, self.validation, self.preprocess, self.device), self.validation.labels)
+    def run(self, stop: Stop) -> list[Epoch]:
+        """Every epoch that is left. Raises InterruptedRun after a signal, all saved."""
+        at = self.position
+        self._started = time.monotonic() - at.used
+        events = Events(self.folder, at.step, self.job.tensorboard and self.ranks.first)
+        with meter("training", None if self.budget else self.steps, at.step, self.ranks.first) as bar:
+            told = f"{self.per_epoch:,} steps an epoch"
+            bar.say(f"training {self.card.architecture} on {self.device}: {told}")
+            while not at.over:
+                self._epoch(stop, bar, events)
+        events.close()
+        if at.step > self._saved[0]:
+            self.save()  # what is left, measuring and reporting, may be cut off too
+        return at.history
+
+    def _epoch(self, stop: Stop, bar: Meter, events: Events) -> None:
+        """What is left of an epoch's steps, then its validation."""
+        at, number = self.position, len(self.position.history)
+        for parts, batches in islice(self._parts(number), at.step - number * self.per_epoch, None):
+            if self.budget is not None and at.step >= self.steps > 0:
+                break
+            self._step(parts(), batches, bar, events)
+            self._keep(stop)
+        row, metrics = self._validated(number + 1, stop)
+        at.history.append(row)
+        at.seen, at.losses, at.right, at.training = 0, 0.0, 0.0, 0.0
+        at.over = at.step >= self.steps or self._stands_still()
+        if self.ranks.first:
+            events.epoch(at.step, row)
+            self._write_epoch(metrics)
+            bar.say(f"{row}{self._left()}")
+
+    def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
+        at, start = self.position, time.monotonic()
+        torch.manual_seed(state.number(self.recipe.seed, GLOBAL, at.step, self.ranks.rank))
+        drops = plateaus([_rank(row) for row in at.history], self.recipe.patience)
+        at.rate = rate(self.recipe, at.step, self.steps, self.per_epoch, drops)
+        found = self.stepper.step(at.step, at.rate, parts)
+        if not found.finite:
+            raise DataError(self._not_finite(found, batches))
+        at.step += 1
+        at.seen, at.losses, at.right = at.seen + found.seen, at.losses + found.losses, at.right + found.right
+        at.training += time.monotonic() - start
+        _tell(bar, events, at, found)
+
+    def _parts(self, number: int) -> Iterator[tuple[Callable[[], list[Part]], list[Batch]]]:
+        """The steps of an epoch, counted from 0: how to prepare each, and its batches."""
+        generator = seeded(self.recipe.seed, ORDER, number)
+        batches = self._batches(self._order(generator))
+        feed = self.train.batches(self.ranks.part(rows) for rows in batches)
+        for step in range(number * self.per_epoch, (number + 1) * self.per_epoch):
+            found = list(islice(feed, self.recipe.accumulate))
+            yield self._preparing(step, number, found), found
+
+    def _preparing(self, step: int, epoch: int, batches: list[Batch]) -> Callable[[], list[Part]]:
+        def prepare() -> list[Part]:
+            chance = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
+            name = self.device.name
+            return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
+
+        return prepare
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """Every picture once, or with `balanced` as many draws with equal chances for all classes."""
+        order = self.train.order(generator)
+        if not self.recipe.balanced:
+            return order
+        labels = self.train.labels[order]
+        chances = 1 / torch.bincount(labels).double()[labels]
+        return order[torch.multinomial(chances, len(order), replacement=True, generator=generator)]
+
+    def _batches(self, order: Tensor) -> list[Tensor]:
+        """Rows of each batch; a rest of fewer than two pictures a process is left out.
+
+        Batch norm has no variance of one picture.
+        """
+        every = order.split(self.recipe.batch)  # type: ignore[no-untyped-call]
+        return [rows for rows in every if len(rows) >= 2 * self.ranks.world]
+
+    # Keeping
+
+    def _keep(self, stop: Stop) -> None:
+        """Save a state where one is due; after a signal to any process, save and leave."""
+        step, moment = self._saved
+        (asked,) = self.ranks.total(stop.asked)
+        if asked or self.every.due(self.position.step - step, time.monotonic() - moment):
+            self.save()
+        if asked:
+            raise self.interrupted()
+
+    def save(self) -> None:
+        """Write the state of this moment; raises DataError for weights that are no numbers."""
+        tensors = self.stepper.tensors()
+        for name in state.finite(tensors):
+            told = f"step {self.position.step}: {name} is not finite any more"
+            raise DataError(f"{told} (lower --lr, now {self.recipe.lr:g})")
+        self.position.used = self.used()
+        if self.ranks.first:
+            state.save(self.folder, State(self.position, tensors, facts(self)))
+        self._saved = (self.position.step, time.monotonic())
+
+    def load(self, found: State) -> None:
+        """Go on from a state."""
+        self.position = found.position
+        self.stepper.load(found.tensors, found.position.rate)
+        self._saved = (found.position.step, time.monotonic())
+
+    def interrupted(self) -> InterruptedRun:
+        """What to say when the run is stopped."""
+        told = f"stopped after step {self.position.step:,} of {self.steps:,}, saved"
+        return InterruptedRun(f"{self.folder}: {told} (go on with inceptory train --resume {self.folder})")
+
+    def used(self) -> float:
+        """Seconds spent in the run, in all of its parts."""
+        return time.monotonic() - self._started
+
+    # Telling
+
+    def _validated(self, number: int, stop: Stop) -> tuple[Epoch, Metrics]:
+        """Measure on validation; a signal meanwhile saves the steps that are done."""
+        at, start = self.position, time.monotonic()
+
+        def look(*_: int) -> None:
+            if stop.asked and self.ranks.world == 1:
+                self.save()
+                raise self.interrupted()
+
+        net = self.stepper.answering
+        logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
+        metrics = measure(logits, self.validation.labels[rows])
+        if self.budget is not None:
+            self.budget.reserve = time.monotonic() - start
         row = Epoch(
             epoch=number,
-            lr=self.optimizer.param_groups[0]["lr"],
-            train_loss=loss,
-            train_top1=top1,
-            validation_loss=check.log_loss,
-            validation_top1=check.top1,
-            seconds=time.perf_counter() - start,
-            images_per_second=len(self.train) / trained,
+            lr=at.rate,
+            train_loss=at.losses / max(at.seen, 1),
+            train_top1=at.right / max(at.seen, 1),
+            validation_loss=metrics.log_loss,
+            validation_top1=metrics.top1,
+            seconds=at.training + time.monotonic() - start,
+            images_per_second=at.seen / max(at.training, 1e-9),
         )
-        return row, check
+        return row, metrics
 
-    def pass_over(self, first: int, bar: Meter) -> tuple[float, float]:
-        """(mean loss, top-1) over the augmented training pictures; `first` is the number of the first step."""
-        self.net.train()
-        seen, losses, right = 0, 0.0, 0
-        for step, rows in enumerate(shuffled(len(self.train), self.recipe.batch, self.generator), start=first):
-            images = _augmented(self.train.pixels[rows], self.recipe, self.generator)
-            labels = self.train.labels[rows].to(self.device.name)
-            loss, logits = self.step(step, images, labels)
-            seen += len(rows)
-            losses += loss * len(rows)
-            right += int((logits.argmax(1) == labels).sum())
-            bar.tick(f"loss {losses / seen:.3f}")
-        return losses / seen, right / seen
+    def _stands_still(self) -> bool:
+        patience = self.recipe.stop_after
+        return bool(patience) and plateaus([_rank(row) for row in self.position.history], patience) > 0
 
-    def step(self, step: int, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-        """One update; gives its loss and the logits before it."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate(step, self.steps * self.recipe.epochs)
-        with self.device.autocast():
-            heads = self.net.heads(normalise(images, self.preprocess, self.device.name))
-        loss = _loss(self.net, heads, labels, self.recipe)
-        if not torch.isfinite(loss):
-            raise DataError(f"step {step + 1}: the loss is not a finite number (lower --lr, now {self.recipe.lr:g})")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.item(), heads["logits"]
+    def _write_epoch(self, metrics: Metrics) -> None:
+        history = self.position.history
+        card = replace(self.card, metrics={"epoch": history[-1].epoch, **metrics.to_json()})
+        save(self.stepper.answering, self.folder / "last.safetensors", card)
+        if history[-1] is max(history, key=_rank):
+            save(self.stepper.answering, self.folder / "model.safetensors", card)
+        report.write_history(self.folder, [asdict(row) for row in history])
+
+    def _left(self) -> str:
+        done, steps = self.position.step, self.steps
+        return f", {duration(self.used() / done * (steps - done))} left" if 0 < done < steps else ""
+
+    def _not_finite(self, found: Outcome, batches: Iterable[Batch]) -> str:
+        at = self.position
+        names = [self.train.names[int(row)] for batch in batches for row in batch.rows]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        shown = "pictures of another process" if found.sound else shown
+        told = f"the loss is not a finite number at rate {at.rate:g}, with {shown}"
+        return f"step {at.step + 1}: {told} (lower --lr, now {self.recipe.lr:g}, or look at these pictures)"
 
 
-def _augmented(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    if recipe.flip:
-        images = flip(images, generator)
-    return shift(images, int(recipe.shift * images.shape[3]), generator)
+def _rank(row: Epoch) -> tuple[float, float]:
+    """The better epoch is larger."""
+    return row.validation_top1, -row.validation_loss
 
 
-def _loss(net: Network, heads: dict[str, Tensor], labels: Tensor, recipe: Recipe) -> Tensor:
-    weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
-    smoothing = recipe.label_smoothing
-    terms = [
-        weight * F.cross_entropy(heads[name].float(), labels, label_smoothing=smoothing)
-        for name, weight in weights.items()
-    ]
-    return torch.stack(terms).sum()
+def _tell(bar: Meter, events: Events, at: Position, found: Outcome) -> None:
+    bar.tick(f"loss {at.losses / max(at.seen, 1):.3f}")
+    events.step(at.step, found.losses / max(found.seen, 1), at.rate)
 
 
-def _optimizer(net: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD; only kernels decay, since pulling a norm's factor or a bias to zero regularises nothing."""
-    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in net.parameters() if parameter.ndim == 1]
-    groups = [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-
-
-def _write_epoch(net: Network, card: Card, history: list[Epoch], folder: Path) -> None:
-    def rank(row: Epoch) -> tuple[float, float]:
-        return row.validation_top1, -row.validation_loss
-
-    save(net, folder / "last.safetensors", card)
-    if history[-1] is max(history, key=rank):
-        save(net, folder / "model.safetensors", card)
-    report.write_history(folder, [asdict(row) for row in history])
-
-
-def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Metrics:
-    """Metrics of a network on a split whose labels are in its own order of classes."""
-    place = choose(device, precision)
-    assert card.preprocess is not None
-    net = load(path, dialect=card.dialect)
-    with meter(f"decoding {name}", len(split)) as bar:
-        images = decode(split, card.labels, card.preprocess, bar)
-        bar.say_skipped(images.skipped, len(images))
-    net = net.to(place.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with meter("evaluating", len(images)) as bar:
-        return measure(logits_of(net, images, card.preprocess, place, progress=bar), images.labels)
+def facts(loop: Loop) -> dict[str, object]:
+    """What the exact course of a run depends on beside its job."""
+    return {
+        "computed_on": str(loop.device),
+        "threads": torch.get_num_threads(),
+        "processes": loop.ranks.world,
+        "torch": str(torch.__version__),
+    }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,9 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from inceptory import files
+from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, UsageError
-from inceptory.learn.recipe import QUICK, Recipe
+from inceptory.learn.job import FILE as RUN
+from inceptory.learn.job import Every, Job, command_line, place_of
+from inceptory.learn.options import AS_THE_RECIPE, Options, decided
+from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Metrics, Run
+from inceptory.nets.catalogue import decide
 from inceptory.nets.variant import PUBLISHED, Variant
 
 if TYPE_CHECKING:
@@ -21,54 +30,139 @@ if TYPE_CHECKING:
     from inceptory.data.sources import Source
     from inceptory.weights.card import Card
 
-MARK = "history.csv"
-"""The file that makes a folder a run."""
+HELP_RECIPE = "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter. The file or flags may change it."
+Named = Annotated[
+    str | Recipe | None,
+    Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
+]
+"""A recipe by name, or in Python also one of your own."""
 
 
 def train(
-    data: str,
+    data: str | None = None,
     /,
     *,
-    model: str,
-    out: Path | str,
+    model: str | None = None,
+    out: Path | str | None = None,
+    resume: Path | None = None,
+    recipe: Named = None,
+    config: Path | None = None,
+    checkpoint_every: str = "5m",
+    tensorboard: bool = True,
+    workers: int | None = None,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
-    recipe: Annotated[Recipe, Parameter(name="*")] = QUICK,
+    options: Annotated[Options, Parameter(name="*")] = AS_THE_RECIPE,
 ) -> Run:
-    """Train a network from fresh weights on your own pictures.
+    """Train a network from fresh weights on your own pictures, or go on with a run.
 
     For example:
 
         inceptory train digits --model cifar_inception_v3 --width 0.25 --out runs/digits
 
-        inceptory train photos/ --model inception_v3 --image 149 --epochs 30 --out runs/photos
+        inceptory train photos/ --model inception_v3 --image 149 --time 2h --out runs/photos
+
+        inceptory train --resume runs/photos
+
+        torchrun --nproc-per-node 2 -m inceptory train photos/ --model inception_v3 --out runs/photos
+
+    A run can always go on where it was: after Ctrl-C or SIGTERM with nothing lost, after a crash or
+    power cut from the last saved state.
 
     Parameters
     ----------
     data
-        A folder of class folders (with or without train, val, test above them), a parquet file or
-        folder in the Hugging Face image layout, or the built-in set: digits.
+        Labelled pictures: a folder of class folders (with or without train, val, test above them), a
+        .csv or .tsv with paths and labels, a parquet file or folder in the Hugging Face image layout,
+        WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist.
     model
         Name of the network; `inceptory models` lists them.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
-        history.csv, metrics.json, curves.png.
+        history.csv, metrics.json, report.html, pictures of them, events for TensorBoard.
+    resume
+        Folder of a run to go on with; everything else is known from it.
+    recipe
+        Named set of the options below.
+    config
+        TOML file with options by name, such as epochs = 30; flags count more.
+    checkpoint_every
+        How often the state of the run is saved: a time such as 5m, or steps such as 200steps.
+    tensorboard
+        Write events for TensorBoard.
+    workers
+        Processes that decode pictures where they do not fit in memory; without it one for each core.
     variant
         How the network differs from its published form.
-    recipe
+    options
         How it is trained.
     """
-    from inceptory.data.sources import open_source
-    from inceptory.nets.catalogue import decide
-
-    recipe.check()
+    Every.of(checkpoint_every)
+    if resume is not None:
+        return _resume(resume, data, model, out, recipe, config, variant, options)
+    if data is None or model is None or out is None:
+        raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
+    wanted = decided(recipe, config, options, model)
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
-    source = open_source(data).with_validation(recipe.validation)
-    plan = decide(model, len(source.classes), variant)
+    place = place_of(data)
+    _check_free(Path(out))
+    source = open_source(place).with_validation(wanted.validation)
+    decide(model, len(source.classes), variant)
     _check_trainable(source)
-    with files.new_folder(out, MARK) as folder:
-        from inceptory.learn.train import fit
+    kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
+    job = Job(place, model, variant, wanted, source.fingerprint(), command_line(), **kept)  # type: ignore[arg-type]
+    # Of several processes only the first makes the folder; the others never write.
+    claim = files.new_folder(out, RUN) if os.environ.get("RANK", "0") == "0" else nullcontext(Path(out))
+    with claim as folder:
+        from inceptory.learn.fit import fit
 
-        return fit(plan, source, recipe, folder)
+        return fit(job, source, folder, resumed=False)
+
+
+def _check_free(out: Path) -> None:
+    """Raise ConfigError for a folder with a run in it, telling how to go on with that one."""
+    if (out / RUN).exists() and not Job.read(out).finished:
+        raise ConfigError(f"{out}: holds an unfinished run (inceptory train --resume {out} goes on with it)")
+    if (out / RUN).exists() or (out / "history.csv").exists():
+        raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
+
+
+def _resume(
+    folder: Path,
+    data: str | None,
+    model: str | None,
+    out: Path | str | None,
+    recipe: str | Recipe | None,
+    config: Path | None,
+    variant: Variant,
+    options: Options,
+) -> Run:
+    job = Job.read(folder)
+    if out is not None and Path(out).resolve() != folder.resolve():
+        raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
+    given_parts = {
+        "data": None if data is None else place_of(data),
+        "model": model,
+        "variant": None if variant == PUBLISHED else variant,
+    }
+    same = recipe is None and config is None
+    wanted = decided(job.recipe if same else recipe, config, options, job.model)
+    job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
+    if job.finished:
+        print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
+        return finished_run(folder)
+    source = job.source()
+    job.check_data(folder, source)
+    from inceptory.learn.fit import fit
+
+    return fit(job, source, folder, resumed=True)
+
+
+def finished_run(folder: Path) -> Run:
+    """The results of a finished run, read from its folder."""
+    from inceptory.learn.report import read_history
+
+    plain = json.loads(files.read(folder / "metrics.json"))
+    return Run(folder, Metrics.from_json(plain), plain["split"], read_history(folder), plain["minutes"])
 
 
 def _check_trainable(source: Source) -> None:
@@ -113,15 +207,13 @@ def evaluate(
     weights
         A copy of the published file that `model` names, fetched by hand.
     """
-    from inceptory.data.sources import open_source
-
     path, card = classifier(model, weights)
     _check_json(out)
     source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
     chosen = split or ("test" if "test" in source.splits else "validation")
     part = replace(source.split(chosen), labels=relabelled(source, card, chosen))
 
-    from inceptory.learn.train import score
+    from inceptory.learn.evaluate import score
 
     metrics = score(path, card, part, source.name, device, precision)
     if out is not None:

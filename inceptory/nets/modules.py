@@ -107,6 +107,8 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels))
         self.register_buffer("running_mean", torch.empty(channels))
         self.register_buffer("running_var", torch.empty(channels))
+        self.biased = False
+        """Whether running_var takes in the variance over n, as Keras does, and not over n - 1."""
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -118,15 +120,18 @@ class BatchNorm(nn.Module):
             self.weight.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.biased):
+            return self._normalised(x, self.running_var)
+        # Autograd keeps what batch norm was given, so a copy of it takes in the unbiased variance.
+        unbiased, n = self.running_var.clone(), x.numel() // x.shape[1]
+        x = self._normalised(x, unbiased)
+        kept = self.running_var * (1 - self.momentum)
+        self.running_var.copy_(kept.lerp_(unbiased, (n - 1) / n))
+        return x
+
+    def _normalised(self, x: Tensor, running_var: Tensor) -> Tensor:
         return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            self.momentum,
-            self.eps,
+            x, self.running_mean, running_var, self.weight, self.bias, self.training, self.momentum, self.eps
         )
 
 

@@ -28,7 +28,7 @@ def demo(*, out: Path = Path("runs/demo")) -> str:
     """
     folder = _free(out)
     # Digits are not mirrored in the world, and hardly move in their frames.
-    recipe = Recipe(epochs=15, flip=False, shift=0.0625)
+    recipe = Recipe(epochs=15, flip="off", shift=0.0625)
     run = train("digits", model=NETWORK, out=folder, variant=Variant(width=0.5), recipe=recipe)
     metrics = evaluate(folder, "digits", split="test")
     pictures = _write_pictures(folder / "pictures")

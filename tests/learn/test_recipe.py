@@ -1,120 +1,156 @@
-"""Recipes: what is out of range is told by its flag, and the rate rises, then falls."""
+"""Recipes: what is out of range is told by its flag; names, files and flags together make one."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from inceptory.errors import UsageError
-from inceptory.learn.recipe import QUICK, Recipe
+from inceptory.cli import main
+from inceptory.errors import ConfigError, DataError, MissingError, UsageError
+from inceptory.learn.options import AS_THE_RECIPE, Options, decided, from_file
+from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, choices, differences, named, seconds
 
 NAN, INF = float("nan"), float("inf")
-WRONG = {
-    "epochs": [0, -1],
-    "batch": [0, -64, 1],
-    "lr": [0.0, -0.05, 101.0, NAN, INF, -INF],
-    "warmup": [-0.1, 1.0, 1.5, NAN, INF, -INF],
-    "momentum": [-0.1, 1.0, NAN, INF, -INF],
-    "weight_decay": [-5e-4, 1.0, NAN, INF, -INF],
-    "label_smoothing": [-0.1, 1.0, NAN, INF, -INF],
-    "shift": [-0.125, 1.0, 4.0, NAN, INF, -INF],
-    "validation": [0.0, -0.1, 0.51, 1.0, NAN, INF, -INF],
-    "seed": [-1, 2**63],
-    "device": ["tpu", ""],
-    "precision": ["fp16", "fp8"],
+FRACTION = {"wrong": [-0.1, 1.0, NAN, INF, -INF], "right": [0.0, 0.999]}
+SHARE = {"wrong": [-0.1, 1.01, NAN, INF], "right": [0.0, 1.0]}
+COUNT = {"wrong": [0, -1], "right": [1, 10_000]}
+STRENGTH = {"wrong": [-0.1, 101.0, NAN, INF], "right": [0.0, 100.0]}
+RANGES = {
+    "epochs": COUNT,
+    "time": {"wrong": ["", "0m", "5", "-3m", "5 days", "1e3m"], "right": ["90s", "20m", "20 min", "1.5h", None]},
+    "batch": {"wrong": [0, -64, 1], "right": [2, 4096]},
+    "accumulate": COUNT,
+    "stop_after": {"wrong": [-1], "right": [0, 50]},
+    "lr": {"wrong": [0.0, -0.05, 101.0, NAN, INF, -INF], "right": [1e-9, 100.0]},
+    "warmup": FRACTION,
+    "drops": {"wrong": [(0.0,), (0.5, 1.0), (NAN,), (-0.5,)], "right": [(), (0.5,), (1 / 3, 2 / 3)]},
+    "patience": COUNT,
+    "momentum": FRACTION,
+    "weight_decay": FRACTION,
+    "penalty": FRACTION,
+    "clip": {"wrong": [-1.0, NAN, INF], "right": [0.0, 1.0]},
+    "label_smoothing": FRACTION,
+    "average": FRACTION,
+    "shift": FRACTION,
+    "crop": SHARE,
+    "colour": SHARE,
+    "erase": SHARE,
+    "mixup": STRENGTH,
+    "cutmix": STRENGTH,
+    "validation": {"wrong": [0.0, -0.1, 0.51, 1.0, NAN, INF, -INF], "right": [1e-9, 0.5]},
+    "seed": {"wrong": [-1, 2**63], "right": [0, 2**63 - 1]},
 }
-RIGHT = {
-    "epochs": [1, 10_000],
-    "batch": [2, 4096],
-    "lr": [1e-9, 100.0],
-    "warmup": [0.0, 0.999],
-    "momentum": [0.0, 0.999],
-    "weight_decay": [0.0, 0.5],
-    "label_smoothing": [0.0, 0.999],
-    "shift": [0.0, 0.999],
-    "validation": [1e-9, 0.5],
-    "seed": [0, 2**63 - 1],
-    "device": ["auto", "cpu", "cuda", "mps"],
-    "precision": ["auto", "bf16", "fp32"],
-    "flip": [True, False],
-}
+SWITCHES = {"class_weights", "balanced", "trivial", "compile"}
+WORDS = {field.name for field in fields(Recipe) if choices(field.name)}
 
 
-def cases(table):
+def cases(kind):
+    table = {name: values[kind] for name, values in RANGES.items()}
+    table |= {name: choices(name) if kind == "right" else ["", "other"] for name in WORDS}
     return [pytest.param(name, value, id=f"{name} {value!r}") for name, values in table.items() for value in values]
 
 
-@pytest.mark.parametrize(("name", "value"), cases(WRONG))
+@pytest.mark.parametrize(("name", "value"), cases("wrong"))
 def test_an_option_out_of_range_is_a_usage_error_that_names_its_flag(name, value):
     with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} ") as caught:
         replace(QUICK, **{name: value}).check()
     assert caught.value.exit_code == 64
 
 
-@pytest.mark.parametrize(("name", "value"), cases(RIGHT))
+@pytest.mark.parametrize(("name", "value"), cases("right"))
 def test_an_option_at_the_end_of_its_range_is_taken(name, value):
     assert replace(QUICK, **{name: value}).check() is None
 
 
 def test_every_option_but_a_yes_or_no_can_be_out_of_range():
-    assert {field.name for field in fields(Recipe)} == {*WRONG, "flip"}
+    assert {field.name for field in fields(Recipe)} == {*RANGES, *WORDS, *SWITCHES}
 
 
-def test_the_quick_recipe_is_in_range():
-    assert QUICK.check() is None
+@pytest.mark.parametrize("name", ["quick", "tutorial"])
+@pytest.mark.parametrize("architecture", ["inception_v3", "cifar_inception_v1"])
+def test_every_named_recipe_is_in_range(name, architecture):
+    assert named(name, architecture).check() is None
 
 
 def test_a_recipe_survives_json():
-    recipe = Recipe(epochs=3, flip=False, device="cpu")
-    assert Recipe(**json.loads(json.dumps(recipe.to_json()))) == recipe
+    recipe = replace(TUTORIAL, epochs=3, device="cpu", time="5m")
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
-LENGTHS = [1, 2, 3, 5, 10, 99, 1000]
-WARMUPS = [0.0, 0.01, 0.2, 0.5, 0.999]
+def test_the_tutorials_older_networks_train_200_epochs():
+    assert named("tutorial", "cifar_inception_v3_slim").epochs == 300
+    for older in ("cifar_inception_v1", "cifar_inception_v2"):
+        recipe = named("tutorial", older)
+        assert (recipe.epochs, recipe.drops) == (200, (0.5,))
 
 
-def rates(steps, warmup=0.2, lr=0.05):
-    recipe = Recipe(lr=lr, warmup=warmup)
-    return [recipe.rate(step, steps) for step in range(steps)]
+@pytest.mark.parametrize(("text", "length"), [("90s", 90), ("20m", 1200), ("20 min", 1200), ("1.5h", 5400)])
+def test_lengths_of_time(text, length):
+    assert seconds(text, "--time") == length
 
 
-@pytest.mark.parametrize("steps", LENGTHS)
-@pytest.mark.parametrize("warmup", WARMUPS)
-def test_the_rate_rises_to_its_peak_and_falls_from_there(steps, warmup):
-    found = rates(steps, warmup)
-    top = found.index(max(found))
-    assert found[: top + 1] == sorted(found[: top + 1])
-    assert found[top:] == sorted(found[top:], reverse=True)
-    assert len(set(found[top:])) == len(found[top:])
+def test_differences_are_told_by_flag():
+    assert differences(QUICK, replace(QUICK, batch=32, weight_decay=0.0)) == [
+        "--batch 64, not 32",
+        "--weight-decay 0.0005, not 0.0",
+    ]
+    assert differences(QUICK, QUICK) == []
 
 
-@pytest.mark.parametrize("steps", LENGTHS)
-@pytest.mark.parametrize("warmup", WARMUPS)
-def test_the_peak_is_the_learning_rate_that_was_asked_for(steps, warmup):
-    assert max(rates(steps, warmup, lr=0.3)) == 0.3
+# Flags, files and names
 
 
-@pytest.mark.parametrize("steps", LENGTHS)
-@pytest.mark.parametrize("warmup", WARMUPS)
-def test_no_step_is_wasted_on_a_rate_of_zero_or_below(steps, warmup):
-    assert min(rates(steps, warmup)) > 0
+def test_a_flag_counts_more_than_the_file_and_the_file_more_than_the_recipe(tmp_path: Path):
+    file = tmp_path / "own.toml"
+    file.write_text('recipe = "tutorial"\nepochs = 30\nlr = 1\ndrops = [0.25, 0.5]\n')
+    made = decided(None, file, Options(epochs=7, compile=True), "cifar_inception_v3")
+    assert made == replace(TUTORIAL, epochs=7, lr=1.0, drops=(0.25, 0.5), compile=True)
+    assert decided("quick", file, AS_THE_RECIPE, "cifar_inception_v3").schedule == "cosine"
 
 
-@pytest.mark.parametrize("steps", [99, 1000])
-def test_the_rate_ends_near_zero(steps):
-    assert rates(steps)[-1] < 0.05 * 0.02
+def test_without_a_word_the_recipe_is_quick():
+    assert decided(None, None, AS_THE_RECIPE, "inception_v3") == QUICK
+    assert decided(Recipe(epochs=2), None, Options(batch=8), "inception_v3") == Recipe(epochs=2, batch=8)
 
 
-def test_the_peak_comes_after_the_share_of_warmup():
-    found = rates(1000, warmup=0.2)
-    assert found.index(max(found)) == 199
+@pytest.mark.parametrize(
+    ("content", "kind", "told"),
+    [
+        ("epochs = ", DataError, "not TOML"),
+        ("epoch = 3", ConfigError, "'epochs'"),
+        ('epochs = "3"', ConfigError, "a whole number is wanted"),
+        ("epochs = 3.5", ConfigError, "a whole number is wanted"),
+        ("compile = 1", ConfigError, "true or false is wanted"),
+        ("drops = 0.5", ConfigError, "a list of numbers is wanted"),
+        ('drops = ["x"]', ConfigError, "a list of numbers is wanted"),
+        ("time = 20", ConfigError, "a word is wanted"),
+        ("[training]\nepochs = 3", ConfigError, "'training'"),
+    ],
+)
+def test_a_file_that_is_wrong_is_told_by_line_or_option(content, kind, told, tmp_path: Path):
+    (tmp_path / "own.toml").write_text(content)
+    with pytest.raises(kind, match=r"own\.toml") as caught:
+        from_file(tmp_path / "own.toml")
+    assert told in str(caught.value)
 
 
-def test_both_legs_are_straight():
-    found = rates(1000, warmup=0.2, lr=1.0)
-    changes = [after - before for before, after in pairwise(found)]
-    assert changes[:199] == pytest.approx([changes[0]] * 199)
-    assert changes[199:] == pytest.approx([changes[-1]] * 800)
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(MissingError):
+        from_file(tmp_path / "none.toml")
+
+
+def test_an_unknown_recipe_is_named_with_those_that_are():
+    with pytest.raises(UsageError, match="quick, tutorial"):
+        decided("slow", None, AS_THE_RECIPE, "inception_v3")
+
+
+def test_help_tells_every_option_with_the_recipes_values(capsys):
+    assert main(["train", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for field in fields(Recipe):
+        assert f"--{field.name.replace('_', '-')}" in told
+    assert "[quick 20, tutorial 300]" in told
+    assert "[64]" in told

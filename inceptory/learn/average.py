@@ -1,0 +1,30 @@
+"""The running average of a network's weights, which usually answers better than the last of them."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from inceptory.nets.network import Network
+
+
+class Average:
+    """A second network whose tensors follow the first one's: batch norms' statistics too."""
+
+    def __init__(self, net: Network, decay: float) -> None:
+        self.net = copy.deepcopy(net).eval()
+        self.decay = decay
+        self._pairs = list(zip(self.net.state_dict().values(), net.state_dict().values(), strict=True))
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the network's weights after a step, counted from 0.
+
+        Early on the average forgets faster, so that it always spans about the last ninth of the run
+        and never remembers the start: min(decay, (1 + step) / (10 + step)), as TensorFlow's
+        ExponentialMovingAverage does with num_updates.
+        """
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        for mine, fresh in self._pairs:
+            mine.lerp_(fresh, share)

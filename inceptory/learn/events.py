@@ -1,0 +1,48 @@
+"""TensorBoard's view of a run: `tensorboard --logdir runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inceptory.learn.results import Epoch
+
+FOLDER = "events"
+EVERY = 10
+"""Steps between two points of the training loss."""
+
+
+class Events:
+    """Scalars of a run in TensorBoard's format; after a resume, points beyond it are forgotten."""
+
+    def __init__(self, folder: Path, step: int, wanted: bool) -> None:
+        self._writer: Any = None
+        if wanted:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step)
+
+    def step(self, step: int, loss: float, rate: float) -> None:
+        """One step of training, counted from 1; every tenth becomes a point."""
+        if self._writer is not None and step % EVERY == 0:
+            self._writer.add_scalar("loss/step", loss, step)
+            self._writer.add_scalar("learning rate", rate, step)
+
+    def epoch(self, step: int, row: Epoch) -> None:
+        """An epoch that ended after this step."""
+        if self._writer is None:
+            return
+        for name, value in (
+            ("loss/training", row.train_loss),
+            ("loss/validation", row.validation_loss),
+            ("top-1/training", row.train_top1),
+            ("top-1/validation", row.validation_top1),
+            ("images per second", row.images_per_second),
+        ):
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,195 @@
+"""A run from its folder to its results: prepare, train or go on, measure, report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inceptory.data.batches import Progress
+from inceptory.data.feed import Feed, feed, statistics
+from inceptory.data.preprocess import Preprocess
+from inceptory.data.sources import Source
+from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, printable
+from inceptory.learn import report, state
+from inceptory.learn.device import Device, choose
+from inceptory.learn.evaluate import logits_of, measure
+from inceptory.learn.events import FOLDER as EVENTS
+from inceptory.learn.job import FILE, Job
+from inceptory.learn.lock import locked
+from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
+from inceptory.learn.progress import Meter, meter
+from inceptory.learn.ranks import Ranks, joined
+from inceptory.learn.recipe import Recipe
+from inceptory.learn.results import Run
+from inceptory.learn.signals import Stop, watched
+from inceptory.learn.state import State
+from inceptory.learn.step import Stepper
+from inceptory.learn.train import Loop, facts
+from inceptory.nets.catalogue import Plan
+from inceptory.nets.network import create
+from inceptory.weights.adopt import load
+from inceptory.weights.card import Card
+from inceptory.weights.store import versions
+
+
+def fit(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
+    """Train the network of a job and leave its run in the folder, or go on with the one that is there."""
+    device = choose(job.recipe.device, job.recipe.precision)
+    with joined(device.name) as ranks, watched() as stop, _claimed(job, folder, resumed, ranks):
+        feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
+        try:
+            loop = _loop(job, source, feeds, preprocess, device, ranks, folder)
+            if resumed:
+                _go_on(loop)
+            loop.run(stop)
+            return _finished(loop, source, feeds)
+        finally:
+            for each in feeds.values():
+                each.close()
+
+
+@contextmanager
+def _claimed(job: Job, folder: Path, resumed: bool, ranks: Ranks) -> Iterator[None]:
+    """The folder with the job's record in it, for this run alone; taken back where nothing came of it."""
+    with locked(folder) if ranks.first else nullcontext():
+        if ranks.first:
+            state.tidy(folder)
+        if ranks.first and not resumed:
+            job.write(folder)
+        try:
+            yield
+        except InterruptedRun:
+            raise
+        except InceptoryError:
+            if ranks.first and not resumed and not state.listed(folder):
+                _take_back(folder)
+            raise
+
+
+def _take_back(folder: Path) -> None:
+    """Leave nothing of a run that failed before its first epoch was done, so that it can be started again."""
+    if (folder / "history.csv").exists():
+        return
+    for path in (folder / FILE, *(folder / EVENTS).glob("events.out.tfevents.*")):
+        path.unlink(missing_ok=True)
+    for place in (EVENTS, state.FOLDER):
+        with contextlib.suppress(OSError):
+            (folder / place).rmdir()
+
+
+def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tuple[dict[str, Feed], Preprocess]:
+    """Every split, and the preprocessing with the training pictures' mean and deviation."""
+    channels = plan.in_channels
+    order = {"order": "L"} if channels == 1 else {}
+    blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
+    raw = Preprocess(size=plan.image, resize=plan.image, **blank)
+    feeds = {}
+    for name, split in source.splits.items():
+        with meter(f"decoding {name}", len(split), shown=speaks) as bar:
+            feeds[name] = feed(split, source.classes, raw, workers=job.workers, progress=_stoppable(bar, stop))
+            bar.say_skipped(feeds[name].skipped, len(feeds[name]))
+    mean, std = _statistics(job.recipe, feeds["train"], channels)
+    return feeds, replace(raw, mean=mean, std=std)
+
+
+def _stoppable(bar: Meter, stop: Stop) -> Progress:
+    def look(done: int, total: int) -> None:
+        if stop.asked:
+            raise InterruptedRun("stopped before the first step (start again, or go on with --resume)")
+        bar(done, total)
+
+    return look
+
+
+def _statistics(recipe: Recipe, train: Feed, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if recipe.statistics == "own":
+        return statistics(train)
+    if channels != len(CIFAR10_MEAN):
+        raise ConfigError("--statistics cifar10: has three channels (leave --in-channels out, or take own)")
+    return tuple(m / 255 for m in CIFAR10_MEAN), tuple(s / 255 for s in CIFAR10_STD)
+
+
+def _loop(
+    job: Job,
+    source: Source,
+    feeds: dict[str, Feed],
+    preprocess: Preprocess,
+    device: Device,
+    ranks: Ranks,
+    folder: Path,
+) -> Loop:
+    """The loop at its start: a fresh network, everything in its place."""
+    plan = job.plan(len(source.classes))
+    torch.manual_seed(job.recipe.seed)
+    net = create(plan.architecture, dialect=plan.dialect, **plan.options())
+    net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = _class_weights(feeds["train"].labels, plan.classes).to(device.name) if job.recipe.class_weights else None
+    stepper = Stepper(net, job.recipe, device, ranks, weights)
+    return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder)
+
+
+def _class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Factors that make every class count the same, 1 on average over the pictures."""
+    counts = torch.bincount(labels, minlength=classes).clamp_min(1)
+    return len(labels) / (classes * counts.float())
+
+
+def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: Device) -> Card:
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    return Card.of(
+        plan,
+        labels=source.classes,
+        preprocess=preprocess,
+        recipe={**job.recipe.to_json(), "computed_on": str(device)},
+        data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},
+        versions=versions(),
+    )
+
+
+def _go_on(loop: Loop) -> None:
+    """Take up the newest state of the folder, and say where."""
+    found, notes = state.newest(loop.folder)
+    if found is not None:
+        _check_place(loop, found)
+        loop.load(found)
+    if loop.ranks.first:
+        for note in notes:
+            print(printable(note), file=sys.stderr)
+        print(f"resumed at step {loop.position.step} of {loop.steps}", file=sys.stderr)
+
+
+def _check_place(loop: Loop, found: State) -> None:
+    """Refuse another device or arithmetic; say what makes the rest of the run only nearly the same."""
+    now = facts(loop)
+    if now["computed_on"] != found.facts["computed_on"]:
+        told = f"was computed on {found.facts['computed_on']}, here it would be {now['computed_on']}"
+        raise ConfigError(f"{loop.folder}: {told} (go on where it began, or start a new run)")
+    other = [f"{name} {found.facts[name]}, now {now[name]}" for name in now if now[name] != found.facts[name]]
+    if other and loop.ranks.first:
+        print(f"not bit for bit the run without a break: {'; '.join(other)}", file=sys.stderr)
+
+
+def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
+    """Measure the best checkpoint, write what there is to tell, and remove the states."""
+    folder, plan, ranks = loop.folder, loop.job.plan(len(source.classes)), loop.ranks
+    ranks.wait()
+    best = load(folder / "model.safetensors")
+    best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    split = "test" if "test" in feeds else "validation"
+    logits, rows = logits_of(best, feeds[split], loop.preprocess, loop.device, ranks=ranks)
+    metrics = measure(logits, feeds[split].labels[rows])
+    minutes = loop.used() / 60
+    if ranks.first:
+        report.write_metrics(folder, metrics, split, plan, loop.position.history, minutes)
+        report.draw_curves(folder / "curves.png", plan.architecture, loop.position.history)
+        loop.job.done(folder)
+        state.remove(folder)
+    return Run(folder, metrics, split, loop.position.history, minutes)

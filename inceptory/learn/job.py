@@ -1,0 +1,143 @@
+"""What a run is asked to do, written into its folder before anything else, so that it can always go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inceptory import files
+from inceptory.errors import ConfigError, DataError, MissingError, UsageError
+from inceptory.learn.recipe import Recipe, differences, seconds
+from inceptory.nets.variant import Variant
+
+if TYPE_CHECKING:
+    from inceptory.data.sources import Source
+    from inceptory.nets.catalogue import Plan
+
+FILE = "run.json"
+"""The file that makes a folder a run."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """Data, network and recipe of a run, and how it is kept."""
+
+    data: str
+    """Built-in set, or absolute path."""
+    model: str
+    variant: Variant
+    recipe: Recipe
+    fingerprint: str
+    """Of the data: `Source.fingerprint`."""
+    command: str
+    """What was typed."""
+    checkpoint_every: str = "5m"
+    tensorboard: bool = True
+    workers: int | None = None
+    finished: bool = False
+
+    def plan(self, classes: int) -> Plan:
+        """The network, for so many classes; raises UsageError for one that cannot be."""
+        from inceptory.nets.catalogue import decide
+
+        return decide(self.model, classes, self.variant)
+
+    def source(self) -> Source:
+        """The data, with a validation split, as it is now."""
+        from inceptory.data.sources import open_source
+
+        return open_source(self.data).with_validation(self.recipe.validation)
+
+    def write(self, folder: Path) -> None:
+        """Put the record into a run's folder."""
+        plain = {"format": FORMAT, **asdict(self), "recipe": self.recipe.to_json()}
+        files.write(folder / FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """The record of a run's folder; raises MissingError or DataError."""
+        if not (folder / FILE).exists():
+            raise MissingError(f"{folder}: holds no run (give the --out of an earlier train)")
+        try:
+            plain = json.loads(files.read(folder / FILE))
+            if plain.pop("format") != FORMAT:
+                raise DataError(f"{folder / FILE}: has a newer format (update inceptory)")
+            variant, recipe = Variant(**plain.pop("variant")), Recipe.from_json(plain.pop("recipe"))
+            return cls(**plain, variant=variant, recipe=recipe)
+        except (ValueError, TypeError, KeyError, AttributeError) as fault:
+            raise DataError(f"{folder / FILE}: damaged, {fault} (start the run again)") from None
+
+    def done(self, folder: Path) -> None:
+        """Note that the run is finished."""
+        replace(self, finished=True).write(folder)
+
+    def check_same(self, folder: Path, wanted: dict[str, Any], recipe: Recipe) -> None:
+        """Raise ConfigError with the differences where a resume asks for something else.
+
+        `wanted` holds those of data, model and variant that were given.
+        """
+        told = [
+            f"{name} {getattr(self, name)}, not {value}"
+            for name, value in wanted.items()
+            if value != getattr(self, name)
+        ]
+        found = [*told, *differences(self.recipe, recipe)]
+        if found:
+            raise _other(folder, found)
+
+    def check_data(self, folder: Path, source: Source) -> None:
+        """Raise ConfigError where the data is no longer what it was."""
+        if source.fingerprint() != self.fingerprint:
+            sizes = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
+            raise _other(folder, [f"the pictures of {self.data} as they were, not as they are now ({sizes})"])
+
+
+def _other(folder: Path, found: Sequence[str]) -> ConfigError:
+    told = "; ".join(found[:5]) + ("; ..." if len(found) > 5 else "")
+    return ConfigError(f"{folder}: this run has {told} (leave that out, or start a new run with --out)")
+
+
+def place_of(data: str) -> str:
+    """A data set's name or path so that it is found from any folder."""
+    from inceptory.data.sources import BUILT_IN
+
+    return data if data in BUILT_IN else os.path.abspath(data)
+
+
+def command_line() -> str:
+    """What was typed, for a record; a Python program is named by its file."""
+    name = Path(sys.argv[0]).name
+    words = ["inceptory"] if name in ("inceptory", "__main__.py") else ["python", sys.argv[0]]
+    return shlex.join([*words, *sys.argv[1:]])
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often a state is saved: by the clock, or by steps."""
+
+    seconds: float | None
+    steps: int | None
+
+    @classmethod
+    def of(cls, text: str) -> Every:
+        """The meaning of "5m" or "200steps"; raises UsageError."""
+        match = re.fullmatch(r"([1-9][0-9]*)\s*steps?", text.strip())
+        if match:
+            return cls(None, int(match[1]))
+        try:
+            return cls(seconds(text, "--checkpoint-every"), None)
+        except UsageError:
+            told = "not a length of time or a number of steps (such as 5m or 200steps)"
+            raise UsageError(f"--checkpoint-every {text}: {told}") from None
+
+    def due(self, steps: int, elapsed: float) -> bool:
+        """Whether a state is due, so many steps and seconds after the last."""
+        return steps >= self.steps if self.steps is not None else elapsed >= (self.seconds or 0)

@@ -1,0 +1,101 @@
+"""The flags of `train`: each option of a recipe, left open until someone sets it.
+
+What a flag says counts most, then what the file of --config says, then the recipe.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
+
+from cyclopts import Parameter
+
+from inceptory.errors import ConfigError, DataError, UnknownName
+from inceptory.files import read
+from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, hints, named
+
+
+def _help(name: str, told: str) -> str:
+    """The sentence of an option and what the recipes say."""
+    quick, tutorial = getattr(QUICK, name), getattr(TUTORIAL, name)
+    if quick == tutorial:
+        return told if quick is None else f"{told} [{_shown(quick)}]"
+    return f"{told} [quick {_shown(quick)}, tutorial {_shown(tutorial)}]"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{each:.3g}" for each in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _flag(name: str, told: str) -> Any:
+    several = get_origin(hints()[name]) is tuple
+    return Annotated[hints()[name] | None, Parameter(help=_help(name, told), consume_multiple=several)]
+
+
+if TYPE_CHECKING:
+
+    class Options:
+        """Options of a recipe by name; None leaves one to the recipe."""
+
+        def __init__(self, **options: Any) -> None: ...
+
+else:
+    Options = make_dataclass(
+        "Options",
+        [(each.name, _flag(each.name, each.metadata["told"]), None) for each in fields(Recipe)],
+        frozen=True,
+        namespace={"__doc__": "Options of a recipe by name; None leaves one to the recipe."},
+    )
+    Options.__module__ = __name__
+
+AS_THE_RECIPE = Options()
+"""No option set."""
+
+
+def given(options: Options) -> dict[str, Any]:
+    """The options that were set."""
+    return {name: value for name, value in vars(options).items() if value is not None}
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """Options in a TOML file, checked by name and kind; raises ConfigError naming the first that is wrong."""
+    try:
+        found = tomllib.loads(read(path).decode())
+    except ValueError as fault:
+        raise DataError(f"{path}: not TOML, {fault} (write lines such as epochs = 30)") from None
+    known = ["recipe", *(each.name for each in fields(Recipe))]
+    for name in found:
+        if name not in known:
+            raise ConfigError(f"{path}: {UnknownName('option of a recipe', name, known, 'inceptory train --help')}")
+    return {name: _of_kind(path, name, value) for name, value in found.items()}
+
+
+def _of_kind(path: Path, name: str, value: Any) -> Any:
+    """A value of TOML as the option has it: whole numbers serve as fractions, lists as tuples."""
+    example = "quick" if name == "recipe" else getattr(QUICK, name)
+    if isinstance(example, float) and type(value) is int:
+        return float(value)
+    if isinstance(example, tuple) and isinstance(value, list) and all(type(each) in (int, float) for each in value):
+        return tuple(map(float, value))
+    if type(value) is not type("" if example is None else example):
+        kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list of numbers"}
+        wanted = kind.get(type(example).__name__, "a word")
+        raise ConfigError(f"{path}: {name} = {value!r} is of the wrong kind ({wanted} is wanted)")
+    return value
+
+
+def decided(recipe: str | Recipe | None, config: Path | None, options: Options, architecture: str) -> Recipe:
+    """The recipe that flags, file and name give together, checked; raises UsageError or ConfigError."""
+    told = {} if config is None else from_file(config)
+    base = recipe or told.get("recipe", "quick")
+    told.pop("recipe", None)
+    start = base if isinstance(base, Recipe) else named(base, architecture)
+    made = replace(start, **{**told, **given(options)})
+    made.check()
+    return made

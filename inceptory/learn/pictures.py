@@ -1,0 +1,69 @@
+"""From a batch of a feed to what a step learns from: augmented values and mixed targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inceptory.data import augment
+from inceptory.data.batches import normalise
+from inceptory.data.feed import Batch
+from inceptory.data.preprocess import Preprocess
+from inceptory.learn.recipe import Recipe
+
+CIFAR10_MEAN = (125.307, 122.95, 113.865)
+CIFAR10_STD = (62.9932, 62.0887, 66.7048)
+"""The tutorial's constants, on the scale 0 to 255."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What pictures show: the classes `labels`, and to the part 1 - share the classes `others`."""
+
+    labels: Tensor
+    """(n,) int64."""
+    others: Tensor
+    share: float = 1.0
+
+
+def prepared(
+    batch: Batch, recipe: Recipe, preprocess: Preprocess, device: str, epoch: int, generator: torch.Generator
+) -> tuple[Tensor, Targets]:
+    """(values (n, C, H, W) float32 on the device, targets); all chance comes from the generator."""
+    pixels, targets = _mixed(_changed(batch, recipe, epoch, generator), batch.labels, recipe, generator)
+    values = normalise(pixels, preprocess, device)
+    if recipe.shift_kind == "continuous" and recipe.shift:
+        # After standardising, as Keras' generator does: what moves in is the mean, not black.
+        values = augment.continuous_shift(values, recipe.shift * values.shape[3], generator)
+    return values, Targets(targets.labels.to(device), targets.others.to(device), targets.share)
+
+
+def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generator) -> Tensor:
+    """Each picture by itself: geometry, then colours, then holes."""
+    pixels = batch.pixels
+    if recipe.crop:
+        pixels = augment.random_resized_crop(pixels, generator, area=(recipe.crop, 1.0))
+    if recipe.flip == "random":
+        pixels = augment.flip(pixels, generator)
+    elif recipe.flip == "alternate":
+        pixels = augment.alternating_flip(pixels, batch.rows, epoch, recipe.seed)
+    if recipe.shift_kind != "continuous":
+        moves = int(recipe.shift * pixels.shape[3])
+        pixels = augment.shift(pixels, moves, generator)
+    if recipe.trivial:
+        pixels = augment.trivial_augment(pixels, generator)
+    if recipe.colour:
+        pixels = augment.colour_jitter(pixels, recipe.colour, generator)
+    return augment.random_erasing(pixels, recipe.erase, generator) if recipe.erase else pixels
+
+
+def _mixed(pixels: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Targets]:
+    """Pictures of two classes each; of MixUp and CutMix both, a coin decides."""
+    if not recipe.mixup and not recipe.cutmix:
+        return pixels, Targets(labels, labels)
+    ways = [(way, alpha) for way, alpha in ((augment.mixup, recipe.mixup), (augment.cutmix, recipe.cutmix)) if alpha]
+    way, alpha = ways[int(torch.randint(len(ways), (), generator=generator))]
+    pixels, (labels, others, share) = way(pixels, labels, alpha, generator)
+    return pixels, Targets(labels, others, share)

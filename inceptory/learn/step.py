@@ -1,0 +1,158 @@
+"""One step of training: forward, loss, backward, update. Everything that moves the weights is here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from inceptory.learn.average import Average
+from inceptory.learn.device import Device
+from inceptory.learn.optim import Optimizer
+from inceptory.learn.pictures import Targets
+from inceptory.learn.ranks import Ranks
+from inceptory.learn.recipe import Recipe
+from inceptory.nets.modules import BatchNorm
+from inceptory.nets.network import Network
+
+Part = tuple[Tensor, Targets]
+"""Values and targets of one batch."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Sums over the pictures of one step, over all processes."""
+
+    losses: float
+    right: float
+    seen: int
+    sound: bool = True
+    """Whether the losses of this process' own pictures are numbers."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether the loss is a number."""
+        return math.isfinite(self.losses)
+
+
+class Stepper:
+    """A network, its optimizer and its average, and the way from a batch to the next weights."""
+
+    def __init__(
+        self,
+        net: Network,
+        recipe: Recipe,
+        device: Device,
+        ranks: Ranks | None = None,
+        class_weights: Tensor | None = None,
+        heads: Callable[[Tensor], dict[str, Tensor]] | None = None,
+    ) -> None:
+        self.net, self.recipe, self.device = net, recipe, device
+        self.ranks = ranks or Ranks()
+        for module in net.modules():
+            if isinstance(module, BatchNorm):
+                module.biased = recipe.moving_variance == "biased"
+        self.optimizer = Optimizer(net, recipe)
+        self.average = Average(net, recipe.average) if recipe.average else None
+        self.class_weights = class_weights
+        self._weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
+        self._forward: Callable[[Tensor], dict[str, Tensor]] = heads or net.heads
+        if self.ranks.world > 1:
+            self._forward = DistributedDataParallel(_Heads(net, self._forward), broadcast_buffers=False)
+
+    @property
+    def answering(self) -> Network:
+        """The network to measure and keep."""
+        return self.net if self.average is None else self.average.net
+
+    def step(self, number: int, rate: float, parts: Sequence[Part]) -> Outcome:
+        """Update the weights by the mean loss over all parts, of all processes.
+
+        `number` counts steps from 0. A loss that is not finite changes nothing.
+        """
+        self.net.train()
+        # Batch norm has no variance of one picture; where a process is left without, all pass over.
+        parts = [part for part in parts if len(part[0]) > 1]
+        seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
+        if idle:
+            return Outcome(0.0, 0.0, 0)
+        penalty = self.optimizer.penalty()
+        losses = right = 0.0
+        for last, (values, targets) in ((part is parts[-1], part) for part in parts):
+            with self._together(last):
+                loss, hits = self._losses(values, targets)
+                # Gradients are averaged over the processes, losses are summed over the pictures.
+                (loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
+            losses += float(loss.detach())
+            right += hits
+        sound = math.isfinite(losses)
+        losses, right = self.ranks.total(losses, right)
+        outcome = Outcome(losses + penalty * seen, right, int(seen), sound)
+        if not outcome.finite:
+            self.optimizer.inner.zero_grad(set_to_none=True)
+            return outcome
+        self.optimizer.step(rate)
+        self.ranks.share_statistics(self.net)
+        if self.average is not None:
+            self.average.update(number)
+        return outcome
+
+    def _together(self, last: bool) -> AbstractContextManager[object]:
+        """Processes exchange gradients once a step, after the last part."""
+        if isinstance(self._forward, DistributedDataParallel) and not last:
+            return self._forward.no_sync()
+        return nullcontext()
+
+    def _losses(self, values: Tensor, targets: Targets) -> tuple[Tensor, float]:
+        """(sum of the pictures' losses over all heads, pictures whose class of `labels` is named)."""
+        with self.device.autocast():
+            heads = self._forward(values)
+        terms = [weight * self._loss(heads[name], targets) for name, weight in self._weights.items()]
+        hits = (heads["logits"].argmax(1) == targets.labels).sum()
+        return torch.stack(terms).sum(), float(hits)
+
+    def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        # float16 and bfloat16 are too coarse for the logarithm of a sum.
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+
+        def against(labels: Tensor) -> Tensor:
+            smoothing = self.recipe.label_smoothing
+            return F.cross_entropy(logits, labels, self.class_weights, reduction="sum", label_smoothing=smoothing)
+
+        loss = against(targets.labels)
+        return loss if targets.share == 1 else targets.share * loss + (1 - targets.share) * against(targets.others)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that must be kept to go on exactly."""
+        found = {f"net/{name}": value for name, value in self.net.state_dict().items()}
+        if self.average is not None:
+            found |= {f"average/{name}": value for name, value in self.average.net.state_dict().items()}
+        return found | {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
+
+    def load(self, tensors: dict[str, Tensor], rate: float) -> None:
+        """Take back what `tensors` gave."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.net.load_state_dict(under("net/"))
+        if self.average is not None:
+            self.average.net.load_state_dict(under("average/"))
+        self.optimizer.load(under("optimizer/"), rate)
+
+
+class _Heads(nn.Module):
+    """`Network.heads` as a module's forward, which is what other parts of torch can wrap."""
+
+    def __init__(self, net: Network, heads: Callable[[Tensor], dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.net, self._call = net, heads
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self._call(x)

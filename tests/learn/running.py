@@ -1,0 +1,69 @@
+"""A run of seconds, in this process or in one that can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+from inceptory import Recipe, Variant, train
+from inceptory.errors import InceptoryError
+from inceptory.files import sha256
+
+TINY = Variant(width=0.25)
+STEPS = 10
+"""Of the recipe below on the 66 training pictures of `colours`: five an epoch, the last one smaller."""
+
+
+def recipe(**changed: Any) -> Recipe:
+    """Two epochs in which everything that draws random numbers takes part."""
+    return Recipe(**{"epochs": 2, "batch": 16, "precision": "fp32", **changed})
+
+
+def start(data: Path, out: Path, **changed: Any) -> None:
+    """A fresh run that saves its state after every step."""
+    train(
+        str(data),
+        model="cifar_inception_v3",
+        out=out,
+        variant=TINY,
+        recipe=recipe(**changed),
+        checkpoint_every="1steps",
+        tensorboard=False,
+    )
+
+
+def child(data: Path, out: Path, changed: dict[str, Any]) -> int:
+    """Start a run or go on with it; its exit code."""
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        if (out / "run.json").exists():
+            train(resume=out)
+        else:
+            start(data, out, **changed)
+    except InceptoryError as fault:
+        print(fault.line(), flush=True)
+        return fault.exit_code
+    return 0
+
+
+def _main(data: Path, out: Path, changed: dict[str, Any]) -> None:
+    raise SystemExit(child(data, out, changed))
+
+
+def process(data: Path, out: Path, **changed: Any) -> multiprocessing.process.BaseProcess:
+    """`child` in a process of its own, begun."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload(["inceptory.learn.fit", "inceptory.learn.verbs"])
+    made = context.Process(target=_main, args=(data, out, changed))
+    made.start()
+    return made
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """What a run leaves that must not depend on how often it was stopped."""
+    return {name: sha256(folder / name) for name in ("last.safetensors", "model.safetensors")}
