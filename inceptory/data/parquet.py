@@ -6,33 +6,110 @@ An image column holds {bytes, path} or plain bytes; a label column holds numbers
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from inceptory.data.images import Picture
-from inceptory.data.sources import SPLITS, Source, Split, natural
-from inceptory.errors import DataError
+from inceptory.data.sequences import Blocks, Frozen, Numbered
+from inceptory.data.sources import Source, Split, natural, split_of
+from inceptory.errors import DataError, MissingError
+from inceptory.files import reason
 
 LABELS = ("label", "labels", "class")
+WINDOW = 64 * 2**20
+"""Bytes of the row groups among which a stream mixes its rows."""
+HELD = 96 * 2**20
+"""Bytes of row groups that a process holds at most, two of them at least."""
+HEAVY = 256 * 2**20
+"""Bytes of a row group above which a person is told."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file, read."""
+    """One file, of which only the labels are read."""
 
     file: Path
-    pictures: list[Picture]
+    image: str
+    """Path of its column of bytes."""
+    groups: tuple[int, ...]
+    """Rows in each of its row groups."""
+    size: int
+    """Bytes of all its pictures, unpacked."""
     labels: list[Any]
     classes: tuple[str, ...] | None
     """Names that the file itself gives to the numbers of its labels."""
+
+
+class ParquetPictures(Frozen[bytes]):
+    """Pictures in row groups, which are read whole; each process holds those that it used last."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._files = [(str(shard.file), shard.image) for shard in shards]
+        self._groups = [(part, group) for part, shard in enumerate(shards) for group in range(len(shard.groups))]
+        self._ends = np.cumsum([count for shard in shards for count in shard.groups], dtype=np.int64)
+        self._bytes = sum(shard.size for shard in shards)
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._held: OrderedDict[int, Any] = OrderedDict()
+        self._open: tuple[int, Any] = (-1, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Where the pictures are, without those that are held."""
+        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_bytes")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def item(self, row: int) -> bytes:
+        """The bytes of a picture; raises DataError or MissingError."""
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        within = row - (int(self._ends[group - 1]) if group else 0)
+        data = self._column(group)[within].as_py()
+        if data is None:
+            raise DataError(f"{self._files[self._groups[group][0]][0]}: {_without_bytes(within)}")
+        return bytes(data)
+
+    def _column(self, group: int) -> Any:
+        """The pictures of a row group."""
+        with self._lock:
+            if group not in self._held:
+                self._held[group] = self._read(group)
+            self._held.move_to_end(group)
+            # Two at least: threads that cross from one group to the next need both.
+            while len(self._held) > 2 and sum(column.nbytes for column in self._held.values()) > HELD:
+                self._held.popitem(last=False)
+            return self._held[group]
+
+    def _read(self, group: int) -> Any:
+        part, number = self._groups[group]
+        file, image = self._files[part]
+        with _readable(Path(file)):
+            if self._open[0] != part:
+                self._open = (part, pq.ParquetFile(file, pre_buffer=False))
+            column = self._open[1].read_row_group(number, columns=[image], use_threads=False).column(0)
+        return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+
+    def blocks(self) -> Blocks:
+        """Row groups, as many together as fit into a reader's memory."""
+        counts = np.diff(self._ends, prepend=0)
+        each = max(self._bytes // len(counts), 1)
+        return Blocks(np.repeat(np.arange(len(counts)), counts), int(max(WINDOW // each, 1)))
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -40,16 +117,21 @@ def files_of(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")], key=lambda file: natural(file.name))
 
 
-def open_parquet(path: Path) -> Source:
-    """A file, or a folder of files whose names begin with their split; raises DataError."""
+def open_files(path: Path, files: Sequence[Path]) -> Source:
+    """Files whose names begin with their split; raises DataError."""
     shards: dict[str, list[Shard]] = {}
-    for file in [path] if path.is_file() else files_of(path):
-        word = re.split(r"[^a-z]", file.stem.lower())[0]
-        shards.setdefault(SPLITS.get(word, "train"), []).append(_read(file))
+    for file in files:
+        shards.setdefault(split_of(file), []).append(_read(file))
     every = [shard for group in shards.values() for shard in group]
     classes = _classes(path, every)
     splits = {split: _split(group, classes, named=every[0].classes is not None) for split, group in shards.items()}
-    return Source(str(path), classes, splits)
+    heavy = max(shard.size / len(shard.groups) for shard in every)
+    notes = (
+        [f"its row groups hold up to {heavy / 2**20:.0f} MiB, which each worker reads whole (smaller ones are better)"]
+        if heavy > HEAVY
+        else []
+    )
+    return Source(str(path), classes, splits, tuple(notes))
 
 
 def _classes(path: Path, shards: Sequence[Shard]) -> tuple[str, ...]:
@@ -70,41 +152,59 @@ def _classes(path: Path, shards: Sequence[Shard]) -> tuple[str, ...]:
 
 def _split(shards: Sequence[Shard], classes: tuple[str, ...], *, named: bool) -> Split:
     code = {name: number for number, name in enumerate(classes)}
-    pictures: list[Picture] = []
-    labels: list[int] = []
-    names: list[str] = []
+    parts = []
     for shard in shards:
-        codes = shard.labels if named else [code[str(label)] for label in shard.labels]
-        if not all(0 <= number < len(classes) for number in codes):
+        codes = np.asarray(shard.labels if named else [code[str(label)] for label in shard.labels])
+        if codes.min() < 0 or codes.max() >= len(classes):
             raise DataError(f"{shard.file}: a label lies outside the {len(classes)} named classes (mend the column)")
-        pictures += shard.pictures
-        labels += codes
-        names += [f"{shard.file}:{row}" for row in range(len(codes))]
-    return Split(pictures, np.asarray(labels, dtype=np.int64), names)
+        parts.append(codes.astype(np.int64))
+    names = Numbered([str(shard.file) for shard in shards], [len(shard.labels) for shard in shards])
+    return Split(ParquetPictures(shards), np.concatenate(parts), names)
 
 
 def _read(file: Path) -> Shard:
+    with _readable(file), pq.ParquetFile(file) as opened:
+        kinds, metadata = opened.schema_arrow, opened.metadata
+        image, label, classes = _columns(file, kinds)
+        image += ".bytes" * pa.types.is_struct(kinds.field(image).type)
+        labels = opened.read(columns=[label]).column(0)
+        if not len(labels):
+            raise DataError(f"{file}: holds no rows (write it again)")
+        leaf = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == image)
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        _check_bytes(file, opened, image, [group.column(leaf).statistics for group in groups])
+    size = sum(group.column(leaf).total_uncompressed_size for group in groups)
+    rows = tuple(group.num_rows for group in groups)
+    return Shard(file, image, rows, size, _labels(file, labels, classes), classes)
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What pyarrow raises as an error of ours."""
     try:
-        schema = pq.read_schema(file)
-        image, label, classes = _columns(file, schema)
-        table = pq.read_table(file, columns=[image, label])
-    except PermissionError:
-        raise
+        yield
+    except FileNotFoundError:
+        raise MissingError(f"{file}: no such file (has it been moved?)") from None
+    except PermissionError as fault:
+        raise MissingError(f"{file}: cannot be read, {reason(fault)} (check its permissions)") from None
     except (pa.ArrowException, OSError) as fault:
         # pyarrow reports a damaged page as an OSError too; the file was there a moment ago.
         raise DataError(f"{file}: not a readable parquet file, {fault} (write it again)") from None
-    if not len(table):
-        raise DataError(f"{file}: holds no rows (write it again)")
-    return Shard(file, _blobs(file, table.column(image)), _labels(file, table.column(label), classes), classes)
 
 
-def _blobs(file: Path, column: Any) -> list[Picture]:
-    column = column.combine_chunks()
-    blobs: list[Picture | None]
-    blobs = column.field("bytes").to_pylist() if pa.types.is_struct(column.type) else column.to_pylist()
-    if None in blobs:
-        raise DataError(f"{file}: row {blobs.index(None)} holds no picture bytes (embed the pictures in the file)")
-    return [blob for blob in blobs if blob is not None]
+def _check_bytes(file: Path, opened: Any, image: str, statistics: Sequence[Any]) -> None:
+    """Raise DataError where the file's own counts tell of pictures without bytes."""
+    first = 0
+    for number, counts in enumerate(statistics):
+        if counts is not None and counts.null_count:
+            column = opened.read_row_group(number, columns=[image]).column(0)
+            blobs = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+            raise DataError(f"{file}: {_without_bytes(first + pc.index(blobs.is_null(), True).as_py())}")
+        first += opened.metadata.row_group(number).num_rows
+
+
+def _without_bytes(row: int) -> str:
+    return f"row {row} holds no picture bytes (embed the pictures in the file)"
 
 
 def _labels(file: Path, column: Any, classes: tuple[str, ...] | None) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: class folders, parquet, built-in digits. Names, labels, splits.
+"""Where labelled pictures come from: class folders, tables, parquet, tars, built-in sets. Names, labels, splits.
 
 A split is a list of pictures that are not decoded yet. Nothing here imports torch, so that a
 mistake in a path is answered at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,15 @@ SPLITS = {
 }
 """Names of folders and files that mean a split."""
 IGNORED = {"thumbs.db", "desktop.ini"}
+KINDS = ".csv, .tsv, .parquet or .tar"
+NAMED = 5
+"""Classes that a note names."""
+CHUNK = 100_000
 SEED = 0
 """A split that we cut ourselves is the same for every run, so that evaluation finds it again."""
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that are here and the bytes of the whole file, 0 where that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Source:
     name: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
+    notes: tuple[str, ...] = ()
+    """What a person should know before hours are spent on it."""
 
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
@@ -73,14 +82,20 @@ class Source:
             return self
         train = self.splits["train"]
         kept, held = stratified(train.labels, fraction)
-        return replace(self, splits={**self.splits, "train": train.take(kept), "validation": train.take(held)})
+        splits = {**self.splits, "train": train.take(kept), "validation": train.take(held)}
+        lone = np.flatnonzero(np.bincount(train.labels) == 1).tolist()
+        notes = [f"{self.classes[label]!r} has one picture, which stays in the train split" for label in lone[:NAMED]]
+        more = [f"{len(lone) - NAMED} more classes have one picture"] if len(lone) > NAMED else []
+        return replace(self, splits=splits, notes=(*self.notes, *notes, *more))
 
     def fingerprint(self) -> str:
         """sha256 over classes, splits, names and labels: the same list of pictures, the same value."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
-            digest.update("\n".join(split.names).encode("utf-8", "surrogatepass"))
+            for start in range(0, len(split), CHUNK):
+                names = "\n".join(split.names[start : start + CHUNK])
+                digest.update(("\n" * (start > 0) + names).encode("utf-8", "surrogatepass"))
             digest.update(np.ascontiguousarray(split.labels).tobytes())
         return digest.hexdigest()
 
@@ -98,27 +113,76 @@ def stratified(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.i
     return np.flatnonzero(~mask), np.flatnonzero(mask)
 
 
-def open_source(data: str | Path) -> Source:
+def open_source(data: str | Path, progress: Progress | None = None) -> Source:
     """The labelled pictures behind a name or path, listed but not decoded.
 
+    A built-in set that is not on this machine is downloaded once; `progress` hears of its bytes.
     Raises MissingError where there is nothing, DataError where it is no data set.
     """
-    if str(data) in BUILT_IN:
-        return BUILT_IN[str(data)]()
-    from inceptory.data import parquet
+    from inceptory.data import built_in, folders, parquet, tars
 
+    if str(data) in built_in.SETS:
+        return _noted(built_in.SETS[str(data)](progress))
     path = Path(data)
     try:
         if path.is_dir():
-            return parquet.open_parquet(path) if parquet.files_of(path) else _folders(path)
-        if path.is_file():
-            if path.suffix.lower() != ".parquet":
-                raise DataError(f"{path}: not a data set (give a folder of class folders or a .parquet file)")
-            return parquet.open_parquet(path)
+            for kind in (parquet, tars):
+                if kind.files_of(path):
+                    return _noted(kind.open_files(path, kind.files_of(path)))
+            return _noted(folders.open_folders(path))
+        if path.is_file() or tars.is_pattern(path):
+            return _noted(_open_file(path))
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
-    names = ", ".join(BUILT_IN)
-    raise MissingError(f"{printable(data)}: no such data (give a folder, a .parquet file, or a built-in set: {names})")
+    names = ", ".join(built_in.SETS)
+    raise MissingError(f"{printable(data)}: no such data (give a folder, a file, or a built-in set: {names})")
+
+
+def _open_file(path: Path) -> Source:
+    from inceptory.data import parquet, tables, tars
+
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return parquet.open_files(path, [path])
+    if suffix in tables.SUFFIXES:
+        return tables.open_table(path)
+    if tars.is_tar(path):
+        return tars.open_files(path, tars.shards(path))
+    raise DataError(f"{path}: not a data set (give a folder of class folders, or a {KINDS} file)")
+
+
+def _noted(source: Source) -> Source:
+    """The source with a note for each split that lacks pictures of some classes."""
+    notes = [absent(name, split, source.classes) for name, split in source.splits.items()]
+    return replace(source, notes=(*source.notes, *filter(None, notes)))
+
+
+def absent(name: str, split: Split, classes: Sequence[str]) -> str:
+    """A sentence about classes that have no picture in a split; empty where all have."""
+    counts = np.bincount(split.labels, minlength=len(classes))
+    lacking = [repr(classes[label]) for label in np.flatnonzero(counts == 0).tolist()]
+    shown = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
+    verb = "has" if len(lacking) == 1 else "have"
+    return f"{shown} {verb} no picture in the {name} split" if lacking else ""
+
+
+def split_of(file: Path) -> str:
+    """The split that the beginning of a file's name means; "train" where it means none."""
+    return SPLITS.get(re.split(r"[^a-z]", file.stem.lower())[0], "train")
+
+
+def numbered(path: Path, labels: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """(class names in natural order, the number of each); raises DataError for fewer than two."""
+    classes = tuple(sorted(set(labels), key=natural))
+    check_classes(path, classes)
+    return classes, {name: number for number, name in enumerate(classes)}
+
+
+def check_classes(path: Path, classes: Sequence[str]) -> None:
+    """Raise DataError where there are fewer than two classes."""
+    if len(classes) < 2:
+        held = f"one class only, {classes[0]!r}" if classes else "no class"
+        raise DataError(f"{path}: holds {held} (a classifier needs two or more)")
 
 
 def natural(text: str) -> tuple[Any, ...]:
@@ -127,43 +191,12 @@ def natural(text: str) -> tuple[Any, ...]:
     return tuple((i % 2 == 0, int(part) if i % 2 else part) for i, part in enumerate(parts)), text
 
 
-# Class folders
-
-
-def _folders(path: Path) -> Source:
-    parts = _split_folders(path)
-    if "train" not in parts and "test" not in parts:
-        parts = {"train": path}
-    listed = {split: _class_folders(folder) for split, folder in parts.items()}
-    classes = sorted({name for found in listed.values() for name in found}, key=natural)
-    _check_classes(path, classes)
-    for split, found in listed.items():
-        _check_filled(parts[split], found)
-    return Source(str(path), tuple(classes), {split: _split(found, classes) for split, found in listed.items()})
-
-
-def _split_folders(path: Path) -> dict[str, Path]:
-    parts: dict[str, Path] = {}
-    for folder in visible(path):
-        split = SPLITS.get(folder.name.lower())
-        if split in parts:
-            names = f"{parts[split].name!r} and {folder.name!r}"
-            raise DataError(f"{path}: {names} both mean the {split} split (keep one of them)")
-        if split is not None and folder.is_dir():
-            parts[split] = folder
-    return parts
-
-
 def visible(folder: Path) -> list[Path]:
     """Entries of a folder in natural order, without hidden ones and what systems leave behind."""
     found = (entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
     return sorted(
         (entry for entry in found if entry.name.lower() not in IGNORED), key=lambda entry: natural(entry.name)
     )
-
-
-def _class_folders(path: Path) -> dict[str, list[Path]]:
-    return {folder.name: visible_files(folder) for folder in visible(path) if folder.is_dir()}
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -175,43 +208,3 @@ def visible_files(folder: Path) -> list[Path]:
         elif entry.is_file():
             found.append(entry)
     return found
-
-
-def _check_classes(path: Path, classes: list[str]) -> None:
-    if not classes:
-        raise DataError(f"{path}: holds no class folders (put each class's pictures in a folder of its own)")
-    if len(classes) == 1:
-        raise DataError(f"{path}: holds one class only, {classes[0]!r} (a classifier needs two or more class folders)")
-
-
-def _check_filled(folder: Path, found: dict[str, list[Path]]) -> None:
-    for name, files in found.items():
-        if not files:
-            raise DataError(f"{folder / name}: class folder {name!r} is empty (add pictures or remove it)")
-
-
-def _split(found: dict[str, list[Path]], classes: list[str]) -> Split:
-    rows = [(file, label) for label, name in enumerate(classes) for file in found.get(name, [])]
-    files = [file for file, _ in rows]
-    labels = np.asarray([label for _, label in rows], dtype=np.int64)
-    return Split(files, labels, [str(file) for file in files])
-
-
-# Built-in sets
-
-
-def _digits() -> Source:
-    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, enlarged to 32x32; a fifth is the test split."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    small = (found.images * (255 / 16)).round().astype(np.uint8)
-    pictures = [np.asarray(Image.fromarray(digit).resize((32, 32), Image.Resampling.BICUBIC)) for digit in small]
-    everything = Split(pictures, found.target.astype(np.int64), [f"digits:{i}" for i in range(len(pictures))])
-    train, test = stratified(everything.labels, 0.2)
-    splits = {"train": everything.take(train), "test": everything.take(test)}
-    return Source("digits", tuple(str(name) for name in found.target_names), splits)
-
-
-BUILT_IN: dict[str, Callable[[], Source]] = {"digits": _digits}

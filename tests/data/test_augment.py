@@ -7,8 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torchvision.transforms import RandomErasing, RandomResizedCrop
 
-from inceptory.data.augment import flip, shift
+from inceptory.data import augment
+from inceptory.data.augment import alternating_flip, erase, flip, keras_shift, moved, random_resized_crop, shift
 
 
 def generator(seed=0):
@@ -28,7 +32,7 @@ def mirrored(index, length):
     return index
 
 
-def moved(picture, down, right):
+def moved_whole(picture, down, right):
     """Move a picture (C, H, W) pixel by pixel."""
     _, height, width = picture.shape
     out = torch.empty_like(picture)
@@ -41,10 +45,17 @@ def moved(picture, down, right):
 def moves(before, after, pixels):
     """Every move of up to `pixels` that leads from one picture to the other."""
     reach = range(-pixels, pixels + 1)
-    return [(down, right) for down in reach for right in reach if torch.equal(moved(before, down, right), after)]
+    return [(down, right) for down in reach for right in reach if torch.equal(moved_whole(before, down, right), after)]
 
 
-AUGMENTATIONS = {"flip": flip, "shift": lambda images, source: shift(images, 2, source)}
+AUGMENTATIONS = {
+    "flip": flip,
+    "shift": lambda images, source: shift(images, 2, source),
+    "zero shift": lambda images, source: shift(images, 2, source, border="zero"),
+    "crop": random_resized_crop,
+    "erase": erase,
+    "black erase": lambda images, source: erase(images, source, fill=0),
+}
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -139,3 +150,181 @@ def test_a_picture_may_be_shifted_by_all_but_its_last_pixel():
     images = pictures(2, height=8, width=8)
     for before, after in zip(images, shift(images, 7, generator()), strict=True):
         assert moves(before, after, 7)
+
+
+def test_a_shift_with_zeros_moves_the_picture_over_black():
+    images = pictures(30)
+    for before, after in zip(images, shift(images, 2, generator(), border="zero"), strict=True):
+        padded = F.pad(before, (2, 2, 2, 2))
+        places = [(y, x) for y in range(5) for x in range(5) if torch.equal(padded[:, y : y + 6, x : x + 5], after)]
+        assert len(places) == 1
+
+
+def test_shifts_with_both_borders_move_alike():
+    images = pictures(30)
+    mirrored_in, black = (shift(images, 2, generator(), border) for border in ("reflect", "zero"))
+    inside = black != 0
+    assert torch.equal(mirrored_in[inside], black[inside])
+
+
+def test_an_alternating_flip_shows_each_side_in_every_other_epoch():
+    images, rows = pictures(40), torch.arange(100, 140)
+    first, second, third = (alternating_flip(images, rows, epoch, seed=3) for epoch in (0, 1, 2))
+    assert torch.equal(first, third)
+    assert torch.equal(first.flip(3), second)
+    for before, after in zip(images, first, strict=True):
+        assert torch.equal(after, before) or torch.equal(after, before.flip(2))
+
+
+def test_an_alternating_flip_depends_on_row_and_seed_and_not_on_the_batch():
+    images, rows = pictures(40), torch.arange(40)
+    whole = alternating_flip(images, rows, 0, seed=3)
+    order = torch.randperm(40, generator=generator())
+    assert torch.equal(alternating_flip(images[order], rows[order], 0, seed=3), whole[order])
+    assert not torch.equal(alternating_flip(images, rows, 0, seed=4), whole)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1, -5])
+def test_the_coin_of_an_alternating_flip_is_fair_and_remembers_nothing(seed):
+    coins = augment._coin(torch.arange(20_000), seed)
+    assert 9_700 < int(coins.sum()) < 10_300
+    assert 9_700 < int((coins[1:] == coins[:-1]).sum()) < 10_300
+    assert 9_700 < int((coins == augment._coin(torch.arange(20_000), seed ^ 1)).sum()) < 10_300
+
+
+def test_the_coin_is_the_first_bit_of_splitmix64():
+    """Published outputs for seed 1234567: 6457827717110365317, 3203168211198807973, 9817491932198370423,
+    4593380528125082431, 16408922859458223821."""
+    assert augment._coin(torch.arange(5), 1234567).tolist() == [False, False, True, False, True]
+
+
+def keras_way(picture, down, right):
+    """What ImageDataGenerator does to a picture (C, H, W): each channel by scipy's affine transform."""
+    return np.stack(
+        [
+            ndimage.affine_transform(channel, np.eye(2), (down, right), order=1, mode="constant", cval=0.0)
+            for channel in picture
+        ]
+    )
+
+
+MOVES = [(0.0, 0.0), (1.0, -2.0), (0.3, -0.7), (-3.99, 3.99), (2.5, 0.0), (-0.001, 0.001), (4.0, -4.0), (31.0, 0.5)]
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_continuous_shift_is_that_of_keras(move):
+    images = torch.randn(3, 3, 32, 30, generator=generator(), dtype=torch.float64)
+    down, right = (torch.full((3,), amount, dtype=torch.float64) for amount in move)
+    expected = np.stack([keras_way(picture, *move) for picture in images.numpy()])
+    np.testing.assert_allclose(moved(images, down, right).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(moved(images.float(), down, right).numpy(), expected, atol=2e-6)
+
+
+def test_continuous_shifts_are_drawn_evenly_in_both_directions(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(augment, "moved", lambda values, down, right: drawn.append((down, right)) or values)
+    keras_shift(torch.zeros(4000, 1, 1, 1), 4.0, generator())
+    for moves_of in drawn[0]:
+        counts = torch.histc(moves_of.float(), bins=8, min=-4, max=4)
+        assert counts.sum() == 4000
+        assert counts.min() > 400
+    assert abs(float(np.corrcoef(*drawn[0])[0, 1])) < 0.05
+
+
+def test_continuous_shifts_follow_the_generator():
+    images = torch.randn(8, 3, 16, 16, generator=generator())
+    first, second, other = (keras_shift(images, 4.0, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert first.dtype == torch.float32
+
+
+def boxed(monkeypatch, images, box, call):
+    """`call` with every picture's box fixed to (top, left, height, width)."""
+    top, left, high, wide = (torch.full((len(images),), side) for side in box)
+    monkeypatch.setattr(augment, "_boxes", lambda *_, **__: (high, wide, torch.ones(len(images), dtype=torch.bool)))
+    monkeypatch.setattr(augment, "_places", lambda *_: (top, left))
+    return call(images, generator())
+
+
+@pytest.mark.parametrize("box", [(0, 0, 24, 20), (3, 2, 9, 13), (5, 0, 1, 20), (23, 19, 1, 1), (0, 7, 24, 5)])
+def test_a_crop_is_enlarged_as_torch_does(monkeypatch, box):
+    images = pictures(4, height=24, width=20)
+    top, left, high, wide = box
+    part = images[:, :, top : top + high, left : left + wide].double()
+    expected = F.interpolate(part, (24, 20), mode="bilinear", align_corners=False, antialias=False)
+    found = boxed(monkeypatch, images, box, random_resized_crop)
+    assert (found.double() - expected).abs().max() <= 0.5 + 1e-4
+
+
+def test_a_crop_of_everything_is_the_same_picture():
+    images = pictures(6, height=12, width=12)
+    assert torch.equal(random_resized_crop(images, generator(), scale=(1.0, 1.0), ratio=(1.0, 1.0)), images)
+
+
+def boxes(images, scale, ratio, most):
+    highs, wides, fits = augment._boxes(images, scale, ratio, generator(), most)
+    return highs[fits].double(), wides[fits].double(), fits
+
+
+def theirs(draw, count):
+    """(heights, widths) of boxes that torchvision draws."""
+    torch.manual_seed(0)
+    found = torch.tensor([draw()[2:4] for _ in range(count)], dtype=torch.float64)
+    return found[:, 0], found[:, 1]
+
+
+@pytest.mark.parametrize("kind", ["crop", "erase"])
+def test_boxes_are_distributed_as_torchvision_draws_them(kind):
+    images = torch.zeros(4000, 3, 32, 24, dtype=torch.uint8)
+    if kind == "crop":
+        scale, ratio, most = (0.08, 1.0), (3 / 4, 4 / 3), 1.0
+        high, wide = theirs(lambda: RandomResizedCrop.get_params(images[0], list(scale), list(ratio)), 4000)
+    else:
+        scale, ratio, most = (0.02, 0.33), (0.3, 3.3), 1 - 1e-9
+        high, wide = theirs(lambda: RandomErasing.get_params(images[0], scale, ratio, [0.0]), 4000)
+    highs, wides, _ = boxes(images, scale, ratio, most)
+    for ours, expected in ((highs, high), (wides, wide), (highs * wides, high * wide)):
+        assert abs(float(ours.mean() - expected.mean())) < 0.04 * float(expected.mean())
+        assert abs(float(ours.std() - expected.std())) < 0.06 * float(expected.std())
+
+
+def test_where_no_box_fits_the_whole_picture_is_cropped_as_far_as_its_aspect_allows():
+    images = pictures(3, height=8, width=64)
+    found = random_resized_crop(images, generator(), scale=(1.0, 1.0))
+    # Eight rows, and the 4/3 * 8 = 11 columns in the middle.
+    expected = F.interpolate(images[:, :, :, 26:37].double(), (8, 64), mode="bilinear", align_corners=False)
+    assert (found.double() - expected).abs().max() <= 0.5 + 1e-4
+
+
+def test_erasing_covers_a_box_and_leaves_the_rest():
+    images = pictures(200, height=20, width=20).clamp(1)
+    after = erase(images, generator(), probability=1.0, fill=0)
+    for before, picture in zip(images, after, strict=True):
+        covered = (picture == 0).all(0)
+        rows, columns = covered.any(1).nonzero()[:, 0], covered.any(0).nonzero()[:, 0]
+        height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        assert int(covered.sum()) == height * width
+        assert torch.equal(picture[:, ~covered], before[:, ~covered])
+        assert 0.01 < height * width / 400 < 0.36
+
+
+def test_erasing_happens_with_its_probability():
+    images = pictures(2000, channels=1, height=8, width=8).clamp(1)
+    covered = (erase(images, generator(), probability=0.25, fill=0) == 0).flatten(1).any(1)
+    assert 420 < int(covered.sum()) < 580
+
+
+def test_erased_boxes_are_filled_with_noise_of_all_levels():
+    images = torch.zeros(400, 3, 16, 16, dtype=torch.uint8)
+    after = erase(images, generator(), probability=1.0)
+    assert len(after.unique()) == 256
+
+
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_boxes_reach_every_edge(place):
+    images = torch.ones(4000, 1, 8, 8, dtype=torch.uint8)
+    covered = erase(images, generator(), probability=1.0, fill=0)[:, 0] == 0
+    edge = 0 if place == "start" else -1
+    assert covered[:, edge].any()
+    assert covered[:, :, edge].any()

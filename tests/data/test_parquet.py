@@ -165,11 +165,13 @@ def test_a_file_cut_short_is_a_data_error(tmp_path, part):
     assert "not a readable parquet file" in refused(path)
 
 
-def test_a_file_whose_pages_are_damaged_is_a_data_error_and_no_question_of_permissions(tmp_path):
+def test_a_file_whose_pages_of_pictures_are_damaged_is_told_when_one_is_read(tmp_path):
     path = store(tmp_path / "a.parquet", [0, 1, 0, 1], names=["dog", "cat"])
     content = path.read_bytes()
     path.write_bytes(content[:4] + b"\xff" * 60 + content[64:])
-    assert "not a readable parquet file" in refused(path)
+    pictures = open_source(path).split("train").pictures
+    with pytest.raises(DataError, match=r"a\.parquet: not a readable parquet file"):
+        pictures[0]
 
 
 @pytest.mark.parametrize(("image", "label"), [("image", "target"), ("image", "y")])

@@ -1,0 +1,254 @@
+"""WebDataset tars: members that share a name up to its first dot are one example, 0001.jpg and 0001.cls.
+
+A tar is listed once by its headers; pictures are then read from their places in it. Nothing is
+ever unpacked. The label stands in NAME.cls (a number or a word) or in NAME.json under "label" or
+"class"; a file classes.txt beside the tars, or in one of them, names the numbers line by line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptory.data.sequences import Blocks, Frozen, Texts
+from inceptory.data.sources import Source, Split, check_classes, natural, numbered, split_of, visible
+from inceptory.data.tar_index import Member, is_compressed, members
+from inceptory.errors import DataError, MissingError
+from inceptory.files import reason
+
+PICTURES = {"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"}
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+LONGEST_LABEL = 2**20
+"""Bytes of a member that may hold a label."""
+BUFFER = 2**15
+"""Bytes read at a time: headers of small pictures come many at once, large pictures are jumped over."""
+NEIGHBOURS, TOGETHER = 64, 128
+"""Pictures read in one go, and how many such pieces are mixed."""
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a path is meant as a tar, or as a pattern for several."""
+    return path.name.lower().endswith((".tar", *COMPRESSED))
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path stands for several tars: photos/train-*.tar."""
+    return is_tar(path) and bool(re.search(r"[*?]", path.name)) and path.parent.is_dir()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Tars of a folder that holds no folders, in natural order."""
+    found = visible(folder)
+    return [] if any(entry.is_dir() for entry in found) else list(filter(is_tar, found))
+
+
+def shards(path: Path) -> list[Path]:
+    """The tars that a path or pattern stands for; raises MissingError where there are none."""
+    if path.is_file():
+        return [path]
+    found = sorted(path.parent.glob(path.name), key=lambda file: natural(file.name))
+    if not found:
+        raise MissingError(f"{path}: no such tar (check the pattern)")
+    return found
+
+
+class TarPictures(Frozen[bytes]):
+    """Pictures by their places in tars."""
+
+    def __init__(self, files: Sequence[str], ends: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+        self._files, self._ends, self._places = tuple(files), ends, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def item(self, row: int) -> bytes:
+        """The bytes of a picture; raises MissingError or DataError."""
+        file = self._files[int(np.searchsorted(self._ends, row, side="right"))]
+        offset, size = map(int, self._places[row])
+        try:
+            with open(file, "rb", buffering=0) as tar:
+                tar.seek(offset)
+                data = tar.read(size)
+        except OSError as fault:
+            raise MissingError(f"{file}: cannot be read, {reason(fault)} (check its permissions)") from fault
+        if len(data) < size:
+            raise DataError(f"{file}: has become shorter (open the data again)")
+        return data
+
+    def blocks(self) -> Blocks:
+        """Neighbours in a tar."""
+        return Blocks(np.arange(len(self)) // NEIGHBOURS, TOGETHER)
+
+
+class _Labels:
+    """Labels as they come, each kept once."""
+
+    def __init__(self) -> None:
+        self.known: dict[str | int, int] = {}
+
+    def code(self, label: str | int) -> int:
+        """Its number in the order in which labels were met."""
+        return self.known.setdefault(label, len(self.known))
+
+
+@dataclass
+class _Shard:
+    """One tar, listed."""
+
+    file: Path
+    places: array[int]
+    """Offset and size of each picture."""
+    names: bytearray
+    """Their names, one a line."""
+    codes: array[int]
+    classes: list[str] | None = None
+
+
+def open_files(path: Path, files: Sequence[Path]) -> Source:
+    """Tars whose names begin with their split; raises DataError."""
+    labels, parts = _Labels(), dict[str, list[_Shard]]()
+    for file in files:
+        parts.setdefault(split_of(file), []).append(_list(file, labels))
+    every = [shard for group in parts.values() for shard in group]
+    folder = path if path.is_dir() else path.parent
+    classes, order = _classes(path, _named(path, folder, every), labels)
+    return Source(str(path), classes, {split: _split(group, order) for split, group in parts.items()})
+
+
+def _split(shards: Sequence[_Shard], order: NDArray[np.int64]) -> Split:
+    places = np.concatenate([np.frombuffer(shard.places, dtype=np.int64) for shard in shards]).reshape(-1, 2)
+    codes = np.concatenate([np.frombuffer(shard.codes, dtype=np.int64) for shard in shards])
+    ends = np.cumsum([len(shard.codes) for shard in shards])
+    common = str(shards[0].file.parent / "x")[:-1]
+    names = Texts(common, (f"{shard.file.name}:{name}" for shard in shards for name in _names(shard)))
+    return Split(TarPictures([str(shard.file) for shard in shards], ends, places), order[codes], names)
+
+
+def _names(shard: _Shard) -> list[str]:
+    return shard.names.decode("utf-8", "surrogatepass").split("\n")[:-1]
+
+
+# Classes
+
+
+def _named(path: Path, folder: Path, shards: Sequence[_Shard]) -> list[str] | None:
+    """Names of the numbers, where classes.txt gives them."""
+    inside = [shard.classes for shard in shards if shard.classes is not None]
+    if any(found != inside[0] for found in inside):
+        raise DataError(f"{path}: its tars hold different classes.txt (make them agree)")
+    beside = folder / "classes.txt"
+    if beside.is_file():
+        return _class_names(str(beside), beside.read_bytes())
+    return inside[0] if inside else None
+
+
+def _class_names(name: str, data: bytes) -> list[str]:
+    try:
+        found = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise DataError(f"{name}: not text in UTF-8 (save it as UTF-8)") from None
+    names = [line.strip() for line in found if line.strip()]
+    if len(set(names)) < len(names):
+        raise DataError(f"{name}: names a class twice (one class a line, each once)")
+    return names
+
+
+def _classes(path: Path, named: list[str] | None, labels: _Labels) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """(class names, the number of each label in the order in which labels were met)."""
+    if len({type(label) for label in labels.known}) > 1:
+        raise DataError(f"{path}: some labels are words and some are numbers (make them agree)")
+    if named is None:
+        classes, code = numbered(path, map(str, labels.known))
+        return classes, np.asarray([code[str(label)] for label in labels.known], dtype=np.int64)
+    check_classes(path, named)
+    number = {name: row for row, name in enumerate(named)}
+    order = [label if isinstance(label, int) else number.get(label, -1) for label in labels.known]
+    for label, row in zip(labels.known, order, strict=True):
+        if not 0 <= row < len(named):
+            raise DataError(f"{path}: the label {label!r} is none of the {len(named)} classes of classes.txt (mend it)")
+    return tuple(named), np.asarray(order, dtype=np.int64)
+
+
+# One tar
+
+
+def _list(file: Path, labels: _Labels) -> _Shard:
+    """Every example of a tar, in its order."""
+    if is_compressed(file):
+        raise DataError(f"{file}: is compressed (unpack it to a plain .tar: pictures are read from their places in it)")
+    shard = _Shard(file, array("q"), bytearray(), array("q"))
+    example = _Example("")
+    with open(file, "rb", buffering=BUFFER) as stream:
+        for member in members(stream, str(file)):
+            base = member.name.rpartition("/")[2]
+            kind = base.partition(".")[2]
+            if base == "classes.txt":
+                shard.classes = _class_names(f"{file}:{member.name}", member.read(LONGEST_LABEL))
+            if base == "classes.txt" or base.startswith("."):
+                continue
+            key = member.name.removesuffix(kind)
+            if key != example.key:
+                example.finish(shard, labels)
+                example = _Example(key)
+            example.add(shard.file, member, kind.lower())
+    example.finish(shard, labels)
+    if not shard.codes:
+        raise DataError(f"{file}: holds no pictures with labels (give NAME.jpg and NAME.cls for each)")
+    return shard
+
+
+class _Example:
+    """The members of one name."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.picture: Member | None = None
+        self.label: str | int | None = None
+
+    def add(self, file: Path, member: Member, kind: str) -> None:
+        """Note a picture or a label; other kinds are passed over."""
+        if kind in PICTURES:
+            if self.picture is not None:
+                raise DataError(f"{file}: {self.key}* holds two pictures (give each a name of its own)")
+            self.picture = member
+        elif kind == "cls":
+            self.label = _label(member.read(LONGEST_LABEL).decode("utf-8", "replace").strip())
+        elif kind == "json":
+            told = _json_label(file, member)
+            self.label = told if told is not None else self.label
+
+    def finish(self, shard: _Shard, labels: _Labels) -> None:
+        """Keep the example; what has no picture is none."""
+        if self.picture is None:
+            return
+        if self.label is None or self.label == "":
+            raise DataError(f"{shard.file}: {self.picture.name} has no label (give {self.key}cls or {self.key}json)")
+        shard.places.extend((self.picture.offset, self.picture.size))
+        shard.names += self.picture.name.replace("\n", " ").encode("utf-8", "surrogatepass") + b"\n"
+        shard.codes.append(labels.code(self.label))
+
+
+def _label(text: str) -> str | int:
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text
+
+
+def _json_label(file: Path, member: Member) -> str | int | None:
+    try:
+        told = json.loads(member.read(LONGEST_LABEL))
+    except ValueError:
+        raise DataError(f"{file}: {member.name} is no JSON (write it again)") from None
+    if not isinstance(told, dict):
+        return None
+    label = next((told[word] for word in ("label", "class", "cls") if word in told), None)
+    if label is None or isinstance(label, str):
+        return label.strip() if label else None
+    if type(label) is not int:
+        raise DataError(f"{file}: {member.name} has the label {label!r} (labels are all numbers or all words)")
+    return label
