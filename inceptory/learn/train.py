@@ -18,7 +18,7 @@ from inceptory.data.sources import Source, Split
 from inceptory.errors import DataError
 from inceptory.learn import report
 from inceptory.learn.device import Device, choose
-from inceptory.learn.evaluate import logits_of, measure
+from inceptory.learn.evaluate import Scored, logits_of, measure
 from inceptory.learn.progress import Meter, duration, meter
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Epoch, Metrics, Run
@@ -29,8 +29,8 @@ from inceptory.weights.card import Card
 from inceptory.weights.store import save, versions
 
 
-def fit(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> Run:
-    """Train a fresh network and leave its run in the folder."""
+def fit(plan: Plan, source: Source, recipe: Recipe, folder: Path, command: str) -> Run:
+    """Train a fresh network and leave its run in the folder; `command` is the line that asked for it."""
     started = time.perf_counter()
     device = choose(recipe.device, recipe.precision)
     torch.manual_seed(recipe.seed)
@@ -41,10 +41,11 @@ def fit(plan: Plan, source: Source, recipe: Recipe, folder: Path) -> Run:
     epochs = Loop(net, data, preprocess, recipe, device).run(card, folder)
     best = load(folder / "model.safetensors").to(device.name)
     split = "test" if "test" in data else "validation"
-    metrics = measure(logits_of(best, data[split], preprocess, device), data[split].labels)
+    test = Scored.of(logits_of(best, data[split], preprocess, device), data[split])
     minutes = (time.perf_counter() - started) / 60
-    report.write_metrics(folder, metrics, split, plan, epochs, minutes)
-    report.draw_curves(folder / "curves.png", plan.architecture, epochs)
+    metrics = report.write_run(
+        folder, card=card, plan=plan, epochs=epochs, test=test, split=split, minutes=minutes, command=command
+    )
     return Run(folder, metrics, split, epochs, minutes)
 
 
@@ -182,8 +183,8 @@ def _write_epoch(net: Network, card: Card, history: list[Epoch], folder: Path) -
     report.write_history(folder, [asdict(row) for row in history])
 
 
-def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Metrics:
-    """Metrics of a network on a split whose labels are in its own order of classes."""
+def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Scored:
+    """A network's answers to a split whose labels are in its own order of classes."""
     place = choose(device, precision)
     assert card.preprocess is not None
     net = load(path, dialect=card.dialect)
@@ -192,4 +193,4 @@ def score(path: Path, card: Card, split: Split, name: str, device: str, precisio
         bar.say_skipped(images.skipped, len(images))
     net = net.to(place.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with meter("evaluating", len(images)) as bar:
-        return measure(logits_of(net, images, card.preprocess, place, progress=bar), images.labels)
+        return Scored.of(logits_of(net, images, card.preprocess, place, progress=bar), images)

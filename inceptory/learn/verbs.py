@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from inceptory import files
 from inceptory.errors import ConfigError, UsageError
+from inceptory.learn.command import train_command
 from inceptory.learn.recipe import QUICK, Recipe
 from inceptory.learn.results import Metrics, Run
 from inceptory.nets.variant import PUBLISHED, Variant
@@ -51,7 +52,7 @@ def train(
         Name of the network; `inceptory models` lists them.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
-        history.csv, metrics.json, curves.png.
+        history.csv, metrics.json, report.html, curves.png, confusion.png, calibration.png.
     variant
         How the network differs from its published form.
     recipe
@@ -65,10 +66,11 @@ def train(
     source = open_source(data).with_validation(recipe.validation)
     plan = decide(model, len(source.classes), variant)
     _check_trainable(source)
+    command = train_command(data, model, out, (variant, PUBLISHED), (recipe, QUICK))
     with files.new_folder(out, MARK) as folder:
         from inceptory.learn.train import fit
 
-        return fit(plan, source, recipe, folder)
+        return fit(plan, source, recipe, folder, command)
 
 
 def _check_trainable(source: Source) -> None:
@@ -105,7 +107,8 @@ def evaluate(
     split
         Part of the data; without it test, or validation where the data has no test split.
     out
-        File for the metrics as JSON: top1, top5, log_loss, n, interval, as fractions.
+        File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
+        class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1.
     device
         Where to compute.
     precision
@@ -123,11 +126,13 @@ def evaluate(
 
     from inceptory.learn.train import score
 
-    metrics = score(path, card, part, source.name, device, precision)
+    scored = score(path, card, part, source.name, device, precision)
+    metrics = scored.metrics()
     if out is not None:
-        from inceptory.learn.report import write_json
+        from inceptory.learn.report import record, write_json
 
-        write_json(Path(out), {**metrics.to_json(), "split": chosen, "model": str(path), "data": source.name})
+        known = {"split": chosen, "model": str(path), "data": source.name}
+        write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), path, **known))
     return metrics
 
 
