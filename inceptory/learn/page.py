@@ -43,7 +43,7 @@ figure>img.wide{max-width:max(100%,40rem)}
 pre{background:var(--wash);border-radius:.5rem;padding:.8rem 1rem;overflow-x:auto;font-size:.875rem;margin:.5rem 0}
 .scroll{overflow:auto;max-height:75vh;border:1px solid var(--line);border-radius:.5rem;width:fit-content;max-width:100%}
 table{border-collapse:collapse;overflow-wrap:break-word;font-size:.875rem;font-variant-numeric:tabular-nums}
-th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:.3rem .5rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 tr>:first-child{text-align:left;white-space:normal;min-width:6rem}tr:last-child>td{border-bottom:0}
 table.words :is(td,th){text-align:left;white-space:normal}
 thead th{white-space:normal;vertical-align:bottom;position:sticky;top:0;background:var(--wash);font-weight:600}
