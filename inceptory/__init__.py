@@ -12,6 +12,7 @@ from inceptory.version import __version__
 
 if TYPE_CHECKING:
     from inceptory.errors import InceptoryError
+    from inceptory.learn.compare import compare
     from inceptory.learn.recipe import Recipe
     from inceptory.learn.verbs import evaluate, train
     from inceptory.nets.catalogue import catalogue, plan
@@ -29,6 +30,7 @@ _HOMES = {
     "Recipe": "inceptory.learn.recipe",
     "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
+    "compare": "inceptory.learn.compare",
     "create": "inceptory.nets.network",
     "evaluate": "inceptory.learn.verbs",
     "load": "inceptory.weights.adopt",
@@ -46,6 +48,7 @@ __all__ = [
     "Variant",
     "__version__",
     "catalogue",
+    "compare",
     "create",
     "evaluate",
     "load",

@@ -17,6 +17,7 @@ COMMANDS = {
     "show": ("inceptory.nets.show:show", "Show one network stage by stage, or draw it."),
     "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
     "evaluate": ("inceptory.learn.verbs:evaluate", "Measure a checkpoint on labelled pictures."),
+    "compare": ("inceptory.learn.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
     "weights": ("inceptory.weights.published:weights", "List every published weight file."),
     "verify": ("inceptory.weights.certificate:verify", "Say what a weight file of any package is."),

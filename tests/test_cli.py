@@ -47,6 +47,10 @@ MISUSE = [
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
     (["evaluate", "{data}/none", "digits"], 66, "no such file"),
     (["evaluate", "{data}/file", "digits"], 65, "a plain text"),
+    (["compare", "{data}/ran"], 64, "two or more"),
+    (["compare", "{data}/none", "{data}/ran"], 66, "no such folder"),
+    (["compare", "{data}/bare", "{data}/ran", "--out", "{data}/r"], 65, "not a run"),
+    (["compare", "{data}/ran", "{data}/ran"], 65, "unfinished"),
     (["predict", "{data}/none", "{data}/file"], 66, "no such file"),
     (["predict", "{data}/file", "{data}/file"], 65, "a plain text"),
     (["predict", "{data}/file"], 64, "needs pictures"),
@@ -132,6 +136,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "show": ["name", "classes", "variant", "draw", "json"],
         "train": ["data", "model", "out", "variant", "recipe"],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
+        "compare": ["runs", "out", "json"],
         "predict": ["model", "images", "top", "out", "weights"],
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "json"],
@@ -178,6 +183,8 @@ def test_the_whole_line_by_command(colours: Path, tmp_path: Path, capsys):
     assert "epoch 1:" in err
     assert main(["evaluate", run, str(colours), "--out", str(tmp_path / "m.json")]) == 0
     assert "n 6" in capsys.readouterr().out
+    assert main(["compare", run, run]) == 0
+    assert capsys.readouterr().out.count("cifar_inception_v3") == 2
     assert main(["predict", run, str(colours / "red"), "--top", "1"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 24
 

@@ -1,13 +1,16 @@
-"""How good a network is: metrics with n and an interval."""
+"""How good a network is: metrics with n and an interval, and what they are made of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.batches import normalise
@@ -17,7 +20,7 @@ from inceptory.data.sources import Split
 from inceptory.learn.device import Device, choose
 from inceptory.learn.progress import meter
 from inceptory.learn.ranks import Ranks
-from inceptory.learn.results import Metrics
+from inceptory.learn.results import Bin, ClassScore, Details, Metrics, Mistake
 from inceptory.nets.network import Network
 from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
@@ -27,6 +30,8 @@ BATCH = 256
 
 NORMAL_95 = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""
+BINS = 15
+"""Equal parts of the probabilities from 0 to 1 in which confidence is held against accuracy. Guo et al. 2017."""
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -49,6 +54,103 @@ def measure(logits: Tensor, labels: Tensor) -> Metrics:
         n=n,
         interval=wilson(right, n),
     )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A split with a network's answers to it."""
+
+    logits: Tensor
+    """(N, K)."""
+    labels: Tensor
+    """(N,) int64, the truth."""
+    names: Sequence[str]
+    """Where each picture lies."""
+    pixels: Callable[[list[int]], Tensor]
+    """Rows to (M, C, H, W) uint8, for showing a few pictures; of a tensor in memory, its `__getitem__`."""
+
+    @classmethod
+    def of(cls, logits: Tensor, rows: Tensor, pictures: Feed) -> Scored:
+        """Answers to those rows of a feed."""
+
+        def pixels(chosen: list[int]) -> Tensor:
+            return next(pictures.batches([rows[chosen]])).pixels
+
+        return cls(logits, pictures.labels[rows], [pictures.names[int(row)] for row in rows], pixels)
+
+    def metrics(self) -> Metrics:
+        """The few numbers that everybody asks for."""
+        return measure(self.logits, self.labels)
+
+    def details(self, classes: Sequence[str]) -> Details:
+        """The measurement by class, by pair of classes and by confidence; `classes` names the K logits."""
+        labels, answers = self.labels.numpy(), self.logits.argmax(1).numpy()
+        confusion = confusion_matrix(labels, answers, len(classes))
+        confidence = self._probabilities(answers)
+        return Details(class_scores(confusion, classes), confusion, reliability(confidence, labels == answers))
+
+    def mistakes(self, classes: Sequence[str], most: int) -> list[Mistake]:
+        """The wrong answers that were given with the highest probability, highest first."""
+        labels, answers = self.labels.numpy(), self.logits.argmax(1).numpy()
+        sure, truth = self._probabilities(answers), self._probabilities(labels)
+        wrong = np.flatnonzero(labels != answers)
+        rows = wrong[np.argsort(-sure[wrong], kind="stable")][:most].tolist()
+        if not rows:
+            return []
+        pictures = self.pixels(rows).permute(0, 2, 3, 1).cpu().numpy()
+        return [
+            Mistake(
+                name=self.names[row],
+                truth=classes[labels[row]],
+                answer=classes[answers[row]],
+                probability=float(sure[row]),
+                probability_of_truth=float(truth[row]),
+                pixels=pixels,
+            )
+            for row, pixels in zip(rows, pictures, strict=True)
+        ]
+
+    def _probabilities(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The probability of one class for each picture; 0 where the logits are not numbers."""
+        logits = self.logits.double()
+        chosen = logits.gather(1, torch.from_numpy(columns)[:, None])[:, 0]
+        found: NDArray[np.float64] = (chosen - logits.logsumexp(1)).exp().nan_to_num(nan=0.0).numpy()
+        return found
+
+
+def confusion_matrix(labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(K, K) counts: the row is the truth, the column the answer."""
+    return np.bincount(labels * classes + answers, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_scores(confusion: NDArray[np.int64], classes: Sequence[str]) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of every class."""
+    right, support, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    return tuple(
+        ClassScore(
+            label=label,
+            precision=_quotient(right[k], answered[k]),
+            recall=_quotient(right[k], support[k]),
+            f1=_quotient(2 * right[k], answered[k] + support[k]),
+            support=int(support[k]),
+        )
+        for k, label in enumerate(classes)
+    )
+
+
+def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Confidence against accuracy in 15 bins of equal width; a border belongs to the bin below it."""
+    # ceil(x * 15) - 1, with 0 in the first bin.
+    rows = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    n, sure, hits = (np.bincount(rows, weights=weights, minlength=BINS) for weights in (None, confidence, right))
+    return tuple(
+        Bin(k / BINS, (k + 1) / BINS, int(n[k]), _quotient(sure[k], n[k]), _quotient(hits[k], n[k]))
+        for k in range(BINS)
+    )
+
+
+def _quotient(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
 
 
 @torch.inference_mode()
@@ -79,8 +181,8 @@ def logits_of(
     return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(found))
 
 
-def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Metrics:
-    """Metrics of a network on a split whose labels are in its own order of classes."""
+def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Scored:
+    """A network's answers to a split whose labels are in its own order of classes."""
     place = choose(device, precision)
     assert card.preprocess is not None
     net = load(path, dialect=card.dialect)
@@ -91,4 +193,4 @@ def score(path: Path, card: Card, split: Split, name: str, device: str, precisio
     with meter("evaluating", len(split)) as bar:
         logits, rows = logits_of(net, pictures, card.preprocess, place, bar)
     pictures.close()
-    return measure(logits, pictures.labels[rows])
+    return Scored.of(logits, rows, pictures)

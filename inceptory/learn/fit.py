@@ -20,7 +20,7 @@ from inceptory.data.sources import Source
 from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, printable
 from inceptory.learn import report, state
 from inceptory.learn.device import Device, choose
-from inceptory.learn.evaluate import logits_of, measure
+from inceptory.learn.evaluate import Scored, logits_of
 from inceptory.learn.events import FOLDER as EVENTS
 from inceptory.learn.job import FILE, Job
 from inceptory.learn.lock import locked
@@ -185,11 +185,10 @@ def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = "test" if "test" in feeds else "validation"
     logits, rows = logits_of(best, feeds[split], loop.preprocess, loop.device, ranks=ranks)
-    metrics = measure(logits, feeds[split].labels[rows])
-    minutes = loop.used() / 60
+    test, minutes = Scored.of(logits, rows, feeds[split]), loop.used() / 60
     if ranks.first:
-        report.write_metrics(folder, metrics, split, plan, loop.position.history, minutes)
-        report.draw_curves(folder / "curves.png", plan.architecture, loop.position.history)
+        told = {"epochs": loop.position.history, "split": split, "minutes": minutes, "command": loop.job.command}
+        report.write_run(folder, card=loop.card, plan=plan, test=test, **told)
         loop.job.done(folder)
         state.remove(folder)
-    return Run(folder, metrics, split, loop.position.history, minutes)
+    return Run(folder, test.metrics(), split, loop.position.history, minutes)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +36,7 @@ class Job:
     fingerprint: str
     """Of the data: `Source.fingerprint`."""
     command: str
-    """What was typed."""
+    """The line that makes the run again."""
     checkpoint_every: str = "5m"
     tensorboard: bool = True
     workers: int | None = None
@@ -110,13 +108,6 @@ def place_of(data: str) -> str:
     from inceptory.data.sources import BUILT_IN
 
     return data if data in BUILT_IN else os.path.abspath(data)
-
-
-def command_line() -> str:
-    """What was typed, for a record; a Python program is named by its file."""
-    name = Path(sys.argv[0]).name
-    words = ["inceptory"] if name in ("inceptory", "__main__.py") else ["python", sys.argv[0]]
-    return shlex.join([*words, *sys.argv[1:]])
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,133 @@
-"""The run folder: history, metrics, curves."""
+"""The run folder: history, metrics, drawings, one page."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from inceptory import files
-from inceptory.learn.results import Epoch, Metrics
+from inceptory.learn import plots
+from inceptory.learn.results import Details, Epoch, Metrics, Mistake
+from inceptory.learn.story import Story
 from inceptory.nets.catalogue import Plan
+from inceptory.weights.card import Card
 
-TRAIN, VALIDATION = "#3b6fb6", "#d1622b"
+if TYPE_CHECKING:
+    from inceptory.learn.evaluate import Scored
+
+MISTAKES = 24
+"""Pictures of wrong answers on the page."""
+
+
+def write_run(
+    folder: Path,
+    *,
+    card: Card,
+    plan: Plan,
+    epochs: Sequence[Epoch],
+    test: Scored,
+    split: str,
+    minutes: float,
+    command: str,
+) -> Metrics:
+    """Everything that a finished run tells: metrics.json, curves.png, confusion.png, calibration.png, report.html.
+
+    `model.safetensors` lies in the folder already, and `test` is its answers to the split of that
+    name; `command` is the line that would make the run again. Gives the metrics of `test`.
+    """
+    metrics, details = test.metrics(), test.details(card.labels)
+    speed = images_per_second(epochs)
+    taken = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
+    model = folder / "model.safetensors"
+    # First what no other file can give back, then what is drawn from it.
+    write_json(folder / "metrics.json", record(metrics, details, plan, model, split=split, **taken))
+    drawn = {
+        "curves": plots.curves(plan.architecture, epochs),
+        "confusion": plots.confusion(details),
+        "calibration": plots.calibration(details.bins, details.calibration_error()),
+    }
+    for name, png in drawn.items():
+        files.write(folder / f"{name}.png", png)
+    story = Story(
+        card=card,
+        plan=plan,
+        epochs=epochs,
+        metrics=metrics,
+        details=details,
+        mistakes=[_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
+        split=split,
+        minutes=minutes,
+        images_per_second=speed,
+        file_bytes=model.stat().st_size,
+        command=command,
+    )
+    files.write(folder / "report.html", story.html(drawn))
+    return metrics
+
+
+def images_per_second(epochs: Sequence[Epoch]) -> float:
+    """Training pictures a second over all epochs, each weighing as long as it took."""
+    return sum(row.images_per_second * row.seconds for row in epochs) / sum(row.seconds for row in epochs)
+
+
+def _upright(card: Card, mistake: Mistake) -> Mistake:
+    """The mistake with its picture in RGB, whatever order the network reads."""
+    swapped = card.preprocess is not None and card.preprocess.order == "BGR"
+    return replace(mistake, pixels=mistake.pixels[:, :, ::-1].copy()) if swapped else mistake
+
+
+def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **known: Any) -> dict[str, Any]:
+    """What metrics.json holds: fractions from 0 to 1, None where there is nothing to divide by.
+
+    `file` holds the weights, for its size; `known` is told beside the metrics.
+    """
+    numbers = plan.numbers(stages=False)
+    network = {key: numbers[key] for key in ("name", "dialect", "parameters", "total", "macs")}
+    return {
+        **metrics.to_json(),
+        **known,
+        "network": network,
+        "file_bytes": file.stat().st_size,
+        **details.to_json(),
+    }
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """JSON for people and programs: indented, Unicode kept."""
-    files.write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """JSON for people and programs: Unicode kept, one line for each row of a table, never a NaN."""
+    text = _laid_out(content)
+    # A class named after a folder whose name is no valid text can only be written escaped.
+    readable = text.encode(errors="replace").decode() == text
+    files.write(path, (text if readable else _laid_out(content, ascii_only=True)) + "\n")
+
+
+def _laid_out(value: Any, margin: str = "", *, ascii_only: bool = False) -> str:
+    def flat(part: Any) -> str:
+        return json.dumps(_finite(part), ensure_ascii=ascii_only, allow_nan=False)
+
+    deeper = margin + "  "
+    if isinstance(value, dict) and value:
+        lines = [f"{flat(key)}: {_laid_out(part, deeper, ascii_only=ascii_only)}" for key, part in value.items()]
+    elif isinstance(value, list) and any(isinstance(part, list | dict) for part in value):
+        lines = [flat(part) for part in value]
+    else:
+        return flat(value)
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{margin}{end}"
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -37,43 +146,3 @@ def read_history(folder: Path) -> list[Epoch]:
     with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         kinds = get_type_hints(Epoch)
         return [Epoch(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
-
-
-def write_metrics(
-    folder: Path, metrics: Metrics, split: str, plan: Plan, epochs: Sequence[Epoch], minutes: float
-) -> None:
-    """metrics.json: what the best checkpoint scores, and what it took."""
-    numbers = plan.numbers(stages=False)
-    trained = sum(row.seconds for row in epochs)
-    speed = sum(row.images_per_second * row.seconds for row in epochs) / trained
-    taken = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
-    network = {key: numbers[key] for key in ("name", "parameters", "total", "macs")}
-    write_json(folder / "metrics.json", {**metrics.to_json(), "split": split, "network": network, **taken})
-
-
-def draw_curves(path: Path, title: str, epochs: Sequence[Epoch]) -> None:
-    """Loss and accuracy of training and validation over the epochs, as a PNG."""
-    # The object interface: no global state, no window system, safe in any thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    numbers = [row.epoch for row in epochs]
-    series = (
-        (left, "loss", [row.train_loss for row in epochs], [row.validation_loss for row in epochs]),
-        (right, "top-1, %", [100 * row.train_top1 for row in epochs], [100 * row.validation_top1 for row in epochs]),
-    )
-    for axes, name, train, validation in series:
-        axes.plot(numbers, train, color=TRAIN, marker="o", markersize=3, label="training (augmented)")
-        axes.plot(numbers, validation, color=VALIDATION, marker="o", markersize=3, label="validation")
-        axes.set(xlabel="epoch", ylabel=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
-    best = max(epochs, key=lambda row: row.validation_top1)
-    figure.suptitle(f"{title}: best validation top-1 {100 * best.validation_top1:.1f} % in epoch {best.epoch}")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    files.write(path, image.getvalue())

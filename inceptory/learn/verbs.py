@@ -15,8 +15,9 @@ from cyclopts import Parameter
 from inceptory import files
 from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, UsageError
+from inceptory.learn.command import train_command
 from inceptory.learn.job import FILE as RUN
-from inceptory.learn.job import Every, Job, command_line, place_of
+from inceptory.learn.job import Every, Job, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Metrics, Run
@@ -109,7 +110,8 @@ def train(
     decide(model, len(source.classes), variant)
     _check_trainable(source)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
-    job = Job(place, model, variant, wanted, source.fingerprint(), command_line(), **kept)  # type: ignore[arg-type]
+    command = train_command(data, model, out, variant, wanted)
+    job = Job(place, model, variant, wanted, source.fingerprint(), command, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if os.environ.get("RANK", "0") == "0" else nullcontext(Path(out))
     with claim as folder:
@@ -199,7 +201,8 @@ def evaluate(
     split
         Part of the data; without it test, or validation where the data has no test split.
     out
-        File for the metrics as JSON: top1, top5, log_loss, n, interval, as fractions.
+        File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
+        class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1.
     device
         Where to compute.
     precision
@@ -215,11 +218,13 @@ def evaluate(
 
     from inceptory.learn.evaluate import score
 
-    metrics = score(path, card, part, source.name, device, precision)
+    scored = score(path, card, part, source.name, device, precision)
+    metrics = scored.metrics()
     if out is not None:
-        from inceptory.learn.report import write_json
+        from inceptory.learn.report import record, write_json
 
-        write_json(Path(out), {**metrics.to_json(), "split": chosen, "model": str(path), "data": source.name})
+        known = {"split": chosen, "model": str(path), "data": source.name}
+        write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), path, **known))
     return metrics
 
 

@@ -246,7 +246,7 @@ def network_table(plan: Plan) -> str:
         table.append(_cells(aux.name, row, what))
     table.append(_cells("head", heads[-1], ", ".join(["average", *map(words, head_nodes(plan.tree.head))])))
     fitted = _fit(table, column=2)
-    return "\n".join([headline(plan), "", *_aligned(fitted, right={3, 4}), "", *totals(plan)])
+    return "\n".join([headline(plan), "", *aligned(fitted, right={3, 4}), "", *totals(plan)])
 
 
 def _run_name(run: Run) -> str:
@@ -267,7 +267,7 @@ def _fit(table: list[list[str]], column: int) -> list[list[str]]:
     ]
 
 
-def _aligned(table: Sequence[Sequence[str]], right: Iterable[int]) -> list[str]:
+def aligned(table: Sequence[Sequence[str]], right: Iterable[int]) -> list[str]:
     """Cells as columns two spaces apart, a rule under the first row."""
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     pad = [f">{width}" if i in set(right) else width for i, width in enumerate(widths)]
@@ -288,7 +288,7 @@ def _catalogue_cells(between: str) -> list[list[str]]:
 
 def catalogue_table() -> str:
     """Every architecture on a line: the numbers are those of its first dialect at its native image."""
-    return "\n".join(_aligned(_catalogue_cells(" "), right=range(2, 7)))
+    return "\n".join(aligned(_catalogue_cells(" "), right=range(2, 7)))
 
 
 def catalogue_markdown(folder: str = "docs/networks/") -> str:

@@ -38,7 +38,7 @@ def demo(*, out: Path = Path("runs/demo")) -> str:
         "",
         str(predict(folder, *pictures, top=3)),
         "",
-        f"results in {folder}: model.safetensors, metrics.json, history.csv, curves.png, pictures/",
+        f"results in {folder}: report.html tells the run; model.safetensors, metrics.json, history.csv, pictures/",
         f"again: inceptory predict {folder} {folder / 'pictures'}",
         f"top-1 {100 * metrics.top1:.1f} %",
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import confusion_matrix as confusion_of_scikit_learn
 
 from inceptory.data.batches import Images, normalise
 from inceptory.data.preprocess import Preprocess
 from inceptory.learn.device import Device
-from inceptory.learn.evaluate import logits_of, measure, wilson
+from inceptory.learn.evaluate import Scored, logits_of, measure, reliability, wilson
 from inceptory.nets.network import create
 
 NEWCOMBE = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718)}
@@ -100,6 +101,111 @@ def test_metrics_of_single_precision_are_computed_in_double():
 def test_a_sure_wrong_answer_costs_its_logit_and_not_infinity():
     found = measure(torch.tensor([[1000.0, 0.0]]), torch.tensor([1]))
     assert found.log_loss == pytest.approx(1000.0)
+
+
+def scored(logits, labels):
+    count = len(labels)
+    pixels = torch.arange(count)[:, None, None, None].expand(count, 3, 2, 2).to(torch.uint8)
+    return Scored(logits, labels, [f"picture {row}" for row in range(count)], pixels.__getitem__)
+
+
+def with_absent(n=400, classes=7, seed=1):
+    """Logits and labels in which class 2 has no picture, class 4 is never the answer, class 5 neither."""
+    logits, labels = drawn(n, classes, seed)
+    labels[(labels == 2) | (labels == 5)] = 0
+    logits[:, 4:6] = -9
+    return logits, labels
+
+
+NAMES = tuple("abcdefg")
+
+
+def test_the_confusion_matrix_is_that_of_scikit_learn():
+    logits, labels = with_absent()
+    found = scored(logits, labels).details(NAMES)
+    assert (found.confusion == confusion_of_scikit_learn(labels, logits.argmax(1), labels=range(7))).all()
+    assert found.confusion.sum() == 400
+
+
+def test_the_numbers_of_each_class_are_those_of_scikit_learn_and_none_where_it_has_no_number():
+    logits, labels = with_absent()
+    found = scored(logits, labels).details(NAMES)
+    expected = precision_recall_fscore_support(labels, logits.argmax(1), labels=range(7), zero_division=np.nan)
+    for name, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        numbers = [np.nan if number is None else number for number in (getattr(one, name) for one in found.classes)]
+        assert numbers == pytest.approx(list(column), nan_ok=True), name
+    assert [one.label for one in found.classes] == list(NAMES)
+    assert found.classes[2].recall is None, "no picture to find"
+    assert found.classes[2].precision == 0, "every answer of this name was wrong"
+    assert found.classes[4].precision is None, "never the answer"
+    assert found.classes[5].f1 is None
+
+
+def test_macro_averages_are_those_of_scikit_learn_over_the_classes_that_have_pictures():
+    logits, labels = with_absent()
+    found = scored(logits, labels).details(NAMES).macro()
+    *expected, _ = precision_recall_fscore_support(
+        labels, logits.argmax(1), labels=[0, 1, 3, 4, 6], average="macro", zero_division=0
+    )
+    assert [found[name] for name in ("precision", "recall", "f1")] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_calibration_error_is_the_sum_that_defines_it(seed):
+    logits, labels = drawn(500, 4, seed)
+    found = scored(logits, labels).details(NAMES[:4])
+    sure, answers = logits.softmax(1).max(1)
+    total = 0.0
+    for k in range(15):
+        inside = [i for i in range(500) if k / 15 < sure[i] <= (k + 1) / 15]
+        if inside:
+            right = sum(bool(answers[i] == labels[i]) for i in inside) / len(inside)
+            total += len(inside) / 500 * abs(right - sum(float(sure[i]) for i in inside) / len(inside))
+            assert found.bins[k].accuracy == pytest.approx(right)
+        assert found.bins[k].n == len(inside)
+    assert found.calibration_error() == pytest.approx(total)
+
+
+def test_confidence_that_is_right_as_often_as_it_says_has_no_calibration_error():
+    logits = torch.tensor([[0.8, 0.2]]).double().log().expand(10, 2)
+    assert scored(logits, torch.tensor([0] * 8 + [1] * 2)).details("ab").calibration_error() == pytest.approx(0)
+    assert scored(logits, torch.tensor([0] * 3 + [1] * 7)).details("ab").calibration_error() == pytest.approx(0.5)
+
+
+def test_a_border_belongs_to_the_bin_below_it():
+    bins = reliability(np.array([0.0, 0.2, 0.2 + 1e-9, 1.0]), np.array([False, True, True, True]))
+    assert [k for k, part in enumerate(bins) if part.n] == [0, 2, 3, 14]
+    assert (bins[0].low, bins[-1].high) == (0, 1)
+    assert bins[5].accuracy is bins[5].confidence is None
+
+
+def test_pairs_are_ranked_by_their_count_and_the_diagonal_is_no_mistake():
+    labels = torch.tensor([0] * 5 + [1] * 6 + [2] * 4)
+    answers = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 0])
+    found = scored(torch.eye(3)[answers], labels).details("abc")
+    assert found.confused(2) == [("b", "c", 3), ("a", "b", 2)]
+    assert found.confused(9) == [("b", "c", 3), ("a", "b", 2), ("c", "a", 1)]
+
+
+def test_mistakes_come_with_their_picture_the_surest_first():
+    odds = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.95, 0.05], [0.4, 0.6]])
+    found = scored(odds.log(), torch.tensor([1, 0, 0, 0])).mistakes(("cat", "dog"), most=2)
+    assert [(one.name, one.truth, one.answer) for one in found] == [
+        ("picture 0", "dog", "cat"),
+        ("picture 1", "cat", "dog"),
+    ]
+    assert [one.probability for one in found] == pytest.approx([0.9, 0.7])
+    assert [one.probability_of_truth for one in found] == pytest.approx([0.1, 0.3])
+    assert [one.pixels.shape for one in found] == [(2, 2, 3)] * 2
+    assert [int(one.pixels.max()) for one in found] == [0, 1]
+
+
+def test_a_faultless_network_has_no_mistakes_and_fetches_no_picture():
+    def fetch(rows):
+        raise AssertionError(rows)
+
+    labels = torch.tensor([0, 1])
+    assert Scored(torch.eye(2), labels, ["a", "b"], fetch).mistakes(("cat", "dog"), most=3) == []
 
 
 STEPS = Preprocess(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)

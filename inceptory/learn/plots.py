@@ -1,0 +1,247 @@
+"""The pictures of a run as PNG: curves, confusion matrix, calibration. Without torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from inceptory.errors import printable
+from inceptory.learn.results import Bin, Details, Epoch, best_epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRAIN, VALIDATION = "#3b6fb6", "#d1622b"
+GREY = "#8a8a8a"
+CYCLE = ("#3b6fb6", "#d1622b", "#3f8f5b", "#8e5fb0", "#b8902b", "#2f8f8f", "#b3527f", "#5c6670")
+"""Colours of runs that are laid over one another."""
+DPI = 144
+NUMBERED = 20
+"""Up to so many classes the cells of a confusion matrix carry their numbers."""
+DRAWN = 200
+"""Up to so many classes the matrix is drawn; beyond, the pairs that are confused most."""
+PAIRS = 30
+MARKED = 40
+"""Up to so many epochs each has a dot on its curve."""
+FAR = 10
+"""A loss of so many times the median makes the axis logarithmic."""
+LONGEST_NAME = 24
+FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "IPAGothic",
+    "Microsoft YaHei",
+    "SimHei",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Heiti SC",
+    "Arial Unicode MS",
+)
+"""Families with Chinese, Japanese or Korean letters, of which a machine has one or the other or none."""
+
+
+# Letters
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """matplotlib's own font, then the installed ones of FONTS; a letter is taken from the first that has it."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return "DejaVu Sans", *(name for name in FONTS if name in installed)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """Code points that can be drawn."""
+    from matplotlib.font_manager import findfont, get_font
+
+    charmaps = (get_font(findfont(name)).get_charmap() for name in families())
+    return frozenset(letter for charmap in charmaps for letter in charmap)
+
+
+def names(labels: Sequence[str]) -> list[str]:
+    """Class names as they can be drawn: cut to 24 letters, `class 3` where a letter is in no font."""
+    return [
+        _cut(printable(label)) if {ord(letter) for letter in printable(label)} <= _letters() else f"class {row}"
+        for row, label in enumerate(labels)
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+
+
+# Drawing
+
+
+def _figure(width: float, height: float) -> Figure:
+    # The object interface: no global state, no window system, safe in any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=DPI)
+    return image.getvalue()
+
+
+def _tidy(axes: Axes, **labels: Any) -> None:
+    axes.set(**labels)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _whole_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
+def _over_epochs(axes: Axes, name: str, last: int) -> None:
+    # Half an epoch of room, so that a single one has an axis as well.
+    room = max(0.5, 0.02 * last)
+    _tidy(axes, xlabel="epoch", ylabel=name, xlim=(1 - room, last + room))
+    _whole_numbers(axes)
+
+
+def _scale(axes: Axes, values: Sequence[float], name: str) -> None:
+    """A logarithmic axis for losses of which a few lie so high that the others would be one flat line."""
+    if name == "loss" and min(values) > 0 and max(values) > FAR * median(values):
+        axes.set_yscale("log")
+
+
+def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: str, **style: Any) -> None:
+    dots = {"marker": "o", "markersize": 3.5} if len(epochs) <= MARKED else {}
+    axes.plot(epochs, values, color=colour, linewidth=1.6, **{**dots, **style})
+
+
+def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
+    """Loss and accuracy of training and validation over the epochs."""
+    figure = _figure(11, 4.2)
+    left, right = figure.subplots(1, 2)
+    numbers, best = [row.epoch for row in epochs], best_epoch(epochs)
+    series = (
+        (left, "loss", [row.train_loss for row in epochs], [row.validation_loss for row in epochs]),
+        (right, "top-1, %", [100 * row.train_top1 for row in epochs], [100 * row.validation_top1 for row in epochs]),
+    )
+    for axes, name, train, validation in series:
+        _scale(axes, [*train, *validation], name)
+        _line(axes, numbers, train, TRAIN, label="training (augmented)")
+        _line(axes, numbers, validation, VALIDATION, label="validation")
+        axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":", label=f"best: epoch {best.epoch}")
+        _over_epochs(axes, name, numbers[-1])
+        axes.legend(frameon=False)
+    figure.suptitle(f"{title}: best validation top-1 {100 * best.validation_top1:.1f} % in epoch {best.epoch}")
+    return _png(figure)
+
+
+def confusion(details: Details) -> bytes:
+    """The confusion matrix: with its numbers for few classes, as colours for many, as the worst pairs for very many."""
+    return _matrix(details) if len(details.classes) <= DRAWN else _pairs(details)
+
+
+def _matrix(details: Details) -> bytes:
+    import numpy as np
+    from matplotlib.colors import PowerNorm
+
+    count, numbered = len(details.classes), len(details.classes) <= NUMBERED
+    side = max(3.0, count * (0.42 if numbered else 0.13)) + 1.6
+    figure = _figure(side + 0.7, side)
+    axes = figure.subplots()
+    shares = details.confusion / np.maximum(details.confusion.sum(1, keepdims=True), 1)
+    # The root lifts rare mistakes out of the white.
+    image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
+    size = 9 if numbered else 6
+    style: dict[str, Any] = {"fontsize": size, "fontfamily": families(), "parse_math": False}
+    axes.set_xticks(range(count), names(details.labels), rotation=90, **style)
+    axes.set_yticks(range(count), names(details.labels), **style)
+    axes.tick_params(length=0)
+    axes.set(xlabel="answer", ylabel="truth")
+    figure.colorbar(image, ax=axes, label="% of the class's pictures", shrink=0.6)
+    for row, column in zip(*details.confusion.nonzero(), strict=True) if numbered else ():
+        colour = "white" if shares[row, column] > 0.35 else "#202020"
+        text = f"{details.confusion[row, column]}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=size - len(text) // 4, color=colour)
+    return _png(figure)
+
+
+def _pairs(details: Details) -> bytes:
+    worst = details.confused(PAIRS)[::-1]
+    figure = _figure(8, 1.5 + 0.24 * max(len(worst), 3))
+    axes = figure.subplots()
+    shown = dict(zip(details.labels, names(details.labels), strict=True))
+    axes.barh(range(len(worst)), [count for *_, count in worst], color=VALIDATION, height=0.7)
+    labels = [f"{shown[truth]} → {shown[answer]}" for truth, answer, _ in worst]
+    axes.set_yticks(range(len(worst)), labels, fontsize=8, fontfamily=families(), parse_math=False)
+    axes.set_ylim(-0.7, max(len(worst), 3) - 0.3)
+    _tidy(axes, xlabel="pictures", title="truth → answer: the pairs that are confused most")
+    _whole_numbers(axes)
+    return _png(figure)
+
+
+def calibration(bins: Sequence[Bin], error: float) -> bytes:
+    """Accuracy over confidence, and how many pictures each bin holds."""
+    figure = _figure(5, 5)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    left, width = [part.low for part in bins], bins[0].high - bins[0].low
+    edges: dict[str, Any] = {"align": "edge", "width": width, "edgecolor": "white", "linewidth": 0.5}
+    upper.bar(left, [part.accuracy or 0.0 for part in bins], color=TRAIN, label="accuracy", **edges)
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as confident as right")
+    filled = [part for part in bins if part.n]
+    points = [part.confidence or 0.0 for part in filled], [part.accuracy or 0.0 for part in filled]
+    upper.plot(*points, color=VALIDATION, marker="o", markersize=3.5, linestyle="", label="mean of the bin")
+    _tidy(upper, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"calibration error {100 * error:.1f} %")
+    upper.legend(loc="upper left", edgecolor="none", framealpha=0.85)
+    lower.bar(left, [part.n for part in bins], color=GREY, **edges)
+    _tidy(lower, xlabel="probability of the answer", ylabel="pictures")
+    return _png(figure)
+
+
+def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]]) -> bytes:
+    """Curves of several runs over one another: (name, rows of history, best epoch) of each."""
+    figure = _figure(11, 4.8)
+    left, right = figure.subplots(1, 2)
+    last = max(int(history[-1]["epoch"]) for _, history, _ in runs)
+    for axes, name, what, factor in ((left, "loss", "loss", 1), (right, "top-1, %", "top1", 100)):
+        drawn = [_one_of_many(axes, row, run, what, factor) for row, run in enumerate(runs)]
+        _scale(axes, [value for values in drawn for value in values], name)
+        _over_epochs(axes, name, last)
+        axes.plot([], [], color=GREY, linestyle=":", label="training, in each colour")
+        axes.plot([], [], color=GREY, linestyle="", marker="D", label="best epoch")
+        for text in axes.legend(frameon=False, fontsize=9).get_texts():
+            text.set(parse_math=False, fontfamily=families())
+    figure.suptitle("validation (lines) and training (dotted) over the epochs")
+    return _png(figure)
+
+
+def _one_of_many(
+    axes: Axes, row: int, run: tuple[str, Sequence[dict[str, float]], int], what: str, factor: float
+) -> list[float]:
+    """Draw one run's curves of "loss" or "top1"; gives every value drawn."""
+    name, history, best = run
+    colour, dashes = CYCLE[row % len(CYCLE)], ("-", "-.")[row // len(CYCLE) % 2]
+    epochs = [int(line["epoch"]) for line in history]
+    train, validation = ([factor * line[f"{part}_{what}"] for line in history] for part in ("train", "validation"))
+    _line(axes, epochs, train, colour, linestyle=":", alpha=0.8)
+    # The space: matplotlib leaves labels that begin with an underscore out of the legend.
+    _line(axes, epochs, validation, colour, linestyle=dashes, label=f" {names([name])[0]}")
+    at = [value for epoch, value in zip(epochs, validation, strict=True) if epoch == best]
+    axes.plot([best] * len(at), at, color=colour, linestyle="", marker="D", markersize=7, markeredgecolor="white")
+    return train + validation
