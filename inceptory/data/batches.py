@@ -20,6 +20,8 @@ from inceptory.errors import ConfigError, DataError
 
 SHARE_OF_MEMORY = 0.5
 """Of the machine's memory that decoded pictures may take."""
+PART, TOLD = 100, 500
+"""Pictures that a thread decodes in one go, and after how many progress is told."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) now and then."""
@@ -69,13 +71,17 @@ def decode_all(
     """(pixels (N, C, H, W), the fault of each picture that could not be read)."""
     decoder = Decoder(split.pictures, split.names, preprocess)
     pixels = np.zeros((len(split), *decoder.shape), dtype=np.uint8)
+
+    def part(first: int) -> list[str | None]:
+        return [decoder.into(pixels[row], row) for row in range(first, min(first + PART, len(split)))]
+
+    faults: list[str | None] = []
     # Pillow's decoders release the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        faults = []
-        for row, fault in enumerate(pool.map(decoder.into, pixels, range(len(split)))):
-            faults.append(fault)
-            if progress is not None and (row % 500 == 499 or row + 1 == len(split)):
-                progress(row + 1, len(split))
+        for found in pool.map(part, range(0, len(split), PART)):
+            faults += found
+            if progress is not None and (len(faults) % TOLD == 0 or len(faults) == len(split)):
+                progress(len(faults), len(split))
     return pixels, faults
 
 

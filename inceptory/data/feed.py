@@ -37,8 +37,9 @@ from inceptory.data.sources import Split
 from inceptory.data.workers import Pool, Processes, Threads
 from inceptory.errors import DataError
 
-IN_MEMORY = 768 * 2**20
-"""Bytes of decoded pictures up to which a split is held in memory: a million small pictures are above."""
+IN_MEMORY = 256 * 2**20
+"""Bytes of decoded pictures up to which a split is held in memory: CIFAR-10's training split has 147 MiB, a tenth
+of a million pictures of its kind 293."""
 SHARE_OF_MEMORY = 0.5
 """Of the machine's memory that they may take at most."""
 AHEAD = 2
@@ -99,7 +100,7 @@ def feed(
 ) -> Feed:
     """A feed of a split's pictures, each made by the geometric part of `preprocess`.
 
-    Decoded once into memory where that takes at most `memory` bytes (768 MiB and half of the
+    Decoded once into memory where that takes at most `memory` bytes (256 MiB and half of the
     machine's by default), else streamed by `workers` processes (default: one for each core, at most
     8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
     stream does so when it has found out.
@@ -154,6 +155,7 @@ class Stream:
         self._ahead = AHEAD * max(count, 1)
         self._split, self._classes = split, classes
         self._bad = np.zeros(len(split), dtype=bool)
+        self._readers = 0
         self.labels = torch.from_numpy(split.labels)
         self.names = split.names
         self.skipped: list[str] = []
@@ -179,6 +181,7 @@ class Stream:
         InterruptedRun where workers keep dying on the same pictures.
         """
         waiting = deque[Future[Decoded]]()
+        self._readers += 1
         try:
             for group in rows:
                 wanted = group.numpy()
@@ -187,7 +190,10 @@ class Stream:
                     yield self._batch(waiting.popleft().result())
             while waiting:
                 yield self._batch(waiting.popleft().result())
+            if self._readers == 1:
+                self._pool.rest()
         finally:
+            self._readers -= 1
             for future in waiting:
                 future.cancel()
 

@@ -63,6 +63,7 @@ class ParquetPictures(Frozen[bytes]):
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Any] = OrderedDict()
+        self._holding = 0
         self._open: tuple[int, Any] = (-1, None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,11 +90,12 @@ class ParquetPictures(Frozen[bytes]):
         """The pictures of a row group."""
         with self._lock:
             if group not in self._held:
-                self._held[group] = self._read(group)
+                self._held[group] = column = self._read(group)
+                self._holding += column.nbytes
             self._held.move_to_end(group)
             # Two at least: threads that cross from one group to the next need both.
-            while len(self._held) > 2 and sum(column.nbytes for column in self._held.values()) > HELD:
-                self._held.popitem(last=False)
+            while len(self._held) > 2 and self._holding > HELD:
+                self._holding -= self._held.popitem(last=False)[1].nbytes
             return self._held[group]
 
     def _read(self, group: int) -> Any:

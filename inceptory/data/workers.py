@@ -49,6 +49,10 @@ class Pool(Protocol):
         """Ask for these rows; the future raises what decoding raised."""
         ...
 
+    def rest(self) -> None:
+        """Give back what can be had again, while nothing is asked for."""
+        ...
+
     def close(self) -> None:
         """End everything; what was asked for and not begun is dropped."""
         ...
@@ -64,6 +68,9 @@ class Threads:
     def submit(self, rows: NDArray[np.int64]) -> Future[Decoded]:
         """Ask for these rows."""
         return self._executor.submit(self._decoder, rows)
+
+    def rest(self) -> None:
+        """Idle threads cost nothing."""
 
     def close(self) -> None:
         """Drop what is not begun."""
@@ -112,16 +119,22 @@ class Processes:
             "(look at the pictures and at the machine's memory, then resume)"
         )
 
+    def rest(self) -> None:
+        """End the processes until the next request: an epoch is long, and each holds 80 MB and more."""
+        for worker in self._workers:
+            worker.end()
+
     def close(self) -> None:
         """End the processes."""
         self._end()
+        self._executor.shutdown()
 
 
 def _end(executor: ThreadPoolExecutor, workers: list[Worker]) -> None:
+    # Nobody is waited for: the last reference may be given up by one of the executor's own threads.
     executor.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
         worker.end(for_good=True)
-    executor.shutdown()
 
 
 class _WorkerDied(Exception):

@@ -1,0 +1,201 @@
+"""What feeding costs: memory with a million small pictures, and seconds for each batch.
+
+    python benchmarks/feeding.py batches                            64 pictures of 32x32 out of memory, augmented
+    python benchmarks/feeding.py stream [pictures] [parquet|tar]    a long stream by two workers, and its memory
+
+`stream` writes its pictures below the folder for temporary files (0.7 KB each), reads a part of an
+epoch and tells the greatest sum of the resident memory of the program and its workers, from /proc.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import statistics
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+BATCH = 64
+ROUNDS = 200
+STREAMED = 1000
+"""Batches of a stream that are read."""
+DISTINCT = 2000
+CLASSES = 10
+
+
+def batches() -> None:
+    """Milliseconds for one batch out of memory, and for each augmentation."""
+    import torch
+
+    from inceptory.data import augment, colour, mixing, trivial
+    from inceptory.data.batches import normalise
+    from inceptory.data.feed import feed
+    from inceptory.data.preprocess import Preprocess
+    from inceptory.data.sources import Split
+
+    torch.set_num_threads(1)
+    steps = Preprocess(size=32, mean=(0.49,) * 3, std=(0.25,) * 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(len(pixels)) % CLASSES
+    pictures = feed(Split(list(pixels), labels, [str(row) for row in range(len(pixels))]), "abcdefghij", steps)
+    random = torch.Generator().manual_seed(0)
+    groups = iter(pictures.order(random).split(BATCH) * 9)
+
+    def cut() -> object:
+        return next(pictures.batches([next(groups)]))
+
+    batch = next(pictures.batches([next(groups)]))
+    images, values, rows = batch.pixels, normalise(batch.pixels, steps), batch.rows
+    ways: dict[str, Callable[[], object]] = {
+        "cut out of memory": cut,
+        "normalise": lambda: normalise(images, steps),
+        "flip": lambda: augment.flip(images, random),
+        "alternating flip": lambda: augment.alternating_flip(images, rows, 1, 0),
+        "shift, mirrored border": lambda: augment.shift(images, 4, random),
+        "shift, zero border": lambda: augment.shift(images, 4, random, "zero"),
+        "keras_shift": lambda: augment.keras_shift(values, 4.0, random),
+        "random resized crop": lambda: augment.random_resized_crop(images, random),
+        "erase": lambda: augment.erase(images, random),
+        "colour jitter": lambda: colour.jitter(images, random, 0.4, 0.4, 0.4, 0.1),
+        "mixup": lambda: mixing.mixup(images, batch.labels, 1.0, random),
+        "cutmix": lambda: mixing.cutmix(images, batch.labels, 1.0, random),
+        "TrivialAugment": lambda: trivial.trivial_augment(images, random),
+    }
+    print(f"{BATCH} pictures of 3x32x32, one thread, median of {ROUNDS}, milliseconds")
+    for name, way in ways.items():
+        print(f"  {name:24} {1000 * median_seconds(way):7.2f}")
+
+
+def median_seconds(way: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        way()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def encoded_pictures() -> list[bytes]:
+    """Small JPEG files of soft noise."""
+    random, found = np.random.default_rng(0), []
+    for _ in range(DISTINCT):
+        soft = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((32, 32))
+        buffer = io.BytesIO()
+        soft.save(buffer, "JPEG", quality=80)
+        found.append(buffer.getvalue())
+    return found
+
+
+def write_parquet(path: Path, count: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files, group = encoded_pictures(), 1000
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+    with pq.ParquetWriter(path, schema, use_dictionary=False) as writer:
+        for start in range(0, count, group):
+            rows = range(start, min(start + group, count))
+            images = [{"bytes": files[row % DISTINCT], "path": f"{row}.jpg"} for row in rows]
+            writer.write_table(pa.table([images, [row % CLASSES for row in rows]], schema=schema))
+
+
+def write_tar(path: Path, count: int) -> None:
+    files = encoded_pictures()
+    with tarfile.open(path, "w") as tar:
+        for row in range(count):
+            for kind, data in (("jpg", files[row % DISTINCT]), ("cls", str(row % CLASSES).encode())):
+                member = tarfile.TarInfo(f"{row:08}.{kind}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            tar.members = []  # type: ignore[attr-defined]  # two million of them would fill the memory
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process and its children; 0 for one that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0
+    own = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
+    return 1024 * own + sum(resident(int(child)) for child in children)
+
+
+class Highest:
+    """The greatest resident memory since it began."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            self.bytes = max(self.bytes, resident(os.getpid()))
+            time.sleep(0.05)
+
+
+def stream(path: Path) -> Iterator[str]:
+    """Read a part of an epoch as `train` would, with everything at its default."""
+    import torch
+
+    highest, start = Highest(), time.perf_counter()
+    from inceptory.data.feed import feed, statistics
+    from inceptory.data.preprocess import Preprocess
+    from inceptory.data.sources import open_source
+
+    source = open_source(path).with_validation(0.1)
+    yield f"opened in {time.perf_counter() - start:.1f} s, {highest.bytes / 2**20:.0f} MiB"
+    source.fingerprint()
+    steps = Preprocess(size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+    train, held = (feed(source.split(name), source.classes, steps, workers=2) for name in ("train", "validation"))
+    yield f"{type(train).__name__} of {len(train):,}, {type(held).__name__} of {len(held):,}"
+    start = time.perf_counter()
+    statistics(train)
+    yield f"channel statistics in {time.perf_counter() - start:.1f} s, {highest.bytes / 2**20:.0f} MiB"
+    order = train.order(torch.Generator().manual_seed(0))
+    start, seen = time.perf_counter(), 0
+    for batch in train.batches(torch.split(order, BATCH)[:STREAMED]):
+        seen += len(batch.rows)
+    seconds = time.perf_counter() - start
+    each = f"{seen / seconds:,.0f} a second, {1000 * seconds / STREAMED:.1f} ms a batch"
+    yield f"{seen:,} pictures in {seconds:.1f} s: {each}"
+    yield f"greatest resident memory, two workers included: {highest.bytes / 2**20:.0f} MiB"
+    for batch in held.batches(torch.split(torch.arange(len(held)), BATCH)[:STREAMED]):
+        seen += len(batch.rows)
+    yield f"and with a part of the validation split: {highest.bytes / 2**20:.0f} MiB"
+    train.close()
+    held.close()
+
+
+def main() -> None:
+    """Measure what the first word says."""
+    what, *rest = sys.argv[1:] or ["batches"]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
+    if what == "batches":
+        batches()
+        return
+    count, kind = int(rest[0]) if rest else 1_000_000, rest[1] if len(rest) > 1 else "parquet"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"train.{kind}"
+        if os.fork() == 0:  # so that what writing takes is not counted
+            (write_parquet if kind == "parquet" else write_tar)(path, count)
+            os._exit(0)
+        os.wait()
+        print(f"{count:,} pictures in a {kind} of {path.stat().st_size / 2**20:.0f} MiB")
+        for line in stream(path):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
