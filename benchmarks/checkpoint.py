@@ -36,7 +36,7 @@ def moment() -> State:
     net = create("cifar_inception_v3_slim", classes=10).to(memory_format=torch.channels_last)
     stepper = Stepper(net, Recipe(), choose())
     labels = torch.tensor([0, 1])
-    stepper.step(0, 0.01, [(torch.randn(2, 3, 32, 32), Targets(labels, labels))])
+    stepper.step(0, 0.01, [(torch.randn(2, 3, 32, 32), Targets(labels))])
     return State(Position(step=1), stepper.tensors(), {})
 
 

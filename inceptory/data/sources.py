@@ -94,7 +94,8 @@ class Source:
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
             for start in range(0, len(split), CHUNK):
-                names = "\n".join(split.names[start : start + CHUNK])
+                # The same pictures at another place, or by another way of naming it, are the same data.
+                names = "\n".join(name.removeprefix(self.name) for name in split.names[start : start + CHUNK])
                 digest.update(("\n" * (start > 0) + names).encode("utf-8", "surrogatepass"))
             digest.update(np.ascontiguousarray(split.labels).tobytes())
         return digest.hexdigest()

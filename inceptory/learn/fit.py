@@ -187,8 +187,16 @@ def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
     logits, rows = logits_of(best, feeds[split], loop.preprocess, loop.device, ranks=ranks)
     test, minutes = Scored.of(logits, rows, feeds[split]), loop.used() / 60
     if ranks.first:
-        told = {"epochs": loop.position.history, "split": split, "minutes": minutes, "command": loop.job.command}
-        report.write_run(folder, card=loop.card, plan=plan, test=test, **told)
+        report.write_run(
+            folder,
+            card=loop.card,
+            plan=plan,
+            epochs=loop.position.history,
+            test=test,
+            split=split,
+            minutes=minutes,
+            command=loop.job.command,
+        )
         loop.job.done(folder)
         state.remove(folder)
     return Run(folder, test.metrics(), split, loop.position.history, minutes)

@@ -105,9 +105,9 @@ def _other(folder: Path, found: Sequence[str]) -> ConfigError:
 
 def place_of(data: str) -> str:
     """A data set's name or path so that it is found from any folder."""
-    from inceptory.data.sources import BUILT_IN
+    from inceptory.data.built_in import SETS
 
-    return data if data in BUILT_IN else os.path.abspath(data)
+    return data if data in SETS else os.path.abspath(data)
 
 
 @dataclass(frozen=True)

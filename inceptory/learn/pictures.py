@@ -9,8 +9,11 @@ from torch import Tensor
 
 from inceptory.data import augment
 from inceptory.data.batches import normalise
+from inceptory.data.colour import jitter
 from inceptory.data.feed import Batch
+from inceptory.data.mixing import cutmix, mixup
 from inceptory.data.preprocess import Preprocess
+from inceptory.data.trivial import trivial_augment
 from inceptory.learn.recipe import Recipe
 
 CIFAR10_MEAN = (125.307, 122.95, 113.865)
@@ -24,8 +27,13 @@ class Targets:
 
     labels: Tensor
     """(n,) int64."""
-    others: Tensor
-    share: float = 1.0
+    others: Tensor | None = None
+    share: Tensor | None = None
+    """(n,) from 0 to 1."""
+
+    def to(self, device: str) -> Targets:
+        """The same on a device."""
+        return Targets(*(None if part is None else part.to(device) for part in (self.labels, self.others, self.share)))  # type: ignore[arg-type]
 
 
 def prepared(
@@ -36,15 +44,15 @@ def prepared(
     values = normalise(pixels, preprocess, device)
     if recipe.shift_kind == "continuous" and recipe.shift:
         # After standardising, as Keras' generator does: what moves in is the mean, not black.
-        values = augment.continuous_shift(values, recipe.shift * values.shape[3], generator)
-    return values, Targets(targets.labels.to(device), targets.others.to(device), targets.share)
+        values = augment.keras_shift(values, recipe.shift * values.shape[3], generator)
+    return values, targets.to(device)
 
 
 def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generator) -> Tensor:
     """Each picture by itself: geometry, then colours, then holes."""
     pixels = batch.pixels
     if recipe.crop:
-        pixels = augment.random_resized_crop(pixels, generator, area=(recipe.crop, 1.0))
+        pixels = augment.random_resized_crop(pixels, generator, (recipe.crop, 1.0))
     if recipe.flip == "random":
         pixels = augment.flip(pixels, generator)
     elif recipe.flip == "alternate":
@@ -53,17 +61,19 @@ def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generato
         moves = int(recipe.shift * pixels.shape[3])
         pixels = augment.shift(pixels, moves, generator)
     if recipe.trivial:
-        pixels = augment.trivial_augment(pixels, generator)
+        pixels = trivial_augment(pixels, generator)
     if recipe.colour:
-        pixels = augment.colour_jitter(pixels, recipe.colour, generator)
-    return augment.random_erasing(pixels, recipe.erase, generator) if recipe.erase else pixels
+        # The strengths of SimCLR (arXiv 2002.05709, appendix A), where the hue moves by a quarter of the rest.
+        strength = 0.8 * recipe.colour
+        pixels = jitter(pixels, generator, strength, strength, strength, strength / 4)
+    return augment.erase(pixels, generator, recipe.erase) if recipe.erase else pixels
 
 
 def _mixed(pixels: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Targets]:
     """Pictures of two classes each; of MixUp and CutMix both, a coin decides."""
     if not recipe.mixup and not recipe.cutmix:
-        return pixels, Targets(labels, labels)
-    ways = [(way, alpha) for way, alpha in ((augment.mixup, recipe.mixup), (augment.cutmix, recipe.cutmix)) if alpha]
+        return pixels, Targets(labels)
+    ways = [(way, alpha) for way, alpha in ((mixup, recipe.mixup), (cutmix, recipe.cutmix)) if alpha]
     way, alpha = ways[int(torch.randint(len(ways), (), generator=generator))]
-    pixels, (labels, others, share) = way(pixels, labels, alpha, generator)
-    return pixels, Targets(labels, others, share)
+    found = way(pixels, labels, alpha, generator)
+    return found.pixels, Targets(found.labels, found.others, found.share)

@@ -123,10 +123,12 @@ class Stepper:
 
         def against(labels: Tensor) -> Tensor:
             smoothing = self.recipe.label_smoothing
-            return F.cross_entropy(logits, labels, self.class_weights, reduction="sum", label_smoothing=smoothing)
+            return F.cross_entropy(logits, labels, self.class_weights, reduction="none", label_smoothing=smoothing)
 
         loss = against(targets.labels)
-        return loss if targets.share == 1 else targets.share * loss + (1 - targets.share) * against(targets.others)
+        if targets.others is not None and targets.share is not None:
+            loss = targets.share * loss + (1 - targets.share) * against(targets.others)
+        return loss.sum()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that must be kept to go on exactly."""

@@ -17,7 +17,7 @@ STEPS = 10
 
 def recipe(**changed: Any) -> Recipe:
     """Two epochs in which everything that draws random numbers takes part."""
-    return Recipe(**{"epochs": 2, "batch": 16, "precision": "fp32", **changed})
+    return Recipe(**{"epochs": 2, "batch": 16, "precision": "fp32", "crop": 0.5, "mixup": 0.2, **changed})
 
 
 def start(data: Path, out: Path, **changed: Any) -> None:

@@ -131,7 +131,7 @@ def test_biased_moving_variance_is_the_mean_square_deviation(net):
     values, labels = values_of(4)
     with torch.no_grad():
         maps = first.conv(values)
-    stepper.step(0, 0.01, [(values, Targets(labels, labels))])
+    stepper.step(0, 0.01, [(values, Targets(labels))])
     spread = maps.var((0, 2, 3), unbiased=False)
     assert torch.allclose(first.bn.running_var, 0.9 + 0.1 * spread, rtol=1e-12)
     assert torch.allclose(first.bn.running_mean, 0.1 * maps.mean((0, 2, 3)), rtol=1e-12)
@@ -146,7 +146,7 @@ def test_two_halves_give_the_step_of_the_mean_over_both():
         values, labels = values_of(8, 64)
         stepper = Stepper(net, PLAIN, Device("cpu", bf16=False))
         cut = zip(values.split(list(parts)), labels.split(list(parts)), strict=True)
-        found = stepper.step(0, 0.1, [(v, Targets(t, t)) for v, t in cut])
+        found = stepper.step(0, 0.1, [(v, Targets(t)) for v, t in cut])
         nets.append((net, found))
     (one, first), (two, second) = nets
     assert first.losses == pytest.approx(second.losses, rel=1e-12)
@@ -165,7 +165,7 @@ def test_auxiliary_heads_weigh_in_the_loss_as_their_papers_say():
         for name, value in heads.items()
     }
     expected = terms["logits"] + 0.3 * terms["aux1"] + 0.3 * terms["aux2"]
-    loss, _ = stepper._losses(torch.zeros(2, 3, 64, 64), Targets(labels, labels))
+    loss, _ = stepper._losses(torch.zeros(2, 3, 64, 64), Targets(labels))
     assert torch.allclose(loss, expected)
 
 
@@ -176,4 +176,4 @@ def test_mixed_targets_weigh_by_their_share():
     labels, others = torch.tensor([0, 1]), torch.tensor([1, 2])
     cross = torch.nn.functional.cross_entropy
     expected = 0.3 * cross(logits, labels, reduction="sum") + 0.7 * cross(logits, others, reduction="sum")
-    assert torch.allclose(stepper._loss(logits, Targets(labels, others, 0.3)), expected)
+    assert torch.allclose(stepper._loss(logits, Targets(labels, others, torch.tensor([0.3, 0.3]))), expected)

@@ -45,7 +45,7 @@ def losses(folder: Path, name: str, recipe: Recipe) -> tuple[list[float], incept
     ):
         x = torch.from_numpy(values.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last)
         labels = torch.from_numpy(classes)
-        outcome = stepper.step(number, float(rate), [(x, Targets(labels, labels))])
+        outcome = stepper.step(number, float(rate), [(x, Targets(labels))])
         found.append(outcome.losses / outcome.seen)
     return found, net.eval()
 
