@@ -26,6 +26,7 @@ from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import Network, create
 from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
+from inceptory.weights.resolve import Resolved
 from inceptory.weights.store import save, versions
 
 
@@ -182,11 +183,11 @@ def _write_epoch(net: Network, card: Card, history: list[Epoch], folder: Path) -
     report.write_history(folder, [asdict(row) for row in history])
 
 
-def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Metrics:
+def score(model: Resolved, card: Card, split: Split, name: str, device: str, precision: str) -> Metrics:
     """Metrics of a network on a split whose labels are in its own order of classes."""
     place = choose(device, precision)
     assert card.preprocess is not None
-    net = load(path, dialect=card.dialect)
+    net = load(model, dialect=card.dialect)
     with meter(f"decoding {name}", len(split)) as bar:
         images = decode(split, card.labels, card.preprocess, bar)
         bar.say_skipped(images.skipped, len(images))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from inceptory.data.sources import Source
     from inceptory.weights.card import Card
+    from inceptory.weights.resolve import Resolved
 
 MARK = "history.csv"
 """The file that makes a folder a run."""
@@ -115,7 +116,7 @@ def evaluate(
     """
     from inceptory.data.sources import open_source
 
-    path, card = classifier(model, weights)
+    meant, card = classifier(model, weights)
     _check_json(out)
     source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
     chosen = split or ("test" if "test" in source.splits else "validation")
@@ -123,15 +124,15 @@ def evaluate(
 
     from inceptory.learn.train import score
 
-    metrics = score(path, card, part, source.name, device, precision)
+    metrics = score(meant, card, part, source.name, device, precision)
     if out is not None:
         from inceptory.learn.report import write_json
 
-        write_json(Path(out), {**metrics.to_json(), "split": chosen, "model": str(path), "data": source.name})
+        write_json(Path(out), {**metrics.to_json(), "split": chosen, "model": str(meant.path), "data": source.name})
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None) -> tuple[Path, Card]:
+def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved, Card]:
     """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
     from inceptory.weights.resolve import card_of, resolve
 
@@ -139,7 +140,7 @@ def classifier(model: Path | str, weights: Path | str | None) -> tuple[Path, Car
     card = card_of(meant)
     if card.preprocess is None or not card.labels:
         raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
-    return meant.path, card
+    return meant, card
 
 
 def relabelled(source: Source, card: Card, split: str) -> NDArray[np.int64]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inceptory import files
+from inceptory.errors import printable
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity, identify
 from inceptory.weights.published import Published, by_hash
+from inceptory.weights.source import quoted
 from inceptory.weights.view import view
 
 
@@ -64,20 +65,21 @@ class Certificate:
             lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
         if self.alternatives:
             lines.append(f"  same names     {', '.join(self.alternatives)}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def _counted(names: tuple[str, ...], what: str) -> str:
-    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    shown = f" ({', '.join(map(quoted, names[:3]))}{', ...' if len(names) > 3 else ''})" if names else ""
     return f"{len(names)} {what}{shown}"
 
 
 def inspect(path: Path | str, name: str | None = None, dialect: str | None = None) -> Certificate:
     """The certificate of a file; its names and shapes are compared, its tensors are not read."""
-    digest = files.sha256(files.regular(path))
-    record = by_hash(digest, files.md5(path))
     with open_weights(path) as weights:
+        digest = weights.digest("sha256")
+        record = by_hash(digest, weights.digest("md5"))
         identity = identify_weights(weights, name, dialect or (record.dialect if record else None))
+        weights.require_unchanged()
         return _certificate(weights, identity, digest, record)
 
 
@@ -134,4 +136,4 @@ def verify(file: Path, /, *, name: str | None = None, dialect: str | None = None
         Print one record instead of lines.
     """
     certificate = inspect(file, name, dialect)
-    return json_text.dumps(certificate.to_json(), indent=2, ensure_ascii=False) if json else str(certificate)
+    return json_text.dumps(certificate.to_json(), indent=2) if json else str(certificate)

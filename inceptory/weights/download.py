@@ -122,29 +122,19 @@ def _is_here(record: Published, target: Path) -> bool:
     try:
         if not target.is_file() or record.size not in (None, target.stat().st_size):
             return False
-        return record.declared is None or not _wrong(record, _digest_of(record, target).hexdigest())
+        return record.declared is None or not record.declared.wrong(_digest_of(record, target).hexdigest())
     except (OSError, ValueError) as fault:
         raise MissingError(f"{target}: cannot be read, {reason(fault)} (set INCEPTORY_CACHE to a folder)") from fault
 
 
 def _new_digest(record: Published) -> hashlib._Hash:
-    kind = record.declared.kind if record.declared else "sha256"
-    return hashlib.new(kind.removesuffix(" prefix"), usedforsecurity=False)
+    return hashlib.new(record.declared.algorithm if record.declared else "sha256", usedforsecurity=False)
 
 
 def _digest_of(record: Published, path: Path) -> hashlib._Hash:
     """The digest of the declared kind over a whole file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: _new_digest(record))
-
-
-def _wrong(record: Published, found: str) -> str:
-    """What is wrong with a digest, in words; empty where it is as declared."""
-    declared = record.declared
-    if declared is None or not declared.binding or found.startswith(declared.digits):
-        return ""
-    kind = declared.kind.removesuffix(" prefix")
-    return f"its {kind} is {found[: len(declared.digits)]} and not {declared.digits}"
 
 
 def _check_step(url: str, target: str) -> None:
@@ -369,7 +359,8 @@ class _Transfer:
 
     def _check(self) -> None:
         """Raise DataError where these are not the published bytes; a part of two pieces gets a second chance."""
-        wrong = _wrong(self.record, self.digest.hexdigest())
+        declared = self.record.declared
+        wrong = declared.wrong(self.digest.hexdigest()) if declared else ""
         if self.record.size not in (None, self.have):
             wrong = f"{self.have} of them and not {self.record.size}"
         if not wrong:
