@@ -83,9 +83,9 @@ def recognise(
     DataError where the file is not the published one.
     """
     if meant.record is not None:
-        _check_hash(weights, meant.record)
         identity = identify_weights(weights, meant.record.architecture, dialect or meant.record.dialect)
         _check_classes(weights, meant.record, identity)
+        _check_hash(weights, meant.record)
         return meant, identity
     identity = identify_weights(weights, name, dialect)
     if identity.origin.twins and not (dialect or settled):
