@@ -187,7 +187,7 @@ def score(model: Resolved, card: Card, split: Split, name: str, device: str, pre
     """Metrics of a network on a split whose labels are in its own order of classes."""
     place = choose(device, precision)
     assert card.preprocess is not None
-    net = load(model, dialect=card.dialect)
+    net = load(model, dialect=card.dialect).float()
     with meter(f"decoding {name}", len(split)) as bar:
         images = decode(split, card.labels, card.preprocess, bar)
         bar.say_skipped(images.skipped, len(images))

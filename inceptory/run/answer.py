@@ -17,7 +17,7 @@ Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 def answerer(model: Resolved, dialect: str) -> Answer:
     """The checkpoint's network, ready to answer."""
-    net = load(model, dialect=dialect).to(memory_format=torch.channels_last)
+    net = load(model, dialect=dialect).float().to(memory_format=torch.channels_last)
 
     def answer(values: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -84,13 +84,16 @@ def _tensors(weights: Weights, identity: Identity) -> Iterator[tuple[str, Tensor
             yield ours, torch.full(shape, identity.match.filled[ours])
             continue
         array = inside.read(identity.match.pairs[ours])
-        _check_finite(weights, identity.match.pairs[ours], array)
+        _check_values(weights, identity.match.pairs[ours], array)
         if identity.background and ours.startswith("head.classifier."):
             array = array[1:]
         yield ours, torch.from_numpy(np.ascontiguousarray(array.reshape(shape)))
 
 
-def _check_finite(weights: Weights, name: str, array: NDArray[Any]) -> None:
+def _check_values(weights: Weights, name: str, array: NDArray[Any]) -> None:
+    what = f"{weights.path}: tensor {name} holds"
+    if array.dtype.kind != "f":
+        raise DataError(f"{what} {array.dtype} and no floating point numbers (take another copy)")
     # A sum is finite only if every value is, and needs no second array to find out.
     if not np.isfinite(array.sum(dtype=np.float64)):
-        raise DataError(f"{weights.path}: tensor {name} holds values that are no finite numbers (take another copy)")
+        raise DataError(f"{what} values that are no finite numbers (take another copy)")

@@ -57,7 +57,9 @@ def convert(
     state = express(net.state_dict(), target)
     names = their_names(target, to, ours)
     if to == "keras":
-        count = write_keras(destination, target, names, {name: tensor.numpy() for name, tensor in state.items()})
+        count = write_keras(
+            destination, target, names, {name: tensor.float().numpy() for name, tensor in state.items()}
+        )
         return f"{destination}: {count} variables of {target.architecture} for Keras' load_weights"
     write_tensors(destination, {theirs: state[name] for name, theirs in names.items()})
     return f"{destination}: {len(names)} tensors of {target.architecture} as {to} calls them"

@@ -180,6 +180,15 @@ def test_numbers_that_are_none_are_65_and_their_tensor_is_named(value, tmp_path,
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8])
+def test_numbers_that_no_network_computes_with_are_65(dtype, tmp_path, colours, capsys):
+    state = net()
+    save_file(state | {"conv1.conv.weight": state["conv1.conv.weight"].to(dtype)}, tmp_path / "w")
+    code, told = refused(["predict", str(tmp_path / "w"), str(colours)], capsys)
+    assert code == 65
+    assert f"tensor conv1.conv.weight holds {str(dtype).removeprefix('torch.')} and no floating" in told
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
 def test_other_precisions_are_cast_value_by_value(kind, dtype, tmp_path):
@@ -267,6 +276,48 @@ def test_variables_that_keras_does_not_number_so_are_65(paths, tmp_path, colours
         code, told = refused(words(str(tmp_path / "w"), colours), capsys)
         assert code == 65
         assert "variables are not called as Keras calls them" in told
+
+
+def own(path: Path, **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """A checkpoint of ours, with tensors changed: those of a name, or all of them by the name "every"."""
+    from inceptory import Card, save
+    from inceptory.data.preprocess import Preprocess
+    from inceptory.nets.network import create
+
+    net = create("cifar_inception_v2", width=0.25, classes=3)
+    steps = Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    save(net, path, Card.of(net.plan, labels=("blue", "green", "red"), preprocess=steps))
+    whole = changed.get("every", lambda tensor: tensor)
+    tensors = {name: whole(tensor) for name, tensor in net.state_dict().items()}
+    key = "head.classifier.weight"
+    tensors[key] = changed.get("head", lambda tensor: tensor)(tensors[key])
+    save_file(tensors, path, metadata=load_file_card(path))
+
+
+CHANGES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "NaN": (lambda tensor: tensor * float("nan"), "tensor head.classifier.weight holds values that are no finite"),
+    "half": (torch.Tensor.half, "tensors of type float16, float32, not of one"),
+    "whole numbers": (torch.Tensor.long, "tensors of type float32, int64, not of one"),
+    "truths": (torch.Tensor.bool, "tensors of type bool, float32, not of one"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_our_own_checkpoint_with_other_values_is_65(change, tmp_path, colours, capsys):
+    make, what = CHANGES[change]
+    own(tmp_path / "w.safetensors", head=make)
+    for command in ("convert", "predict", "evaluate"):
+        code, told = refused(COMMANDS[command](str(tmp_path / "w.safetensors"), colours), capsys)
+        assert code == 65
+        assert what in told
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_our_own_checkpoint_of_another_precision_answers(dtype, tmp_path, colours, capsys):
+    own(tmp_path / "w.safetensors", every=lambda tensor: tensor.to(dtype))
+    assert main(["predict", str(tmp_path / "w.safetensors"), str(colours / "red" / "0.png")]) == 0
+    assert main(["evaluate", str(tmp_path / "w.safetensors"), str(colours), "--split", "train"]) == 0
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_our_own_checkpoint_has_a_certificate_too(tmp_path, capsys):

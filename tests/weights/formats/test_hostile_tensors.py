@@ -110,7 +110,7 @@ def test_a_storage_larger_than_its_record_is_refused(tmp_path, count):
 
 
 def test_a_record_longer_than_its_storage_is_refused_and_a_rest_of_it_is_not(tmp_path):
-    """Its checksum would be work without an end; less than an element is left over where a type was viewed as another."""
+    """Its checksum would be work without an end; a rest is left where a type was viewed as another."""
     body = mapping(a=tensor(SIX, 0, (6,), (1,)))
     for size, refused in ((24, False), (27, False), (28, True), (2**20, True)):
         content = torch_zip(body, ("archive/data/0", bytes(size)))
