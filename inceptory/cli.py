@@ -19,7 +19,7 @@ COMMANDS = {
     "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
     "evaluate": ("inceptory.learn.verbs:evaluate", "Measure a checkpoint on labelled pictures."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
-    "weights": ("inceptory.weights.published:weights", "List every published weight file."),
+    "weights": ("inceptory.weights.listing:weights", "List every published weight file."),
     "verify": ("inceptory.weights.certificate:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),
     "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),

@@ -15,8 +15,9 @@ import pytest
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import UnknownName
 from inceptory.nets.catalogue import catalogue
+from inceptory.weights.listing import weights
 from inceptory.weights.origins.registry import ORIGINS
-from inceptory.weights.published import ALIASES, Declared, Published, by_hash, published, record, weights
+from inceptory.weights.published import ALIASES, Declared, Published, by_hash, published, record
 
 RECORDS = list(published().values())
 every = pytest.mark.parametrize("found", RECORDS, ids=lambda found: found.name)
@@ -206,7 +207,7 @@ def test_the_records_are_told_as_json_too():
 
 def test_listing_needs_no_torch_and_no_network_client():
     script = (
-        "import sys; from inceptory.weights import published, download; published.weights();"
+        "import sys; from inceptory.weights import listing, download; listing.weights();"
         "assert not {'torch', 'huggingface_hub', 'urllib.request'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
