@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inceptory.data.imagenet import labels
 from inceptory.data.preprocess import Preprocess
-from inceptory.errors import DataError, Doubt
+from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.catalogue import catalogue
 from inceptory.weights.card import KEY, Card, read_card, read_header
 from inceptory.weights.certificate import identify_weights
@@ -36,13 +36,15 @@ class Resolved:
 def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
     """The file behind a path or a published name, fetched if need be; `weights` is a copy fetched by hand.
 
-    Raises UnknownName for a published name that does not exist, MissingError where nothing can be had.
+    Raises UnknownName for a published name that does not exist, MissingError where nothing can be had,
+    UsageError for a copy of what has no published name.
     """
     path, name = Path(model), str(model)
-    if path.is_dir():
-        return Resolved(path / "model.safetensors")
-    if path.exists() or not _is_published_name(name):
-        return Resolved(path)
+    here = path.exists() or not _is_published_name(name)
+    if here and weights is not None:
+        raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
+    if here:
+        return Resolved(path / "model.safetensors" if path.is_dir() else path)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")

@@ -77,6 +77,16 @@ def test_a_file_given_for_a_published_name_has_its_hash(google, colours, command
     assert "and not 1378be20 (" in told
 
 
+def test_a_copy_of_what_has_no_published_name_is_a_misuse(google, colours, capsys):
+    assert main(["predict", str(google), str(colours), "--weights", str(google)]) == 64
+    assert "is no published name (give the file itself as the model)" in line(capsys)
+
+
+def test_a_copy_that_is_not_there_is_missing(colours, tmp_path, capsys):
+    assert main(["predict", "googlenet.torchvision", str(colours), "--weights", str(tmp_path / "no.pth")]) == 66
+    assert "no such file" in line(capsys)
+
+
 def test_a_file_with_that_hash_is_taken_and_prepared_as_published(google, colours, monkeypatch, capsys):
     declare(monkeypatch, sha256(google)[:8])
     picture = str(colours / "red" / "0.png")
