@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, InceptoryError, UsageError, one_line
+from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, Doubt, InceptoryError, UsageError, one_line
 from inceptory.version import __version__
 
 COMMANDS = {
@@ -19,7 +20,7 @@ COMMANDS = {
     "evaluate": ("inceptory.learn.verbs:evaluate", "Measure a checkpoint on labelled pictures."),
     "compare": ("inceptory.learn.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
-    "weights": ("inceptory.weights.published:weights", "List every published weight file."),
+    "weights": ("inceptory.weights.listing:weights", "List every published weight file."),
     "verify": ("inceptory.weights.certificate:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),
     "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),
@@ -48,6 +49,13 @@ def application(asked: str = "") -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every fault ends as one line on standard error and its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=Doubt)
+        warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     try:
         result = application(*words[:1])(words, exit_on_error=False, print_error=False, result_action="return_value")
         if result is not None:

@@ -79,6 +79,10 @@ class ConfigError(InceptoryError):
     exit_code = 78
 
 
+class Doubt(UserWarning):
+    """Something that cannot be told for sure was decided; the message says how, and how to settle it."""
+
+
 def printable(text: object) -> str:
     """The text with control characters and lone surrogates escaped, safe for any terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))

@@ -1,10 +1,9 @@
-"""Files written whole or not at all, folders that are claimed and given back, digests."""
+"""Files written whole or not at all, folders that are claimed and given back."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -127,21 +126,6 @@ def read(path: Path | str) -> bytes:
         return path.read_bytes()
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
-
-
-def sha256(path: Path | str) -> str:
-    """Hexadecimal sha256 of a file."""
-    return _digest(path, "sha256")
-
-
-def md5(path: Path | str) -> str:
-    """Hexadecimal md5 of a file: what some publishers declare, no proof against malice."""
-    return _digest(path, "md5")
-
-
-def _digest(path: Path | str, kind: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def regular(path: Path | str) -> Path:

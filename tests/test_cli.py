@@ -140,7 +140,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "predict": ["model", "images", "top", "out", "weights"],
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "json"],
-        "convert": ["ours", "destination", "to"],
+        "convert": ["ours", "destination", "to", "classes"],
         "demo": ["out"],
     }
     from importlib import import_module

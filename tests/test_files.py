@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -227,13 +226,6 @@ def test_a_file_that_may_not_be_read_is_told_with_the_systems_reason(tmp_path, m
 def test_a_name_that_no_file_can_have_is_a_missing_error(tmp_path, name):
     with pytest.raises(MissingError):
         files.read(tmp_path / name)
-
-
-@pytest.mark.parametrize("size", [0, 1, 1_000_003])
-def test_the_digest_is_the_sha256_of_the_content(tmp_path, size):
-    content = bytes(i % 251 for i in range(size))
-    files.write(tmp_path / "a", content)
-    assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
 def test_a_new_folder_is_there_for_the_work_and_stays_after_it(tmp_path):

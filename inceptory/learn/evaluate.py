@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from inceptory.learn.results import Bin, ClassScore, Details, Metrics, Mistake
 from inceptory.nets.network import Network
 from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
+from inceptory.weights.resolve import Resolved
 
 BATCH = 256
 """Pictures that are measured at once."""
@@ -181,11 +181,11 @@ def logits_of(
     return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(found))
 
 
-def score(path: Path, card: Card, split: Split, name: str, device: str, precision: str) -> Scored:
+def score(model: Resolved, card: Card, split: Split, name: str, device: str, precision: str) -> Scored:
     """A network's answers to a split whose labels are in its own order of classes."""
     place = choose(device, precision)
     assert card.preprocess is not None
-    net = load(path, dialect=card.dialect)
+    net = load(model, dialect=card.dialect).float()
     with meter(f"decoding {name}", len(split)) as bar:
         pictures = feed(split, card.labels, card.preprocess, progress=bar)
         bar.say_skipped(pictures.skipped, len(pictures))

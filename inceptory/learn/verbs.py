@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from inceptory.data.sources import Source
     from inceptory.weights.card import Card
+    from inceptory.weights.resolve import Resolved
 
 HELP_RECIPE = "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter. The file or flags may change it."
 Named = Annotated[
@@ -210,7 +211,7 @@ def evaluate(
     weights
         A copy of the published file that `model` names, fetched by hand.
     """
-    path, card = classifier(model, weights)
+    meant, card = classifier(model, weights)
     _check_json(out)
     source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
     chosen = split or ("test" if "test" in source.splits else "validation")
@@ -218,17 +219,17 @@ def evaluate(
 
     from inceptory.learn.evaluate import score
 
-    scored = score(path, card, part, source.name, device, precision)
+    scored = score(meant, card, part, source.name, device, precision)
     metrics = scored.metrics()
     if out is not None:
         from inceptory.learn.report import record, write_json
 
-        known = {"split": chosen, "model": str(path), "data": source.name}
-        write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), path, **known))
+        known = {"split": chosen, "model": str(meant.path), "data": source.name}
+        write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), meant.path, **known))
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None) -> tuple[Path, Card]:
+def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved, Card]:
     """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
     from inceptory.weights.resolve import card_of, resolve
 
@@ -236,7 +237,7 @@ def classifier(model: Path | str, weights: Path | str | None) -> tuple[Path, Car
     card = card_of(meant)
     if card.preprocess is None or not card.labels:
         raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
-    return meant.path, card
+    return meant, card
 
 
 def relabelled(source: Source, card: Card, split: str) -> NDArray[np.int64]:

@@ -18,6 +18,10 @@ from inceptory.nets.variant import Variant
 PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
 
 
+MOST_CLASSES = 1_000_000
+"""A head for more would be larger than any network of the family."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """One network, fully decided: what the torch module, the table and the checkpoint are made from."""
@@ -138,8 +142,8 @@ def _tree(found: Architecture, switches: Switches, width: float, se: bool) -> Tr
 
 
 def _check_ranges(switches: Switches, width: float, in_channels: int) -> None:
-    if switches.classes < 0:
-        raise UsageError(f"--classes {switches.classes}: must not be negative (0 gives an embedding)")
+    if not 0 <= switches.classes <= MOST_CLASSES:
+        raise UsageError(f"--classes {switches.classes}: out of range (0, an embedding, to {MOST_CLASSES:,})")
     if not 0.25 <= width <= 2:
         raise UsageError(f"--width {width:g}: out of range (choose 0.25 to 2; 1 is the published network)")
     if in_channels not in (1, 3):

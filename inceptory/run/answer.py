@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from inceptory.weights.adopt import load
+from inceptory.weights.resolve import Resolved
 
 Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(N, C, H, W) values to (N, classes) probabilities."""
 
 
-def answerer(path: Path, dialect: str) -> Answer:
+def answerer(model: Resolved, dialect: str) -> Answer:
     """The checkpoint's network, ready to answer."""
-    net = load(path, dialect=dialect).to(memory_format=torch.channels_last)
+    net = load(model, dialect=dialect).float().to(memory_format=torch.channels_last)
 
     def answer(values: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():

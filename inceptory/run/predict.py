@@ -95,13 +95,13 @@ def predict(
         raise UsageError("predict needs pictures (give one or more files or folders after the model)")
     if out is not None and Path(out).suffix.lower() not in ENDINGS:
         raise UsageError(f"--out {out}: unknown kind of file (end it in {', '.join(ENDINGS)})")
-    path, card = classifier(model, weights)
+    meant, card = classifier(model, weights)
     assert card.preprocess is not None
     paths = _find(images)
 
     from inceptory.run.answer import answerer
 
-    found, skipped = _answer(paths, card.preprocess, card.labels, top, answerer(path, card.dialect))
+    found, skipped = _answer(paths, card.preprocess, card.labels, top, answerer(meant, card.dialect))
     if out is not None:
         files.write(out, _written(found, Path(out).suffix.lower()))
     return Predictions(tuple(found), tuple(skipped))

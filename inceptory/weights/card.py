@@ -16,6 +16,8 @@ from inceptory.nets.catalogue import Plan, plan
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""
 FORMAT = 1
+LARGEST_SIDE = 2**14
+"""Pixels of a picture's side after resizing; the family's networks see 299."""
 LARGEST_HEADER = 2**22
 """Bytes of header that we read and write; the largest network of the family needs a twentieth of it."""
 
@@ -66,6 +68,7 @@ class Card:
             preprocess, labels = plain.pop("preprocess"), plain.pop("labels")
             _check_kinds(plain, labels)
             steps = None if preprocess is None else Preprocess.from_json(preprocess)
+            _check_sides(steps)
             card = cls(**plain, labels=tuple(labels), preprocess=steps)
             classes = card.plan().classes
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as fault:
@@ -73,6 +76,13 @@ class Card:
         if labels and len(labels) != classes:
             raise DataError(f"{name}: its card names {len(labels)} of {classes} classes (save it again)")
         return card
+
+
+def _check_sides(steps: Preprocess | None) -> None:
+    """Raise ValueError where pictures would become larger than any that we hold."""
+    sides = () if steps is None else (steps.size, steps.size if steps.resize is None else steps.resize)
+    if not all(type(side) is int and side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f"pictures of {' and '.join(map(str, sides))} pixels (at most {LARGEST_SIDE:,})")
 
 
 def _check_kinds(plain: dict[str, Any], labels: object) -> None:
@@ -85,6 +95,9 @@ def _check_kinds(plain: dict[str, Any], labels: object) -> None:
     for name in ("classes", "image", "in_channels"):
         if type(plain["options"].get(name)) is not int:
             raise TypeError(f"{name} is no whole number")
+    for name in ("se", "aux"):
+        if type(plain["options"].get(name, False)) is not bool:
+            raise TypeError(f"{name} is neither true nor false")
 
 
 def read_header(path: Path | str) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inceptory import files
+from inceptory.errors import DataError, printable
+from inceptory.weights.card import KEY, Card
 from inceptory.weights.formats import Weights, open_weights
-from inceptory.weights.identify import Identity, identify
+from inceptory.weights.identify import Identity, identify, shapes_of
 from inceptory.weights.origins.registry import Origin
 from inceptory.weights.published import Published, by_hash, published
+from inceptory.weights.source import quoted
 from inceptory.weights.view import view
 
 
@@ -65,21 +67,57 @@ class Certificate:
             lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
         if self.alternatives:
             lines.append(f"  same names     {', '.join(self.alternatives)}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def _counted(names: tuple[str, ...], what: str) -> str:
-    shown = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    shown = f" ({', '.join(map(quoted, names[:3]))}{', ...' if len(names) > 3 else ''})" if names else ""
     return f"{len(names)} {what}{shown}"
 
 
 def inspect(path: Path | str, name: str | None = None, dialect: str | None = None) -> Certificate:
     """The certificate of a file; its names and shapes are compared, its tensors are not read."""
-    digest = files.sha256(files.regular(path))
-    found = by_hash(digest, files.md5(path))
     with open_weights(path) as weights:
-        identity = identify_weights(weights, name, dialect or (found.dialect if found else None))
-        return _certificate(weights, identity, digest, found)
+        if KEY in weights.metadata:
+            return _own(weights)
+        identity = identify_weights(weights, name, dialect)
+        # A hash takes as long as the file is, so what is no weight file is refused before.
+        digest = weights.digest("sha256")
+        record = by_hash(digest, weights.digest("md5"))
+        if record is not None and dialect is None:
+            identity = identify_weights(weights, name, record.dialect)
+        weights.require_unchanged()
+        return _certificate(weights, identity, digest, record)
+
+
+def _own(weights: Weights) -> Certificate:
+    """The certificate of our own checkpoint, which says itself what it is."""
+    card = Card.from_json(weights.metadata[KEY], str(weights.path))
+    plan = card.plan()
+    wanted, found = shapes_of(plan), {name: entry.shape for name, entry in weights.entries.items()}
+    if wanted != found:
+        told = f"tensors do not fit {plan.architecture} of its card"
+        raise DataError(f"{weights.path}: {told} (restore it from a copy)")
+    return Certificate(
+        file=str(weights.path),
+        sha256=weights.digest("sha256"),
+        format=weights.kind,
+        origin="inceptory",
+        architecture=plan.architecture,
+        dialect=plan.dialect,
+        dialect_decided="by its card",
+        classes=plan.classes,
+        background_class=False,
+        auxiliary_heads=plan.aux,
+        preprocessing=str(card.preprocess or "not known"),
+        parameters=plan.numbers(stages=False)["parameters"],
+        matched=len(found),
+        filled=(),
+        dropped=(),
+        head=(),
+        published=None,
+        alternatives=(),
+    )
 
 
 def identify_weights(weights: Weights, name: str | None = None, dialect: str | None = None) -> Identity:
@@ -136,8 +174,9 @@ def verify(file: Path, /, *, name: str | None = None, dialect: str | None = None
     Parameters
     ----------
     file
-        Weights of torchvision, timm, Cadene's pretrained-models, facenet-pytorch or pytorch-fid, as
-        .pth, .pt or .safetensors; what is inside counts, not the name.
+        Our own checkpoint, or weights of torchvision, timm, Keras, Cadene's pretrained-models,
+        facenet-pytorch or pytorch-fid, as .pth, .pt, .safetensors, .h5 or .keras; what is inside
+        counts, not the name.
     name
         Network that it must be.
     dialect
@@ -146,4 +185,4 @@ def verify(file: Path, /, *, name: str | None = None, dialect: str | None = None
         Print one record instead of lines.
     """
     certificate = inspect(file, name, dialect)
-    return json_text.dumps(certificate.to_json(), indent=2, ensure_ascii=False) if json else str(certificate)
+    return json_text.dumps(certificate.to_json(), indent=2) if json else str(certificate)

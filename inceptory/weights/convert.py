@@ -21,7 +21,9 @@ ENDINGS = (".pth", ".pt", ".safetensors")
 KERAS_ENDING = ".weights.h5"
 
 
-def convert(ours: Path, destination: Path, /, *, to: Annotated[Package, Parameter(name="--to")]) -> str:
+def convert(
+    ours: Path, destination: Path, /, *, to: Annotated[Package, Parameter(name="--to")], classes: int | None = None
+) -> str:
     """Write a network as a file that another package loads with its own code.
 
     For example:
@@ -36,6 +38,8 @@ def convert(ours: Path, destination: Path, /, *, to: Annotated[Package, Paramete
         File to write: a state dict in .pth or .pt, or .safetensors; for Keras .weights.h5.
     to
         Package that shall load it.
+    classes
+        Put a new head for so many classes in place of the file's own; the same one each time.
     """
     endings = (KERAS_ENDING,) if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
@@ -43,17 +47,19 @@ def convert(ours: Path, destination: Path, /, *, to: Annotated[Package, Paramete
     if not ours.exists():
         raise MissingError(f"{ours}: no such file (check the path)")
 
-    from inceptory.weights.adopt import load
+    from inceptory.weights.adopt import load, load_with_new_head
     from inceptory.weights.express import express
     from inceptory.weights.keras_writer import write_keras
     from inceptory.weights.store import write_tensors
 
-    net = load(ours)
+    net = load(ours) if classes is None else load_with_new_head(ours, classes)
     target = target_plan(net.plan, to, ours)
     state = express(net.state_dict(), target)
     names = their_names(target, to, ours)
     if to == "keras":
-        count = write_keras(destination, target, names, {name: tensor.numpy() for name, tensor in state.items()})
+        count = write_keras(
+            destination, target, names, {name: tensor.float().numpy() for name, tensor in state.items()}
+        )
         return f"{destination}: {count} variables of {target.architecture} for Keras' load_weights"
     write_tensors(destination, {theirs: state[name] for name, theirs in names.items()})
     return f"{destination}: {len(names)} tensors of {target.architecture} as {to} calls them"
@@ -82,10 +88,7 @@ def their_names(target: Plan, to: str, path: object) -> dict[str, str]:
 
 
 def _origins(to: str) -> list[Origin]:
-    """timm's Inception v3 has torchvision's names, so its origin serves both."""
-    own = [origin for origin in ORIGINS if origin.name == to]
-    shared = [o for o in ORIGINS if to == "timm" and (o.name, o.architecture) == ("torchvision", "inception_v3")]
-    return own + shared
+    return [origin for origin in ORIGINS if origin.name == to]
 
 
 def _graph(found: Plan) -> Tree:

@@ -34,8 +34,7 @@ def _wanted(record: Published) -> web.Wanted:
     declared = record.declared
     if declared is None or not declared.binding:
         return web.Wanted(file, record.urls, remedy, size=record.size)
-    kind = declared.kind.removesuffix(" prefix")
-    return web.Wanted(file, record.urls, remedy, kind, declared.digits, record.size)
+    return web.Wanted(file, record.urls, remedy, declared.algorithm, declared.digits, record.size)
 
 
 def _by_hand(record: Published) -> str:

@@ -71,6 +71,14 @@ class Weights:
         """Tensors by name, by default all of them; see `read`."""
         return {name: self.read(name, dtype) for name in (self.entries if names is None else names)}
 
+    def digest(self, algorithm: str) -> str:
+        """Hexadecimal hash ("sha256", "md5") of the very file that is open."""
+        return self._source.digest(algorithm)
+
+    def require_unchanged(self) -> None:
+        """Raise DataError where the file was written to since it was opened: a hash of it says nothing then."""
+        self._source.require_unchanged()
+
     def close(self) -> None:
         """Let go of the file; what was read stays."""
         self._source.close()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 from inceptory.errors import DataError, UnknownName
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.catalogue import Plan, architecture, catalogue, plan
-from inceptory.weights.origins.registry import ORIGINS, Origin
-from inceptory.weights.rules import Match, both_sides, fit, names_there
+from inceptory.weights.origins.registry import ORIGINS, WITH_BACKGROUND, Origin
+from inceptory.weights.rules import Match, both_sides, fit, names_there, present_names
+from inceptory.weights.source import quoted
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -52,14 +53,29 @@ def identify(path: object, entries: Shapes, name: str | None = None, dialect: st
     known = [origin for origin in ORIGINS if name in (None, origin.architecture)]
     if not known:
         raise UnknownName("network with weights of other packages", str(name), [o.architecture for o in ORIGINS])
+    best = _nearest(known, entries, dialect)
+    if _whole(best, entries):
+        return best
+    other = best if name is None else _nearest(ORIGINS, entries, None)
+    if other.plan.architecture != best.plan.architecture and _share(other) > _share(best):
+        told = f"looks like {other.plan.architecture} of {other.origin.name}, not {name}"
+        raise DataError(f"{path}: {told} (give a file of {name}, or that name)")
+    raise DataError(f"{path}: {_unfit(best, entries)}")
+
+
+def _nearest(known: Sequence[Origin], entries: Shapes, dialect: str | None) -> Identity:
     likely = [origin for origin in known if _first_name(origin) in entries] or known
     tried = [_with_own_head(_try(origin, entries, dialect), entries) for origin in likely]
-    tried.sort(key=lambda identity: _distance(identity, entries))
-    best = tried[0]
-    share = len(best.match.pairs) / max(len(shapes_of(best.plan)), 1)
-    if not best.match.complete or _misshapen(best, entries):
-        raise DataError(f"{path}: {_unfit(best, entries, share)}")
-    return best
+    return min(tried, key=lambda identity: _distance(identity, entries))
+
+
+def _whole(identity: Identity, entries: Shapes) -> bool:
+    return identity.match.complete and not _misshapen(identity, entries)
+
+
+def _share(identity: Identity) -> float:
+    """How much of the network the file holds."""
+    return len(identity.match.pairs) / max(len(shapes_of(identity.plan)), 1)
 
 
 @cache
@@ -70,17 +86,18 @@ def _first_name(origin: Origin) -> str | None:
 
 
 def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
-    head = entries.get(origin.classifier, ())
+    present = present_names(origin.table, entries)
+    head = entries.get(present.get(origin.classifier, ""), ())
     rows = head[0] if len(head) == 2 else 0
-    background = origin.background and rows == origin.classes
+    background = origin.background and rows == WITH_BACKGROUND
     classes = rows - background
-    aux = bool(origin.aux) and origin.aux in entries and rows > 0
+    aux = bool(origin.aux) and origin.aux in present and rows > 0
     chosen, decided = origin.dialect, f"the default of {origin.name}"
     if dialect is not None and dialect in architecture(origin.architecture).dialects:
         chosen, decided = dialect, "as asked for"
     elif len({o.dialect for o in ORIGINS if o.architecture == origin.architecture}) == 1:
         decided = "the only one of these names"
-    elif origin.name == "fid" and rows == origin.classes:
+    elif rows == origin.classes and origin.classes in (WITH_BACKGROUND, 1008):
         decided = f"by its {rows} classes"
     found = plan(origin.architecture, dialect=chosen, classes=classes, aux=aux)
     return Identity(origin, found, fit(origin.table, shapes_of(found), entries), background, decided)
@@ -108,8 +125,9 @@ def _distance(identity: Identity, entries: Shapes) -> tuple[int, bool, bool]:
     """How far a file is from a network: tensors out of place, a head of a person's own, other classes."""
     match, origin = identity.match, identity.origin
     misplaced = len(match.missing) + len(match.surplus) + len(_misshapen(identity, entries))
-    own = bool(identity.head) or match.pairs.get("head.classifier.weight", origin.classifier) != origin.classifier
-    return misplaced, own, entries.get(origin.classifier, (0,))[0] != origin.classes
+    there = present_names(origin.table, entries).get(origin.classifier, "")
+    own = bool(identity.head) or match.pairs.get("head.classifier.weight", there) != there
+    return misplaced, own, entries.get(there, (0,))[0] != origin.classes
 
 
 def _misshapen(identity: Identity, entries: Shapes) -> list[str]:
@@ -126,11 +144,13 @@ def _fits(identity: Identity, ours: str, wanted: Shapes, found: tuple[int, ...])
     return found == shape or (len(shape) == 1 and found == (1, *shape))
 
 
-def _unfit(best: Identity, entries: Shapes, share: float) -> str:
-    if share < SURE:
-        names = ", ".join(sorted(entries)[:3])
-        return f"no network of the Inception family ({len(entries)} tensors, the first: {names})"
+def _unfit(best: Identity, entries: Shapes) -> str:
+    if _share(best) < SURE:
+        names = ", ".join(map(quoted, sorted(entries)[:3]))
+        told = f"no network of the Inception family, {len(entries)} tensors, the first: {names}"
+        return f"{told} (inceptory weights lists what is read)"
     wrong = _misshapen(best, entries)
-    told = both_sides(best.match.missing, best.match.surplus)
+    told = both_sides(best.match.missing, [quoted(name) for name in best.match.surplus])
     shapes = f"{len(wrong)} of another shape: {', '.join(wrong[:3])}" if wrong else ""
-    return f"looks like {best.plan.architecture} of {best.origin.name}, but {'; '.join(filter(None, (told, shapes)))}"
+    sides = "; ".join(filter(None, (told, shapes)))
+    return f"looks like {best.plan.architecture} of {best.origin.name}, but {sides} (give a whole file of one network)"

@@ -9,7 +9,6 @@ percent, as the named source reports them; nothing here was measured by us.
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -44,6 +43,17 @@ class Declared:
     """Lower-case hexadecimal."""
     binding: bool = True
     """Whether another hash means wrong bytes. False where it is unknown whether the digits are those of the file."""
+
+    @property
+    def algorithm(self) -> str:
+        """The hash, as hashlib calls it."""
+        return self.kind.removesuffix(" prefix")
+
+    def wrong(self, digest: str) -> str:
+        """What is wrong with a file's digest of this algorithm, in words; empty where it is as declared."""
+        if not self.binding or digest.startswith(self.digits):
+            return ""
+        return f"its {self.algorithm} is {digest[: len(self.digits)]} and not {self.digits}"
 
 
 @dataclass(frozen=True)
@@ -121,15 +131,15 @@ GLUON_STEPS = Preprocess(size=299, resize=341, mean=IMAGENET_MEAN, std=IMAGENET_
 def _prefix(file: str) -> Declared | None:
     """The hash that torch.hub's convention puts into a file's name; other names carry none."""
     stem, dash, digits = file.removesuffix(".pth").rpartition("-")
-    return Declared("sha256 prefix", digits) if stem and dash else None
+    # torch.hub takes 8 digits. Of names with more it is unknown whether they were made in the same way.
+    return Declared("sha256 prefix", digits, binding=len(digits) == 8) if stem and dash else None
 
 
 def _torch(name: str, dialect: str, origin: str, licence: str, file: str, *homes: str, **known: Any) -> Published:
     """A .pth of the torch.hub kind, in one or several places."""
     urls = tuple(home + file for home in homes)
-    declared = known.pop("declared", None) or _prefix(file)
     return Published(
-        name, name.split(".")[0], dialect, origin, file, "torch", licence, urls, declared=declared, **known
+        name, name.split(".")[0], dialect, origin, file, "torch", licence, urls, declared=_prefix(file), **known
     )
 
 
@@ -166,13 +176,11 @@ def _hub(name: str, steps: Preprocess, top1: float, top5: float, **known: Any) -
     )  # fmt: skip
 
 
-def _old_timm(name: str, dialect: str, file: str, newer: str, *, background: bool = False, **known: Any) -> Published:
-    """A .pth of timm's before it moved to the hub; those with a background class keep it under plain names."""
-    why_not = f"its background class would stay among the classes (take {newer})" if background else ""
+def _old_timm(newer: str, dialect: str, file: str, *, background: bool = False, **known: Any) -> Published:
+    """A .pth of timm's before it moved to the hub; timm itself drops the background class by `label_offset`."""
     return _torch(
-        name, dialect, "timm", APACHE, file, f"{TIMM}v0.1-weights/", background=background,
-        classes=1001 if background else 1000, readable=not background, why_not=why_not,
-        note=f"older file of {newer}", **known,
+        f"{newer}_old", dialect, "timm", APACHE, file, f"{TIMM}v0.1-weights/", background=background,
+        classes=1001 if background else 1000, note=f"older file of {newer}", **known,
     )  # fmt: skip
 
 
@@ -208,7 +216,7 @@ def _v2() -> Iterator[Published]:
     older = "bn_inception-9f5701afb96c8044.pth"
     yield _torch(
         "bn_inception.yjxiong", "cadene", "cadene", UNSTATED, older, "http://yjxiong.me/others/",
-        declared=Declared("sha256 prefix", "9f5701afb96c8044", binding=False), preprocess=CAFFE_BGR,
+        preprocess=CAFFE_BGR,
         note="older file of bn_inception.cadene; norms are stored as rows",
     )  # fmt: skip
     yield _slim("inception_v2.slim", "inception_v2_2016_08_28.tar.gz", Accuracy(73.9, 91.8, SLIM_README))
@@ -229,11 +237,9 @@ def _v3() -> Iterator[Published]:
     yield _hub("inception_v3.gluon_in1k", GLUON_STEPS, 78.806, 94.372)
     for kind, stem in (("tf", "tf_inception_v3-e0069de4"), ("tf_adv", "adv_inception_v3-9e27bd63")):
         newer = f"inception_v3.{kind}_in1k"
-        yield _old_timm(f"{newer}_old", "torchvision", f"{stem}.pth", newer, background=True, preprocess=V3_STEPS)
-    yield _old_timm(
-        "inception_v3.gluon_in1k_old", "torchvision", "gluon_inception_v3-9f746940.pth", "inception_v3.gluon_in1k",
-        preprocess=GLUON_STEPS,
-    )  # fmt: skip
+        yield _old_timm(newer, "torchvision", f"{stem}.pth", background=True, preprocess=V3_STEPS)
+    file = "gluon_inception_v3-9f746940.pth"
+    yield _old_timm("inception_v3.gluon_in1k", "torchvision", file, preprocess=GLUON_STEPS)
     md5 = "9a0d58056eeedaa3f26cb7ebd46da564", "bcbd6486424b2319ff4ef7d526e38f63"
     yield _keras("inception_v3.keras_in1k", MIT, "v0.5", md5[0], top=Accuracy(77.9, 93.7, KERAS_SITE))
     yield _keras("inception_v3.keras_notop", MIT, "v0.5", md5[1], top=None)
@@ -290,8 +296,7 @@ def _resnets() -> Iterator[Published]:
     yield _hub("inception_resnet_v2.tf_ens_adv_in1k", V2_STEPS, 79.998, 94.940)
     for kind, stem in (("tf", "inception_resnet_v2-940b1cd6"), ("tf_ens_adv", "ens_adv_inception_resnet_v2-2592a550")):
         newer = f"inception_resnet_v2.{kind}_in1k"
-        name = newer.replace("tf_ens_adv_in1k", "ens_adv") + "_old"
-        yield _old_timm(name, "timm", f"{stem}.pth", newer, background=True, preprocess=V2_STEPS)
+        yield _old_timm(newer, "timm", f"{stem}.pth", background=True, preprocess=V2_STEPS)
     yield _torch(
         "inception_resnet_v2.cadene", "timm", "cadene", BSD, "inceptionresnetv2-520b38e4.pth", CADENE,
         classes=1001, background=True, preprocess=centred(299, 341, "bilinear"),
@@ -311,7 +316,7 @@ def _xceptions() -> Iterator[Published]:
     yield _keras("xception.keras_notop", UNSTATED, "v0.4", md5[1], top=None)
     yield _torch(
         "xception.tf_in1k", "timm", "timm", APACHE, "xception-43020ad28.pth", f"{TIMM}v0.1-cadene/", CADENE,
-        declared=Declared("sha256 prefix", "43020ad28", binding=False), preprocess=V2_STEPS,
+        preprocess=V2_STEPS,
         accuracy=Accuracy(79.058, 94.396, TIMM_CSV),
         note="timm's legacy_xception, of Keras' weights; Cadene reports 78.888/94.292 by bilinear 333",
     )  # fmt: skip
@@ -320,7 +325,7 @@ def _xceptions() -> Iterator[Published]:
     for depth, digits, top1, top5 in aligned:
         name = f"xception{depth}.tf_in1k"
         yield _hub(name, steps, top1, top5)
-        yield _old_timm(f"{name}_old", "timm", f"tf_xception_{depth}-{digits}.pth", name, preprocess=steps)
+        yield _old_timm(name, "timm", f"tf_xception_{depth}-{digits}.pth", preprocess=steps)
     steps = centred(299, 318, "bicubic")
     yield _hub("xception65.ra3_in1k", steps, 83.186, 96.596)
     for name, top1, top5 in (("xception65p.ra3_in1k", 83.160, 96.506), ("xception41p.ra3_in1k", 81.978, 95.784)):
@@ -335,11 +340,24 @@ def published() -> Mapping[str, Published]:
     return MappingProxyType({found.name: found for room in rooms for found in room()})
 
 
+ALIASES = {
+    # What the names beside them lead one to expect, and what timm calls its own network.
+    "googlenet.torchvision": "googlenet.tv_in1k",
+    "legacy_xception.tf_in1k": "xception.tf_in1k",
+}
+
+
+def find(name: str) -> Published | None:
+    """The record of this name or alias, if there is one."""
+    return published().get(ALIASES.get(name, name))
+
+
 def record(name: str) -> Published:
-    """The record of this name; raises UnknownName with the nearest one."""
-    if name not in published():
+    """The record of this name or alias; raises UnknownName with the nearest one."""
+    found = find(name)
+    if found is None:
         raise UnknownName("published file", name, published(), "`inceptory weights` lists them")
-    return published()[name]
+    return found
 
 
 def by_hash(sha256: str, md5: str | None = None) -> Published | None:
@@ -349,38 +367,3 @@ def by_hash(sha256: str, md5: str | None = None) -> Published | None:
         if found.declared and digests.get(found.declared.kind, "").startswith(found.declared.digits):
             return found
     return None
-
-
-def weights(*, json: bool = False) -> str:
-    """List every published weight file: network, dialect, format, licence, accuracy, whether we read it.
-
-    For example:
-
-        inceptory weights
-
-        inceptory weights --json
-
-    Parameters
-    ----------
-    json
-        Print a list of records instead of a table.
-    """
-    if json:
-        return json_text.dumps([found.to_json() for found in published().values()], indent=2)
-    header = ("name", "network", "dialect", "format", "licence", "top-1", "read")
-    return "\n".join(_aligned([header, *map(_cells, published().values())]))
-
-
-def _cells(found: Published) -> tuple[str, ...]:
-    top1 = f"{found.accuracy.top1:g}" if found.accuracy else "-"
-    read = "yes" if found.readable else "no"
-    return found.name, found.architecture, found.dialect or "-", found.format, found.licence, top1, read
-
-
-def _aligned(table: list[tuple[str, ...]]) -> Iterator[str]:
-    """Rows in columns two spaces apart, a rule under the first."""
-    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-    for i, row in enumerate(table):
-        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        if i == 0:
-            yield "-" * (sum(widths) + 2 * (len(widths) - 1))

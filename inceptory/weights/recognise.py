@@ -18,6 +18,8 @@ from inceptory.weights.zip_file import AMBIGUOUS, END, FULL_16, end_record
 
 ZIP, HDF5, SAFETENSORS, PICKLE, TAR = "a zip archive", "an HDF5 file", "a safetensors file", "a pickle", "a tar archive"
 HEAD = 4_096
+LARGEST_FILE = 2**32
+"""Bytes of a file that we look into; the largest network of the family with a trainer's state needs a sixth of it."""
 ACCEPTED = "give .safetensors, .pth/.pt, .h5 or .keras"
 UNPACK = "unpack it and give the weight file inside"
 
@@ -49,6 +51,7 @@ GRAPH = re.compile(rb"\x0a.{1,5}?\x0a[\x01-\x7f][\x20-\x7e]", re.DOTALL)
 def recognise(source: Source) -> str:
     """ZIP, HDF5, SAFETENSORS or PICKLE; raises DataError with the name of anything else."""
     source.require(source.size > 0, "an empty file")
+    source.require(source.size <= LARGEST_FILE, "larger than 4 GiB", "give a file of weights")
     head = source.at(0, min(HEAD, source.size))
     claims = [kind for kind, claim in CLAIMS.items() if claim(source, head)]
     source.require(len(claims) <= 1, f"{AMBIGUOUS}, {' and '.join(claims)} at once", "get it from its publisher again")

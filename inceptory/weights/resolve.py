@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from inceptory.data.imagenet import labels
 from inceptory.data.preprocess import Preprocess
-from inceptory.errors import DataError
+from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.catalogue import catalogue
 from inceptory.weights.card import KEY, Card, read_card, read_header
-from inceptory.weights.certificate import identify_weights
-from inceptory.weights.formats import open_weights
+from inceptory.weights.certificate import alternatives, identify_weights
+from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity
-from inceptory.weights.published import Published, published, record
+from inceptory.weights.published import Published, by_hash, find, record
 
 IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras")
 """Packages whose files with 1000 classes are ImageNet's."""
@@ -35,13 +36,15 @@ class Resolved:
 def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
     """The file behind a path or a published name, fetched if need be; `weights` is a copy fetched by hand.
 
-    Raises UnknownName for a published name that does not exist, MissingError where nothing can be had.
+    Raises UnknownName for a published name that does not exist, MissingError where nothing can be had,
+    UsageError for a copy of what has no published name.
     """
     path, name = Path(model), str(model)
-    if path.is_dir():
-        return Resolved(path / "model.safetensors")
-    if path.exists() or not _is_published_name(name):
-        return Resolved(path)
+    here = path.exists() or not _is_published_name(name)
+    if here and weights is not None:
+        raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
+    if here:
+        return Resolved(path / "model.safetensors" if path.is_dir() else path)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
@@ -53,7 +56,7 @@ def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
 
 
 def _is_published_name(name: str) -> bool:
-    return name in published() or ("." in name and name.split(".")[0] in catalogue())
+    return find(name) is not None or ("." in name and name.split(".")[0] in catalogue())
 
 
 def is_ours(path: Path | str) -> bool:
@@ -69,9 +72,51 @@ def card_of(meant: Resolved) -> Card:
     """The card of a checkpoint; for another package's file one made of what is known of that package."""
     if is_ours(meant.path):
         return read_card(meant.path)
-    dialect = meant.record.dialect if meant.record else None
     with open_weights(meant.path) as weights:
-        return card_from(meant, identify_weights(weights, dialect=dialect))
+        return card_from(*recognise(meant, weights))
+
+
+def recognise(
+    meant: Resolved, weights: Weights, name: str | None = None, dialect: str | None = None, *, settled: bool = False
+) -> tuple[Resolved, Identity]:
+    """What an open file is, by its record where it was meant by a published name, else by its hash.
+
+    `settled` says that the caller knows the preprocessing: then nobody need be warned. Raises
+    DataError where the file is not the published one.
+    """
+    if meant.record is not None:
+        identity = identify_weights(weights, meant.record.architecture, dialect or meant.record.dialect)
+        _check_classes(weights, meant.record, identity)
+        _check_hash(weights, meant.record)
+        return meant, identity
+    identity = identify_weights(weights, name, dialect)
+    if identity.origin.twins and not (dialect or settled):
+        return Resolved(meant.path, _twin(weights, identity)), identity
+    return meant, identity
+
+
+def _check_hash(weights: Weights, record: Published) -> None:
+    declared = record.declared
+    if declared is not None and (wrong := declared.wrong(weights.digest(declared.algorithm))):
+        raise DataError(f"{weights.path}: not {record.name}, {wrong} (give it as a path, without that name)")
+
+
+def _check_classes(weights: Weights, record: Published, identity: Identity) -> None:
+    found = identity.plan.classes + identity.background
+    if record.classes is not None and found != record.classes:
+        told = f"not {record.name}, its classifier has {found} classes and not {record.classes}"
+        raise DataError(f"{weights.path}: {told} (give it as a path, without that name)")
+
+
+def _twin(weights: Weights, identity: Identity) -> Published | None:
+    """Files that share names and graph are told apart by their published hash; warns where that fails."""
+    found = by_hash(weights.digest("sha256"))
+    if others := alternatives(identity.origin, found):
+        read = found.origin if found else identity.origin.name
+        told = f"{weights.path}: read as {read}'s; others have the same names and graph: {', '.join(others)}"
+        # The fifth caller from here is the one of `inceptory.load`.
+        warnings.warn(f"{told} (say name= or preprocess= to settle it)", Doubt, stacklevel=5)
+    return found
 
 
 def card_from(meant: Resolved, identity: Identity) -> Card:

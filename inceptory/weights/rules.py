@@ -53,10 +53,13 @@ class Drop:
 
 @dataclass(frozen=True)
 class Alias:
-    """A tensor of theirs that has had another name: old files are read as if it had the present one."""
+    """A tensor of theirs that has had another name: such files are read as if it had the present one."""
 
     theirs: str
+    """A pattern that matches the whole of the other name."""
     present: str
+    """The present name, with \\1 for a group."""
+    why: str
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def _by_number(name: str, numbers: Mapping[Numbered, dict[str, int]]) -> str | N
 
 def fit(table: Table, ours: Iterable[str], theirs: Iterable[str]) -> Match:
     """Pair our names with the names in a file."""
-    present = _present_names(table.aliases, theirs)
+    present = present_names(table, theirs)
     pairs: dict[str, str] = {}
     filled: dict[str, float] = {}
     missing: list[str] = []
@@ -160,12 +163,12 @@ def fit(table: Table, ours: Iterable[str], theirs: Iterable[str]) -> Match:
     return Match(pairs, filled, dropped, tuple(missing), surplus)
 
 
-def _present_names(aliases: Sequence[Alias], theirs: Iterable[str]) -> Mapping[str, str]:
-    """Present name to the name in the file."""
-    found: dict[str, str] = {}
-    for name in theirs:
-        present = name
-        for alias in aliases:
-            present = re.sub(rf"^{alias.theirs}$", alias.present, present)
-        found[present] = name
+def present_names(table: Table, theirs: Iterable[str]) -> Mapping[str, str]:
+    """Present name to the name in the file; a name that is there in both forms counts as itself."""
+    found = {name: name for name in theirs}
+    for alias in table.aliases:
+        for name in list(found):
+            match = re.fullmatch(alias.theirs, name)
+            if match is not None and match.expand(alias.present) not in found:
+                found[match.expand(alias.present)] = found.pop(name)
     return found

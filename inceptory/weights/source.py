@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -24,6 +25,8 @@ MOST_DIMENSIONS = 32
 LONGEST_QUOTE = 80
 
 DOWNLOAD = "download it again"
+BLOCK = 2**20
+"""Bytes that are held at a time while a file is hashed."""
 
 STORED = {
     "float16": "<f2",
@@ -61,6 +64,7 @@ class Source:
         self.size = size
         self._file = file
         self._start = start
+        self._opened = _state(file)
 
     @classmethod
     def open(cls, path: Path | str) -> Source:
@@ -104,6 +108,17 @@ class Source:
         self.require(len(data) == count, "became shorter while it was read")
         return data
 
+    def digest(self, algorithm: str) -> str:
+        """Hexadecimal hash of these bytes, of the file that is open: another may have its name by now."""
+        found = hashlib.new(algorithm, usedforsecurity=False)
+        for offset in range(0, self.size, BLOCK):
+            found.update(self.at(offset, min(BLOCK, self.size - offset)))
+        return found.hexdigest()
+
+    def require_unchanged(self) -> None:
+        """Raise DataError where somebody has written into the file since it was opened."""
+        self.require(_state(self._file) == self._opened, "was changed while it was read", "try again")
+
     def close(self) -> None:
         """Let go of the file; its parts end with it."""
         self._file.close()
@@ -116,6 +131,11 @@ class Source:
         """Raise the fault unless `holds`."""
         if not holds:
             raise self.fault(what, remedy)
+
+
+def _state(file: io.FileIO) -> tuple[int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _regular(path: Path, found: os.stat_result) -> None:

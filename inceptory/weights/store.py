@@ -80,9 +80,22 @@ def load(path: Path | str) -> Network:
     except (safetensors.SafetensorError, OSError) as fault:
         raise DataError(f"{path}: damaged, {fault} (restore it from a copy)") from None
     _check(path, net, tensors)
+    _check_values(path, tensors)
     net.load_state_dict(tensors, assign=True)
     net.card = card
     return net.eval()
+
+
+def _check_values(path: Path | str, tensors: dict[str, Tensor]) -> None:
+    """Every tensor holds finite numbers, all of one type, as those of a network do."""
+    types = {tensor.dtype for tensor in tensors.values()}
+    if len(types) != 1 or not next(iter(types)).is_floating_point:
+        told = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
+        raise DataError(f"{path}: tensors of type {told}, not of one floating point type (restore it from a copy)")
+    # A sum is finite only if every value is, and needs no second tensor to find out.
+    bad = next((name for name, tensor in tensors.items() if not tensor.sum(dtype=torch.float64).isfinite()), None)
+    if bad is not None:
+        raise DataError(f"{path}: tensor {bad} holds values that are no finite numbers (restore it from a copy)")
 
 
 def _check(path: Path | str, net: Network, tensors: dict[str, Tensor]) -> None:

@@ -50,7 +50,11 @@ class View:
 def view(weights: Weights) -> View:
     """The view of an open file."""
     if weights.kind.startswith("keras"):
-        return _keras(weights)
+        try:
+            return _keras(weights)
+        except (ValueError, LookupError):
+            # Variables are numbered, each kind of layer up to its own number; Keras writes nothing else.
+            raise DataError(f"{weights.path}: variables are not called as Keras calls them (save it again)") from None
     names = {name: name for name in weights.entries}
     return View({name: entry.shape for name, entry in weights.entries.items()}, weights.read, names)
 

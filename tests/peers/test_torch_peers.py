@@ -18,6 +18,18 @@ from tests.peers.proof import Peer, answers, compare, ours, pictures, randomised
 from tests.peers.torch_peers import PEERS
 
 ODD = 225
+GRAPHS = (
+    "torchvision inception_v3",
+    "torchvision googlenet",
+    "timm inception_v4",
+    "timm inception_resnet_v2",
+    "timm legacy_xception",
+    "timm xception41",
+    "cadene bninception",
+    "facenet 8631 faces",
+    "torch-fidelity inception_v3",
+)
+"""One of each graph: in double precision at their native size too, which takes its time."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +69,11 @@ def test_answers_agree_at_an_odd_size(case: Case):
 
 
 def test_answers_agree_to_nine_digits_in_double_precision(case: Case):
-    x = pictures(case.peer.odd, torch.float64)
-    expected = case.expected(x, copy.deepcopy(case.module).double())
-    found = ours(copy.deepcopy(case.net).double(), case.peer.inner[1], x)
-    compare(f"{case.name} at {case.peer.odd} in fp64", expected, found, 1e-9)
+    module, net = copy.deepcopy(case.module).double(), copy.deepcopy(case.net).double()
+    for size in (case.peer.size, case.peer.odd) if case.name in GRAPHS else (case.peer.odd,):
+        x = pictures(size, torch.float64)
+        found = ours(net, case.peer.inner[1], x)
+        compare(f"{case.name} at {size} in fp64", case.expected(x, module), found, 1e-9)
 
 
 def test_the_file_written_back_gives_the_peer_the_same_answer_bit_for_bit(case: Case):
@@ -88,6 +101,22 @@ def written(module: nn.Module, path: Path, kind: str) -> Path:
     else:
         torch.save(module.state_dict(), path, _use_new_zipfile_serialization=kind == "zip")
     return path
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "inception_resnet_v2"])
+def test_timms_own_way_to_drop_the_background_class_gives_our_answer(name, tmp_path):
+    """Its older files have 1001 classes; it cuts the first rows off by the `label_offset` of its config."""
+    timm = pytest.importorskip("timm")
+    peer, path = PEERS[f"timm {name}"], tmp_path / "older.pth"
+    torch.save(randomised(peer.make(1001)).state_dict(), path)
+    overlay = {"file": str(path), "label_offset": 1, "num_classes": 1000}
+    theirs = timm.create_model(f"{name}.tf_in1k", pretrained=True, pretrained_cfg_overlay=overlay).eval()
+    net = inceptory.load(path)
+    for size, dtype, within in ((peer.size, torch.float32, 1e-5), (peer.odd, torch.float64, 1e-9)):
+        x = pictures(size, dtype)
+        expected = answers(peer, theirs.to(dtype), x)
+        assert expected["logits"].shape == (2, 1000)
+        compare(f"timm {name} of 1001 classes at {size}", expected, ours(net.to(dtype), peer.inner[1], x), within)
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,48 @@ def test_a_tensor_of_another_shape_is_named():
         identify("w.pth", entries)
 
 
+def test_a_background_class_under_names_of_timm_is_seen_too():
+    identity = identify("a", theirs(BY_ID["timm inception_resnet_v2"], 1001))
+    assert (identity.origin.name, identity.plan.classes, identity.background) == ("timm", 1000, True)
+    identity = identify("a", theirs(BY_ID["torchvision inception_v3"], 1001))
+    assert (identity.origin.name, identity.plan.classes, identity.background) == ("timm", 1000, True)
+    assert not identify("a", theirs(BY_ID["torchvision googlenet"], 1001)).background
+
+
+@pytest.mark.parametrize("key", ["torchvision inception_v3", "timm xception41", "cadene bn_inception"])
+def test_a_file_of_data_parallel_is_read_as_without_it(key):
+    entries = {f"module.{name}": shape for name, shape in theirs(BY_ID[key], 7).items()}
+    identity = identify("a", entries)
+    assert (identity.origin.name, identity.plan.classes) == (BY_ID[key].name, 7)
+    assert set(identity.match.pairs.values()) == entries.keys()
+
+
+def test_bn_inception_may_call_its_head_fc():
+    renamed = {
+        name.replace("last_linear", "fc"): shape for name, shape in theirs(BY_ID["cadene bn_inception"], 7).items()
+    }
+    identity = identify("a", renamed)
+    assert identity.plan.classes == 7
+    assert identity.match.pairs["head.classifier.weight"] == "fc.weight"
+
+
+@pytest.mark.parametrize(("name", "dialect"), [("inception_resnet_v2", "timm"), ("inception_v3", "torchvision")])
+def test_what_keras_trains_without_gamma_is_filled_where_another_dialect_is_asked_for(name, dialect):
+    entries = theirs(BY_ID[f"keras {name}"], 7)
+    identity = identify("a", entries, dialect=dialect)
+    gammas = [ours for ours in shapes_of(identity.plan) if ours.endswith(".bn.weight")]
+    assert identity.plan.dialect == dialect
+    assert identity.match.filled == dict.fromkeys(gammas, 1.0)
+    assert gammas
+    # A person's own model may have them; then they are read.
+    more = {names_there(BY_ID[f"keras {name}"].table, shapes_of(identity.plan))[ours]: (1,) for ours in gammas}
+    shapes = shapes_of(identity.plan)
+    more = {there: shapes[ours] for there, ours in zip(more, gammas, strict=True)}
+    assert not identify("a", {**entries, **more}, dialect=dialect).match.filled
+
+
 def test_another_network_than_asked_for_is_refused():
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="looks like inception_v4 of timm, not inception_v3"):
         identify("w.pth", theirs(BY_ID["timm inception_v4"], 1000), name="inception_v3")
     with pytest.raises(UnknownName, match="did you mean"):
         identify("w.pth", {}, name="inception_v33")

@@ -15,8 +15,9 @@ import pytest
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import UnknownName
 from inceptory.nets.catalogue import catalogue
+from inceptory.weights.listing import weights
 from inceptory.weights.origins.registry import ORIGINS, Origin
-from inceptory.weights.published import Published, by_hash, published, record, weights
+from inceptory.weights.published import ALIASES, Declared, Published, by_hash, published, record
 
 RECORDS = list(published().values())
 every = pytest.mark.parametrize("found", RECORDS, ids=lambda found: found.name)
@@ -150,6 +151,13 @@ def test_a_name_finds_its_record():
     assert record("inception_v3.keras_notop").classes == 0
 
 
+def test_another_name_finds_the_same_record_and_hides_none():
+    assert record("googlenet.torchvision") is record("googlenet.tv_in1k")
+    assert record("legacy_xception.tf_in1k") is record("xception.tf_in1k")
+    assert not ALIASES.keys() & published().keys()
+    assert all(alias in weights.__doc__ for alias in ALIASES)
+
+
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match=r"did you mean 'inception_v3.tf_in1k'\? `inceptory weights` lists them"):
         record("inception_v3.tf_in1")
@@ -162,6 +170,25 @@ def test_a_hash_finds_the_record_by_prefix_or_by_md5():
     found = by_hash("0" * 64, "0a58e3b7378bc2990ea3b43d5981f1f6")
     assert found is not None
     assert found.name == "xception.keras_in1k"
+
+
+@pytest.mark.parametrize("digits", ["52deb4733", "9f5701afb96c8044", "43020ad28", "8e4777a0"])
+def test_a_hash_fits_a_prefix_of_any_length_and_all_of_its_digits_count(digits):
+    found = by_hash(digits.ljust(64, "0"))
+    assert found is not None
+    assert f"-{digits}." in found.file
+    assert by_hash(digits[:-1].ljust(64, "f")) is None
+
+
+def test_digits_bind_only_where_torch_hubs_eight_are_meant():
+    for found in RECORDS:
+        if found.declared and found.declared.kind == "sha256 prefix":
+            assert found.declared.binding == (len(found.declared.digits) == 8)
+            assert found.declared.algorithm == "sha256"
+    assert (
+        Declared("sha256 prefix", "0cc3c7bd").wrong("0cc3c7be" + "0" * 56) == "its sha256 is 0cc3c7be and not 0cc3c7bd"
+    )
+    assert not Declared("sha256 prefix", "0cc3c7bd", binding=False).wrong("0" * 64)
 
 
 @pytest.mark.parametrize("digests", [("0" * 64,), ("0" * 64, "0" * 32), ("", ""), ("0cc3", None)])
@@ -182,7 +209,6 @@ def test_the_table_has_a_line_for_each_and_fits_110_columns():
     assert max(map(len, lines)) <= 110
     assert lines[2].split() == [
         "googlenet.tv_in1k",
-        "googlenet",
         "torchvision",
         "torch",
         "BSD-3-Clause",
@@ -199,7 +225,7 @@ def test_the_records_are_told_as_json_too():
 
 def test_listing_needs_no_torch_and_no_network_client():
     script = (
-        "import sys; from inceptory.weights import published, download; published.weights();"
+        "import sys; from inceptory.weights import listing, download; listing.weights();"
         "assert not {'torch', 'huggingface_hub', 'urllib.request'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

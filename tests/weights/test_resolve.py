@@ -37,14 +37,6 @@ def test_another_packages_file_names_pictures_with_its_own_preprocessing(google:
     assert card.preprocess == record("googlenet.tv_in1k").preprocess
 
 
-def test_a_published_name_takes_a_copy_fetched_by_hand(google: Path, colours: Path, capsys):
-    picture = str(colours / "red" / "0.png")
-    assert main(["predict", "googlenet.tv_in1k", picture, "--weights", str(google), "--top", "1"]) == 0
-    by_name = capsys.readouterr().out
-    assert main(["predict", str(google), picture, "--top", "1"]) == 0
-    assert capsys.readouterr().out == by_name
-
-
 def test_a_run_folder_means_its_best_checkpoint(run: Path):
     assert resolve(run).path == run / "model.safetensors"
 

@@ -36,12 +36,19 @@ def test_old_names_are_read_as_present_ones_and_what_says_nothing_is_dropped():
     table = Table(
         rules=(Rule(r"(\w+)\.weight", "{1}.w"),),
         drops=(Drop("step", "a counter"),),
-        aliases=(Alias(r"old_(\w+)\.w", r"\1.w"),),
+        aliases=(Alias(r"old_(\w+)\.w", r"\1.w", "an old name"),),
     )
     match = fit(table, ["a.weight", "b.weight"], ["old_a.w", "b.w", "step"])
     assert match.pairs == {"a.weight": "old_a.w", "b.weight": "b.w"}
     assert match.dropped == ("step",)
     assert match.complete
+
+
+def test_a_name_that_is_there_in_both_forms_counts_as_itself():
+    table = Table((Rule(r"(\w+)", "{1}"),), aliases=(Alias(r"old_(\w+)", r"\1", "an old name"),))
+    match = fit(table, ["a"], ["old_a", "a"])
+    assert match.pairs == {"a": "a"}
+    assert match.surplus == ("old_a",)
 
 
 def test_a_tensor_that_an_origin_has_not_is_filled_and_one_that_it_has_is_read():

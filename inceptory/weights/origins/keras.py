@@ -6,7 +6,7 @@ of their own: they are numbered in the order of their making, which is the order
 
 from __future__ import annotations
 
-from inceptory.weights.rules import Numbered, Rule, Table
+from inceptory.weights.rules import Fill, Numbered, Rule, Table
 
 HEAD = Rule(r"head\.classifier\.(\w+)", "predictions.{1}")
 NUMBERED = (
@@ -14,7 +14,10 @@ NUMBERED = (
     Numbered(r"(.*)\.bn\.(\w+)", "batch_normalization#{#}.{2}"),
 )
 
-INCEPTION_V3 = Table((HEAD,), numbered=NUMBERED)
+# Read in another package's dialect, such a file has gammas that change nothing.
+GAMMA = Fill(r".*\.bn\.weight", 1.0, "Keras trains InceptionV3 and InceptionResNetV2 without gamma")
+
+INCEPTION_V3 = Table((HEAD,), numbered=NUMBERED, fills=(GAMMA,))
 
 INCEPTION_RESNET_V2 = Table(
     rules=(
@@ -25,6 +28,7 @@ INCEPTION_RESNET_V2 = Table(
         Rule(r"Conv2d_7b_1x1\.bn\.(\w+)", "conv_7b_bn.{1}"),
     ),
     numbered=NUMBERED,
+    fills=(GAMMA,),
 )
 
 XCEPTION = Table(

@@ -11,6 +11,8 @@ from inceptory.data.preprocess import Preprocess
 from inceptory.weights.origins import cadene, keras, timm, torchvision
 from inceptory.weights.rules import Table
 
+WITH_BACKGROUND = 1001
+"""Classes of a file out of TensorFlow: ImageNet's 1000 behind a background class."""
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -36,7 +38,7 @@ class Origin:
     classes: int = 1000
     """Classes of its published files, a background class included."""
     background: bool = False
-    """Whether class 0 of a file with one class more than 1000 is "background", which is dropped."""
+    """Whether class 0 of a file with 1001 classes is "background", which is dropped."""
     aux: str = ""
     """A tensor that only a file with auxiliary heads has."""
     twins: tuple[str, ...] = ()
@@ -50,13 +52,14 @@ def _torchvision(architecture: str, table: Table, size: int, resize: int, aux: s
     return Origin("torchvision", architecture, "torchvision", table, "fc.weight", steps, aux=aux, twins=twins)
 
 
-def _timm(architecture: str, table: Table, classifier: str, resize: int) -> Origin:
-    return Origin("timm", architecture, "timm", table, classifier, centred(299, resize, "bicubic"))
+def _timm(architecture: str, table: Table, classifier: str, resize: int, *, background: bool = False) -> Origin:
+    steps = centred(299, resize, "bicubic")
+    return Origin("timm", architecture, "timm", table, classifier, steps, background=background)
 
 
 def _cadene(architecture: str, table: Table, resize: int, *, background: bool) -> Origin:
     steps = centred(299, resize, "bilinear")
-    classes = 1001 if background else 1000
+    classes = WITH_BACKGROUND if background else 1000
     return Origin(
         "cadene", architecture, "timm", table, "last_linear.weight", steps, classes=classes, background=background
     )
@@ -128,9 +131,21 @@ ORIGINS = (
         classes=1008,
         twins=("inception_v3.torch_fidelity",),
     ),
+    # And by 1001: timm's older files of TensorFlow's weights, all prepared in the same way.
+    Origin(
+        "timm",
+        "inception_v3",
+        "torchvision",
+        torchvision.INCEPTION_V3,
+        "fc.weight",
+        centred(299, 341, "bicubic"),
+        classes=WITH_BACKGROUND,
+        background=True,
+        aux="AuxLogits.fc.weight",
+    ),
     # timm/data and results-imagenet.csv: crop shares 0.875, 0.8975 and 0.903 of 299.
     _timm("inception_v4", timm.INCEPTION_V4, "last_linear.weight", 341),
-    _timm("inception_resnet_v2", timm.INCEPTION_RESNET_V2, "classif.weight", 333),
+    _timm("inception_resnet_v2", timm.INCEPTION_RESNET_V2, "classif.weight", 333, background=True),
     _timm("xception", timm.XCEPTION, "fc.weight", 333),
     _timm("xception41", timm.aligned(3, 8), "head.fc.weight", 331),
     _timm("xception65", timm.aligned(3, 16), "head.fc.weight", 331),

@@ -5,8 +5,9 @@ torchvision/models/googlenet.py and inception.py.
 
 from __future__ import annotations
 
-from inceptory.weights.rules import Drop, Rule, Table
+from inceptory.weights.rules import Alias, Drop, Rule, Table
 
+PARALLEL = Alias(r"module\.(.+)", r"\1", "PyTorch's DataParallel puts a word before every name")
 COUNTERS = Drop(r".*\.num_batches_tracked", "PyTorch's counter of batches, which nothing reads")
 
 # A layer's tensors carry the same last words there as here.
@@ -42,6 +43,7 @@ INCEPTION_V3 = Table(
         Rule(r"head\.classifier\.(\w+)", "fc.{1}"),
     ),
     drops=(COUNTERS,),
+    aliases=(PARALLEL,),
 )
 
 GOOGLENET = Table(
@@ -59,4 +61,5 @@ GOOGLENET = Table(
         Rule(r"head\.classifier\.(\w+)", "fc.{1}"),
     ),
     drops=(COUNTERS,),
+    aliases=(PARALLEL,),
 )

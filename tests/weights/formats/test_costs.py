@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from .makers import hdf5, keras_archive, legacy, packed, storage, tensor, text, torch_zip
+from .makers import hdf5, keras_archive, legacy, mapping, packed, storage, tensor, text, torch_zip
+from .test_hostile_hdf5 import BOMBS
+from .test_hostile_tensors import LIES, both
 from .watching import watch
 
 MIB = 2**20
@@ -90,6 +92,23 @@ def trees() -> dict[str, bytes]:
     }
 
 
+def shapes() -> dict[str, bytes]:
+    """HDF5 files whose shapes promise far more than they hold, alone and in an archive."""
+    found = {name: make() for name, (make, _) in BOMBS.items()}
+    return found | {f"{name}, in an archive": keras_archive(weights=file) for name, file in found.items()}
+
+
+def tensors() -> dict[str, bytes]:
+    """Torch's files whose storages and tensors are not what they say."""
+    found = {f"{name}, {i}": file for name, lie in LIES.items() for i, file in enumerate(both(mapping(a=lie)))}
+    for count in (7, 2**30, 2**40, 2**62):
+        body = mapping(a=tensor(storage(count), 0, (count,), (1,)))
+        found |= {f"{count} elements, {i}": file for i, file in enumerate(both(body))}
+        keys = b"](" + text("0") + b"e."
+        found[f"{count} elements twice told"] = legacy(body, keys, struct.pack("<Q", count) + bytes(24))
+    return found
+
+
 def bodies() -> dict[str, bytes]:
     return {name: b"\x80\x04" + body + b"cos\nsystem\n." for name, body in pickles().items()}
 
@@ -100,6 +119,8 @@ KINDS = {
     "headers": headers,
     "archives": archives,
     "trees": trees,
+    "shapes": shapes,
+    "tensors": tensors,
 }
 
 

@@ -11,7 +11,7 @@ from inceptory.errors import DataError
 
 from .makers import KERNEL, every_kind, fault_of, hdf5, keras_3, opened, saved, small
 
-CUTS, FLIPS = 64, 400
+CUTS, FLIPS = 64, 1000
 CHECKED = {"torch zip", "keras archive", "keras archive, deflated"}
 """Kinds in which every byte of a tensor is under a checksum."""
 KINDS = every_kind()

@@ -30,6 +30,7 @@ def test_the_honest_file_that_the_others_are_made_of_is_read(tmp_path):
 DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 MANY = json.dumps({f"t{i}": 0 for i in range(60_000)}).encode()
 MANY_TENSORS = json.dumps({f"t{i}": {**ONE, "data_offsets": [8 * i, 8 * i + 8]} for i in range(6000)}).encode()
+HUNDRED_THOUSAND = json.dumps({f"t{i}": {**ONE, "data_offsets": [8 * i, 8 * i + 8]} for i in range(100_000)}).encode()
 TWICE = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
 LIES = {
     "a header longer than the file": (file({"a": ONE}, length=10**6), "cut short"),
@@ -52,6 +53,7 @@ LIES = {
     ),
     "a depth of 100,000": (file(DEEP), "nested too deeply"),
     "60,000 names": (file(MANY), "more than 5,000"),
+    "100,000 tensors": (file(HUNDRED_THOUSAND, bytes(800_000)), "longer than 1 MiB"),
     "6,000 tensors": (file(MANY_TENSORS, bytes(48_000)), "more than 5,000"),
     "a hole at the start": (
         file({"a": {**ONE, "data_offsets": [4, 12]}}, bytes(12)),

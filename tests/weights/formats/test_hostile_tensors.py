@@ -103,10 +103,21 @@ def test_what_a_trainer_keeps_beside_the_weights_is_no_danger_and_not_read(tmp_p
 @pytest.mark.parametrize("count", [7, 2**20, 2**40, 2**62])
 def test_a_storage_larger_than_its_record_is_refused(tmp_path, count):
     body = mapping(a=tensor(storage(count), 0, (1,), (1,)))
-    assert "storage 0 is missing or shorter" in str(fault_of(tmp_path, torch_zip(body, DATA)))
+    assert "storage 0 is missing or not as long" in str(fault_of(tmp_path, torch_zip(body, DATA)))
     for told in (6, count):
         content = legacy(body, b"](" + text("0") + b"e.", struct.pack("<Q", told) + bytes(24))
         assert "storage 0 has another size" in str(fault_of(tmp_path, content))
+
+
+def test_a_record_longer_than_its_storage_is_refused_and_a_rest_of_it_is_not(tmp_path):
+    """Its checksum would be work without an end; a rest is left where a type was viewed as another."""
+    body = mapping(a=tensor(SIX, 0, (6,), (1,)))
+    for size, refused in ((24, False), (27, False), (28, True), (2**20, True)):
+        content = torch_zip(body, ("archive/data/0", bytes(size)))
+        if refused:
+            assert "storage 0 is missing or not as long" in str(fault_of(tmp_path, content))
+        else:
+            assert opened(tmp_path, content).read("a").shape == (6,)
 
 
 def test_a_storage_that_is_not_there_is_refused(tmp_path):

@@ -145,3 +145,15 @@ def test_a_link_to_a_file_is_that_file(tmp_path):
     (tmp_path / "file").write_bytes(saved(small()))
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert open_weights(tmp_path / "link").kind == "torch zip"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file with a hole takes all its room there")
+def test_a_file_of_a_terabyte_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "file"
+    for start in (saved(small()), b"PK\3\4", b"\x89HDF\r\n\x1a\n", struct.pack("<Q", 2) + b"{}"):
+        path.write_bytes(start)
+        os.truncate(path, 2**40)
+        begun = time.monotonic()
+        with pytest.raises(DataError, match=r"larger than 4 GiB \("):
+            open_weights(path)
+        assert time.monotonic() - begun < 1
