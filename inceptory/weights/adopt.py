@@ -65,6 +65,8 @@ def adopt(meant: Resolved, name: str | None, dialect: str | None, preprocess: Pr
             meant = _settled(path, identity)
         net = empty(identity.plan)
         net.load_state_dict(dict(_tensors(weights, identity)), assign=True)
+    for note in identity.notes:
+        warnings.warn(f"{path}: {note} (prepare pictures and read answers accordingly)", stacklevel=3)
     card = card_from(meant, identity)
     net.card = replace(card, preprocess=preprocess or card.preprocess, versions={"inceptory": __version__})
     return net.eval()

@@ -10,6 +10,7 @@ from typing import Any
 from inceptory import files
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity, identify
+from inceptory.weights.keras_facts import settle
 from inceptory.weights.published import Published, by_hash
 from inceptory.weights.view import view
 
@@ -39,6 +40,8 @@ class Certificate:
     """Name of the published file that this one is, by its declared hash."""
     alternatives: tuple[str, ...]
     """Published files of the same names whose pictures are prepared in another way."""
+    notes: tuple[str, ...]
+    """What the file's own config says that our network does not do."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -64,6 +67,7 @@ class Certificate:
             lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
         if self.alternatives:
             lines.append(f"  same names     {', '.join(self.alternatives)}")
+        lines += [f"  note           {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -83,7 +87,9 @@ def inspect(path: Path | str, name: str | None = None, dialect: str | None = Non
 
 def identify_weights(weights: Weights, name: str | None = None, dialect: str | None = None) -> Identity:
     """Origin and network of an open file; see `identify`."""
-    return identify(weights.path, view(weights).shapes, name, dialect)
+    inside = view(weights)
+    identity = identify(weights.path, inside.shapes, name, dialect)
+    return settle(weights, inside, identity, free=name is None)
 
 
 def _certificate(weights: Weights, identity: Identity, digest: str, record: Published | None) -> Certificate:
@@ -107,6 +113,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, record: Publ
         head=identity.head,
         published=record.name if record else None,
         alternatives=() if record else identity.origin.twins,
+        notes=identity.notes,
     )
 
 
