@@ -89,7 +89,8 @@ def identify_weights(weights: Weights, name: str | None = None, dialect: str | N
     """Origin and network of an open file; see `identify`."""
     inside = view(weights)
     identity = identify(weights.path, inside.shapes, name, dialect)
-    return settle(weights, inside, identity, free=name is None)
+    # A dialect that was asked for, or that a published file is known to have, stands.
+    return identity if dialect else settle(weights, inside, identity, free=name is None)
 
 
 def _certificate(weights: Weights, identity: Identity, digest: str, record: Published | None) -> Certificate:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import isclose
 from typing import Any
 
 from inceptory.errors import DataError
@@ -60,7 +61,7 @@ def settle(weights: Weights, inside: View, identity: Identity, *, free: bool) ->
             origin = replace(each.origin, twins=())
             return replace(each, origin=origin, decided="by its config", notes=_notes(inside, each, layers))
         faults.append(fault)
-    raise DataError(f"{weights.path}: its config has {faults[0]} (it is another network with the same tensors)")
+    raise DataError(f"{weights.path}: its config has {faults[0]} (say dialect= to read it all the same)")
 
 
 def _twins(identity: Identity) -> Iterator[Identity]:
@@ -76,7 +77,7 @@ def _contradictions(identity: Identity, told: Mapping[str, Layer], layers: list[
         layer = told[ours]
         for key, value in wanted.items():
             has = _setting(layer.settings, key)
-            if has is not None and has != value:
+            if has is not None and not _equal(has, value):
                 yield f"{key} {has} at {layer.name}, where {name} has {value}"
     for kind, size, stride, pad in Counter(_pools(tree)) - Counter(_pools_told(layers)):
         yield f"other pools than {name}: it lacks {kind} over {size} cells with strides {stride}, padding {pad}"
@@ -136,6 +137,13 @@ def _setting(settings: Settings, key: str) -> Any:
     if isinstance(found, list):
         found = found[0] if len(set(map(repr, found))) == 1 else repr(found)
     return found if isinstance(found, int | float | str) else None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        # An epsilon may have been through float32.
+        return isclose(one, other, rel_tol=1e-6)
+    return bool(one == other)
 
 
 def _notes(inside: View, identity: Identity, layers: list[Layer]) -> tuple[str, ...]:

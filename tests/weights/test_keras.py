@@ -281,8 +281,19 @@ def test_without_a_config_the_twin_is_named_and_may_be_asked_for(v3: Path):
 )
 def test_a_config_of_no_network_of_ours_is_refused_by_what_differs(v3: Path, change, told):
     path = with_config(v3, config_of("cifar_inception_v3", **change), "keras")
-    with pytest.raises(DataError, match=rf"its config has {told}.*another network with the same tensors"):
+    with pytest.raises(DataError, match=rf"its config has {told}.*say dialect= to read it"):
         inceptory.load(path)
+
+
+def test_a_dialect_that_is_asked_for_stands_whatever_the_config_says(v3: Path):
+    config = config_of("cifar_inception_v3", BatchNormalization={"epsilon": 1e-3})
+    told = inspect(with_config(v3, config, "keras"), dialect="keras")
+    assert (told.architecture, told.dialect_decided) == ("cifar_inception_v3", "as asked for")
+
+
+def test_an_epsilon_may_have_been_through_float32(v3: Path):
+    config = config_of("cifar_inception_v3", BatchNormalization={"epsilon": float(np.float32(1e-5))})
+    assert inspect(with_config(v3, config, "keras")).dialect_decided == "by its config"
 
 
 def test_a_config_may_contradict_the_name_that_was_asked_for(v3: Path):
