@@ -132,8 +132,8 @@ def verify(file: Path, /, *, name: str | None = None, dialect: str | None = None
     Parameters
     ----------
     file
-        Weights of torchvision, timm, Cadene's pretrained-models, facenet-pytorch or pytorch-fid, as
-        .pth, .pt or .safetensors; what is inside counts, not the name.
+        Weights of torchvision, timm, Keras, Cadene's pretrained-models, facenet-pytorch or
+        pytorch-fid, as .pth, .pt, .safetensors, .h5 or .keras; what is inside counts, not the name.
     name
         Network that it must be.
     dialect

@@ -237,6 +237,14 @@ def answers(name: str, network: Any, dtype: str) -> dict[str, np.ndarray]:
     return {"x": x.transpose(0, 3, 1, 2), **found, "map": found["map"].transpose(0, 3, 1, 2)}
 
 
+def penalties(network: Any) -> list[int]:
+    """How many kernels and how many biases are under the L2 penalty."""
+    return [
+        sum(getattr(layer, f"{part}_regularizer", None) is not None for layer in network.layers)
+        for part in ("kernel", "bias")
+    ]
+
+
 def main(name: str, folder: Path, *back: str) -> None:
     import keras_models
 
@@ -251,7 +259,7 @@ def main(name: str, folder: Path, *back: str) -> None:
     wide = build(name, l2=True, softmax=False)
     wide.set_weights(network.get_weights())
     recorded |= {f"32 in fp64/{key}": a for key, a in answers(name, wide, "float64").items()}
-    np.savez(folder / "answers.npz", parameters=network.count_params(), **recorded)
+    np.savez(folder / "answers.npz", parameters=network.count_params(), penalties=penalties(network), **recorded)
 
 
 if __name__ == "__main__":
