@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.preprocess import Preprocess
-from inceptory.errors import DataError
+from inceptory.errors import DataError, Doubt
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
 from inceptory.weights.formats import Weights, open_weights
@@ -72,6 +73,9 @@ def adopt(meant: Resolved, name: str | None, dialect: str | None, preprocess: Pr
         net = empty(identity.plan)
         net.load_state_dict(dict(_tensors(weights, identity)), assign=True)
         weights.require_unchanged()
+    for note in identity.notes:
+        told = f"{meant.path}: {note} (prepare pictures and read answers accordingly)"
+        warnings.warn(told, Doubt, stacklevel=3)
     card = card_from(meant, identity)
     net.card = replace(card, preprocess=preprocess or card.preprocess, versions={"inceptory": __version__})
     return net.eval()

@@ -11,6 +11,7 @@ from inceptory.errors import DataError, printable
 from inceptory.weights.card import KEY, Card
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity, identify, shapes_of
+from inceptory.weights.keras_facts import settle
 from inceptory.weights.origins.registry import Origin
 from inceptory.weights.published import Published, by_hash, published
 from inceptory.weights.source import quoted
@@ -42,6 +43,8 @@ class Certificate:
     """Name of the published file that this one is, by its declared hash."""
     alternatives: tuple[str, ...]
     """Published files of the same names whose pictures are prepared in another way."""
+    notes: tuple[str, ...]
+    """What the file's own config says that our network does not do."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,6 +70,7 @@ class Certificate:
             lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
         if self.alternatives:
             lines.append(f"  same names     {', '.join(self.alternatives)}")
+        lines += [f"  note           {note}" for note in self.notes]
         return "\n".join(map(printable, lines))
 
 
@@ -117,12 +121,16 @@ def _own(weights: Weights) -> Certificate:
         head=(),
         published=None,
         alternatives=(),
+        notes=(),
     )
 
 
 def identify_weights(weights: Weights, name: str | None = None, dialect: str | None = None) -> Identity:
     """Origin and network of an open file; see `identify`."""
-    return identify(weights.path, view(weights).shapes, name, dialect)
+    inside = view(weights)
+    identity = identify(weights.path, inside.shapes, name, dialect)
+    # A dialect that was asked for, or that a published file is known to have, stands.
+    return identity if dialect else settle(weights, inside, identity, free=name is None)
 
 
 def alternatives(origin: Origin, found: Published | None) -> tuple[str, ...]:
@@ -157,6 +165,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
         head=identity.head,
         published=found.name if found else None,
         alternatives=alternatives(identity.origin, found),
+        notes=identity.notes,
     )
 
 

@@ -18,7 +18,7 @@ from inceptory.weights.rules import names_there
 
 Package = Literal["torchvision", "timm", "keras", "cadene", "facenet", "fid"]
 ENDINGS = (".pth", ".pt", ".safetensors")
-KERAS_ENDING = ".weights.h5"
+KERAS_ENDINGS = (".weights.h5", ".h5")
 
 
 def convert(
@@ -35,13 +35,14 @@ def convert(
     ours
         A checkpoint, or any weight file that `inceptory verify` knows.
     destination
-        File to write: a state dict in .pth or .pt, or .safetensors; for Keras .weights.h5.
+        File to write: a state dict in .pth or .pt, or .safetensors; for Keras .weights.h5, or .h5,
+        which has the layout of Keras 2.
     to
         Package that shall load it.
     classes
         Put a new head for so many classes in place of the file's own; the same one each time.
     """
-    endings = (KERAS_ENDING,) if to == "keras" else ENDINGS
+    endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")
     if not ours.exists():

@@ -32,6 +32,8 @@ class Identity:
     """How the dialect was decided, in words."""
     head: tuple[str, ...] = ()
     """Tensors of a head of a person's own that is more than one linear layer: not loaded."""
+    notes: tuple[str, ...] = ()
+    """What the file's own config says that our network does not do."""
 
 
 @cache

@@ -20,6 +20,7 @@ from inceptory.errors import WriteError
 from inceptory.files import reason
 from inceptory.weights.hdf5_data import Dataset
 from inceptory.weights.hdf5_file import Tree, Value, read_tree
+from inceptory.weights.keras_config import names_of_groups
 from inceptory.weights.source import LARGEST, Contents, Entry, Source, check, quoted
 from inceptory.weights.zip_file import STORED, Record, content, unpacked, verify
 
@@ -34,6 +35,8 @@ MOST_GROWTH, FREE_GROWTH = 8, 2**20
 ATTRIBUTES = re.compile(r"(layer|weight)_names\d*|model_config|keras_version|backend|name|dtype")
 ASIDE = ("optimizer", "optimizer_weights", "metrics", "compile_metrics", "loss_tracker")
 """Groups of a file that belong to the training and not to the network."""
+GENERATORS = ("seed_generator", "generator")
+"""Groups within a layer that hold the state of its random numbers."""
 VARIABLE = re.compile(r"(?:(?P<layer>.*)/)?vars/[^/]+")
 
 
@@ -48,7 +51,8 @@ def read_keras_archive(source: Source, found: dict[str, Record]) -> Contents:
     facts = _plain(source, FACTS, content(source, found[FACTS], LARGEST_CONFIG)) if FACTS in found else {}
     inner = read_keras_h5(_inner(source, found[WEIGHTS]))
     metadata = {key: value for key, value in facts.items() if isinstance(value, str)}
-    return Contents(KIND_ARCHIVE, inner.entries, inner.fetch, config, metadata, inner.layer_names)
+    names = names_of_groups(config, {name.rsplit("/vars/", 1)[0] for name in inner.entries}) | inner.layer_names
+    return Contents(KIND_ARCHIVE, inner.entries, inner.fetch, config, metadata, names)
 
 
 def _inner(source: Source, record: Record) -> Source:
@@ -121,9 +125,13 @@ def _older(source: Source, tree: Tree, base: str) -> dict[str, str]:
 
 def _newer(source: Source, tree: Tree) -> dict[str, str]:
     """Path by name, which are the same: `layers/conv2d/vars/0`."""
-    found = {path: path for path in tree.datasets if VARIABLE.fullmatch(path) and path.split("/")[0] not in ASIDE}
+    found = {path: path for path in tree.datasets if VARIABLE.fullmatch(path) and not _aside(path.split("/"))}
     source.require(bool(found), "an HDF5 file without weights of Keras", "give .safetensors, .pth/.pt, .h5 or .keras")
     return found
+
+
+def _aside(parts: list[str]) -> bool:
+    return parts[0] in ASIDE or (len(parts) > 2 and parts[-3] in GENERATORS)
 
 
 def _layer_names(tree: Tree) -> dict[str, str]:

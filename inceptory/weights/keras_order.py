@@ -7,21 +7,43 @@ its batch norm and its activation are three layers there, a separable convolutio
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from inceptory.nets.arithmetic import join
 from inceptory.nets.blocks import Chain, Concat, Conv, Node, Norm, Residual, Tree, children
+from inceptory.nets.transform import rebuild_tree
 
 Layer = tuple[int, str]
 """Depth, counted from the output, and our path of its tensors."""
 
 
-def layer_order(tree: Tree) -> list[str]:
-    """Our paths of the layers that hold tensors, as Keras orders them; the classifier comes last."""
+@dataclass(frozen=True)
+class _Open(Concat):
+    """A concat that is none there: the one around it joins its maps with the others."""
+
+
+def layer_order(tree: Tree, *, flat: bool = False) -> list[str]:
+    """Our paths of the layers that hold tensors, as Keras orders them; the classifier comes last.
+
+    `flat` says that a module there joins all its maps at once, where ours has a concat within a concat.
+    """
+    tree = rebuild_tree(tree, _opened) if flat else tree
     found: list[Layer] = []
     depth = 0
     for stage in reversed(tree.stages):
         depth, layers = _walk(stage.body, stage.name, depth)
         found += layers
     return [path for _, path in sorted(found, key=lambda layer: -layer[0])]
+
+
+def _opened(node: Node) -> Node:
+    if not isinstance(node, Concat):
+        return node
+    return replace(node, branches=tuple(replace(b, nodes=tuple(map(_open, b.nodes))) for b in node.branches))
+
+
+def _open(node: Node) -> Node:
+    return _Open(node.branches) if isinstance(node, Concat) else node
 
 
 def _walk(node: Node, path: str, depth: int) -> tuple[int, list[Layer]]:
@@ -31,6 +53,8 @@ def _walk(node: Node, path: str, depth: int) -> tuple[int, list[Layer]]:
             return _separable(node, path, depth)
         case Chain():
             return _chain(node, path, depth)
+        case _Open():
+            return _side_by_side([(join(path, name), branch) for name, branch in children(node)], depth)
         case Concat():
             return _side_by_side([(join(path, name), branch) for name, branch in children(node)], depth + 1)
         case Residual():

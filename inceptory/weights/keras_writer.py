@@ -1,7 +1,9 @@
-"""Keras' own file of weights, `.weights.h5`, written through h5py (extra `keras`).
+"""Keras' own files of weights, `.weights.h5` and the older `.h5`, written through h5py (extra `keras`).
 
-Keras 3 names a group after the layer's class and its rank among those of its class in the model's
-order (keras/src/saving/saving_lib.py), so the file needs no names of a person's own.
+Keras 3 names a group of `.weights.h5` after the layer's class and its rank among those of its class
+in the model's order (keras/src/saving/saving_lib.py). An `.h5` of the layout of 2016 lists its layers,
+and Keras 2 and 3 both pair them with a model's by position (legacy/saving/legacy_h5_format.py). So
+neither needs names of a person's own.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +29,49 @@ Layers = list[tuple[str, str, list[Array]]]
 def write_keras(path: Path, plan: Plan, names: dict[str, str], state: dict[str, Array]) -> int:
     """Write a network in dialect keras, `names` being Keras' for our tensors; gives the number of variables.
 
-    Raises ConfigError without h5py.
+    The layout is Keras 3's where the file is called .weights.h5, else that of 2016. Raises ConfigError
+    without h5py.
     """
     h5py = _h5py()
     layers = keras_layers(plan, names, state)
-    content, ranks = io.BytesIO(), dict[str, int]()
+    content = io.BytesIO()
     with h5py.File(content, "w") as file:
-        for name, kind, variables in layers:
-            rank = ranks[kind] = ranks.get(kind, -1) + 1
-            group = file.create_group(f"layers/{kind}_{rank}" if rank else f"layers/{kind}").create_group("vars")
-            # As Keras itself does: the group's number is a place in the model, the name is the layer's own.
-            group.attrs["name"] = name
-            for number, variable in enumerate(variables):
-                group.create_dataset(str(number), data=variable)
+        if path.name.lower().endswith(".weights.h5"):
+            _write_newer(file, layers)
+        else:
+            _write_older(file, layers)
     files.write(path, content.getvalue())
     return sum(len(variables) for _, _, variables in layers)
+
+
+def _write_newer(file: Any, layers: Layers) -> None:
+    ranks = dict[str, int]()
+    for name, kind, variables in layers:
+        rank = ranks[kind] = ranks.get(kind, -1) + 1
+        group = file.create_group(f"layers/{kind}_{rank}" if rank else f"layers/{kind}").create_group("vars")
+        # As Keras itself does: the group's number is a place in the model, the name is the layer's own.
+        group.attrs["name"] = name
+        for number, variable in enumerate(variables):
+            group.create_dataset(str(number), data=variable)
+
+
+def _write_older(file: Any, layers: Layers) -> None:
+    file.attrs["layer_names"] = [name.encode() for name, _, _ in layers]
+    # Without a version Keras takes a file for one of Keras 1, and turns its kernels.
+    file.attrs["keras_version"], file.attrs["backend"] = b"2.15.0", b"tensorflow"
+    for name, kind, variables in layers:
+        group = file.create_group(name)
+        listed = [f"{name}/{role}:0" for role in _roles(kind, len(variables))]
+        group.attrs["weight_names"] = [weight.encode() for weight in listed]
+        for weight, variable in zip(listed, variables, strict=True):
+            group.create_dataset(weight, data=variable)
+
+
+def _roles(kind: str, count: int) -> tuple[str, ...]:
+    """What Keras calls a layer's variables; a norm without gamma lacks the first."""
+    if kind == "batch_normalization":
+        return ("gamma", "beta", "moving_mean", "moving_variance")[4 - count :]
+    return ("depthwise_kernel", "pointwise_kernel") if kind == "separable_conv2d" else ("kernel", "bias")[:count]
 
 
 def _h5py() -> ModuleType:
@@ -55,7 +86,9 @@ def keras_layers(plan: Plan, names: dict[str, str], state: dict[str, Array]) -> 
     """The layers that hold variables, in the model's order."""
     dense = sorted({name.rsplit(".", 1)[0] for name in state if name.startswith("head.classifier")})
     own = {ours.rsplit(".", 1)[0]: _own_name(theirs) for ours, theirs in names.items()}
-    layers = [(own[path], *_layer(path, state)) for path in layer_order(plan.tree)]
+    # The tutorial's v3 joins the six maps of its last modules at once; Keras' own nests two joins.
+    order = layer_order(plan.tree, flat=plan.architecture.startswith("cifar_"))
+    layers = [(own[path], *_layer(path, state)) for path in order]
     return layers + [(own[path], "dense", [state[f"{path}.weight"].T, state[f"{path}.bias"]]) for path in dense]
 
 

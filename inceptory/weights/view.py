@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from inceptory.errors import DataError
 from inceptory.weights.formats import Weights
+from inceptory.weights.source import quoted
 
 Array = NDArray[Any]
 
@@ -27,13 +28,21 @@ ROLES = {
     "gamma": "weight",
     "beta": "bias",
     "bias": "bias",
+    "W": "weight",
+    "b": "bias",
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
     "running_mean": "running_mean",
     "running_std": "running_var",  # the name of 2015; it holds the variance all the same
 }
+OLDEST = re.compile(rf"(.+?)_({'|'.join(ROLES)})")
+"""Keras 1 has a layer and a role in one word: convolution2d_1_W."""
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense|separable_conv2d)(?:_(\d+))?")
-OLD_AUTOMATIC = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
+OLD_AUTOMATIC = {
+    "convolution2d": "conv2d",
+    "batchnormalization": "batch_normalization",
+    "separableconvolution2d": "separable_conv2d",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class View:
     """One tensor in float32 by its name here."""
     stored: Mapping[str, str]
     """Name here to the name in the file."""
+    layers: Mapping[str, str] = field(default_factory=dict)
+    """Keras: name here to the layer's own name."""
 
 
 def view(weights: Weights) -> View:
@@ -60,37 +71,50 @@ def view(weights: Weights) -> View:
 
 
 def _keras(weights: Weights) -> View:
-    _check_names(weights)
-    named = _numbered(weights, {name: _layer_and_role(weights, name) for name in weights.entries})
+    own = _own_names(weights)
+    roles = {name: _layer_and_role(weights, own, name) for name in weights.entries}
+    named = _numbered(weights, roles)
     shapes = {here: _torch_shape(here, weights.entries[there].shape) for here, there in named.items()}
 
     def read(name: str) -> Array:
         return _torch_order(name, weights.read(named[name]))
 
-    return View(shapes, read, named)
+    return View(shapes, read, named, {here: roles[there][0] for here, there in named.items()})
 
 
-def _check_names(weights: Weights) -> None:
-    """Refuse a Keras 3 file that does not say what its layers are called.
+def _own_names(weights: Weights) -> Mapping[str, str]:
+    """The layers' names by their groups in a Keras 3 file: noted, told by its config, or by place.
 
-    Its groups are numbered by place in the model, which is not the order of making: layers of equal
-    shape would change places unseen.
+    Raises DataError where none is known: groups are numbered by place in the model, which is not the
+    order of making, and layers of equal shape would change places unseen.
     """
-    groups = {name.rsplit("/vars/", 1)[0] for name in weights.entries if "/vars/" in name}
+    groups: dict[str, list[tuple[int, ...]]] = {}
+    for name, entry in weights.entries.items():
+        if "/vars/" in name:
+            groups.setdefault(name.rsplit("/vars/", 1)[0], []).append(entry.shape)
     nameless = sorted(groups - weights.layer_names.keys())
-    if nameless:
-        told = f"{len(nameless)} layers without a name of their own, the first: {nameless[0]}"
+    if not nameless:
+        return weights.layer_names
+    from inceptory.weights.keras_place import names_by_place
+
+    named = names_by_place(groups)
+    if not named:
+        told = f"{len(nameless)} layers without a name of their own, the first: {quoted(nameless[0])}"
         raise DataError(f"{weights.path}: {told} (save it again with a newer Keras, or as .h5)")
+    return named
 
 
-def _layer_and_role(weights: Weights, name: str) -> tuple[str, str]:
+def _layer_and_role(weights: Weights, own: Mapping[str, str], name: str) -> tuple[str, str]:
     """("conv2d_3", "weight") of conv2d_3/conv2d_3/kernel:0 (2016) or layers/conv2d_3/vars/0 (Keras 3)."""
     parts = name.removesuffix(":0").split("/")
     if "vars" in parts:
         group = name.rsplit("/vars/", 1)[0]
-        return weights.layer_names.get(group, parts[-3]), _role_of_variable(weights, group, parts[-3], int(parts[-1]))
-    last = parts[-1]
-    return parts[-2] if len(parts) > 1 else last, ROLES.get(last, last)
+        return own.get(group, parts[-3]), _role_of_variable(weights, group, parts[-3], int(parts[-1]))
+    *before, last = parts
+    oldest = OLDEST.fullmatch(last)
+    if oldest is not None and last not in ROLES:
+        return oldest[1], ROLES[oldest[2]]
+    return before[-1] if before else last, ROLES.get(last, last)
 
 
 def _role_of_variable(weights: Weights, group: str, kind: str, index: int) -> str:
@@ -114,7 +138,10 @@ def _numbered(weights: Weights, found: Mapping[str, tuple[str, str]]) -> dict[st
     named: dict[str, str] = {}
     for there, (layer, role) in found.items():
         kind, number = _automatic(layer)
-        named[f"{kind}#{ranks[kind][number]}.{role}" if kind else f"{layer}.{role}"] = there
+        here = f"{kind}#{ranks[kind][number]}.{role}" if kind else f"{layer}.{role}"
+        if here in named:
+            raise DataError(f"{weights.path}: two layers are called {layer} (give each a name of its own)")
+        named[here] = there
     return _with_one_head(weights, named)
 
 

@@ -22,6 +22,16 @@ def tensor(name: str, shape: tuple[int, ...]) -> Array:
     return rng.normal(0, 0.1, shape).astype(np.float32)
 
 
+def keras_tensor(name: str, shape: tuple[int, ...]) -> Array:
+    """The same for a variable of Keras, "conv2d_3/kernel", whose kernels have the outputs last."""
+    role = name.rsplit("/", 1)[1]
+    if len(shape) > 1:
+        inputs = shape[:2] if role == "depthwise_kernel" else shape[:-1]
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(inputs)))
+    return tensor(f"{name}.running_var" if role in ("gamma", "moving_variance") else name, shape)
+
+
 def picture(size: int) -> Array:
     """One picture, (1, 3, size, size), every value an exact step of 1/128 in [-1, 1)."""
     channel, row, column = np.ogrid[:3, :size, :size]

@@ -158,7 +158,7 @@ ORIGINS = (
     Origin("keras", "inception_v3", "keras", keras.INCEPTION_V3, KERAS_HEAD, KERAS),
     Origin("keras", "inception_resnet_v2", "keras", keras.INCEPTION_RESNET_V2, KERAS_HEAD, KERAS),
     Origin("keras", "xception", "keras", keras.XCEPTION, KERAS_HEAD, KERAS),
-    *(_cifar(name) for name in ("v2", "v3", "v3_slim", "v3_slim_352")),
+    *(_cifar(name) for name in ("v2", "v3", "v3_slim", "v3_slim_352", "v3_stem_slim")),
     Origin("keras", "cifar_inception_v1", "keras", keras.CIFAR_V1, "dense#1.weight", CIFAR_STEPS, classes=10),
     Origin("facenet", "inception_resnet_v1", "facenet", timm.FACENET, "logits.weight", FACES, classes=8631),
 )
