@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
+    from inceptory.data.check import check
     from inceptory.errors import InceptoryError
     from inceptory.learn.recipe import Recipe
     from inceptory.learn.verbs import evaluate, train
@@ -29,6 +30,7 @@ _HOMES = {
     "Recipe": "inceptory.learn.recipe",
     "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
+    "check": "inceptory.data.check",
     "create": "inceptory.nets.network",
     "evaluate": "inceptory.learn.verbs",
     "load": "inceptory.weights.adopt",
@@ -46,6 +48,7 @@ __all__ = [
     "Variant",
     "__version__",
     "catalogue",
+    "check",
     "create",
     "evaluate",
     "load",
