@@ -130,6 +130,7 @@ def test_the_options_of_every_command_are_these(capsys):
     expected = {
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "json"],
+        "check": ["data", "model", "image", "strict", "json"],
         "train": ["data", "model", "out", "variant", "recipe"],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
         "predict": ["model", "images", "top", "out", "weights"],

@@ -15,6 +15,7 @@ from torch import Tensor
 from inceptory.data.images import open_picture
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
+from inceptory.data.survey import corrupt_classes
 from inceptory.errors import ConfigError, DataError, InceptoryError
 
 SHARE_OF_MEMORY = 0.5
@@ -43,7 +44,8 @@ class Images:
 def decode(split: Split, classes: tuple[str, ...], preprocess: Preprocess, progress: Progress | None = None) -> Images:
     """Decode a split into memory. Unreadable pictures are skipped and named.
 
-    Raises ConfigError where the pictures would not fit, DataError where a class has none left.
+    Raises ConfigError where the pictures would not fit, DataError where more than a tenth of a class
+    cannot be read.
     """
     channels = len(preprocess.mean)
     _check_memory(len(split), channels * preprocess.size**2)
@@ -80,11 +82,13 @@ def _check_memory(count: int, each: int) -> None:
 
 
 def _readable(split: Split, classes: tuple[str, ...], pixels: NDArray[np.uint8], faults: list[str | None]) -> Images:
-    good = np.flatnonzero([fault is None for fault in faults])
-    for label in np.unique(split.labels):
-        if not (split.labels[good] == label).any():
-            first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
-            raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
+    bad = np.asarray([fault is not None for fault in faults], dtype=bool)
+    for label in corrupt_classes(split.labels, bad):
+        inside = split.labels == label
+        first = next(fault for row, fault in enumerate(faults) if fault and inside[row])
+        share = f"{(inside & bad).sum():,} of {inside.sum():,} pictures cannot be read"
+        raise DataError(f"class {classes[label]!r}: {share} (`inceptory check` names them all), the first: {first}")
+    good = np.flatnonzero(~bad)
     kept = pixels if len(good) == len(pixels) else pixels[good]
     return Images(
         pixels=torch.from_numpy(kept).permute(0, 3, 1, 2).contiguous(),
