@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from inceptory.errors import DataError
@@ -81,11 +81,11 @@ def examine(picture: Picture, name: str) -> Examined:
         return Examined(Image.fromarray(picture), "", frozenset({"grey"} if picture.ndim == 2 else ()))
     data = _content(picture, name)
     with _told(data, name):
-        raw = _opened(data, name)
-        wide, turned = ";16" in str(raw.tile), _turned_tiff(raw)  # neither can be told any more after loading
-        raw.load()
+        header = _opened(data, name)
+        wide, turned = ";16" in str(header.tile), _turned_tiff(header)  # neither can be told after loading
+        raw = _loaded(header)
         traits = _traits(raw) | ({"16-bit"} if wide else set()) | ({"rotated"} if turned else set())
-        return Examined(_eight_bit(_upright(raw)), MPO.get(str(raw.format), str(raw.format)), traits)
+        return Examined(_eight_bit(_upright(raw)), MPO.get(str(header.format), str(header.format)), traits)
 
 
 def _content(picture: Path | bytes, name: str) -> bytes:
@@ -139,9 +139,7 @@ def _formats(data: bytes, name: str) -> tuple[str, ...]:
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
-    picture = _opened(data, name)
-    picture.load()
-    return picture
+    return _loaded(_opened(data, name))
 
 
 def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
@@ -154,6 +152,16 @@ def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
         raise DataError(f"{name}: {width}x{height} pixels (at most {LARGEST:,} are accepted; make it smaller)")
     if _is_camera_raw(picture, data):
         raise DataError(f"{name}: a camera's raw picture is not accepted (export it as JPEG, PNG or TIFF)")
+    return picture
+
+
+def _loaded(picture: ImageFile.ImageFile) -> Image.Image:
+    picture.load()
+    if picture.format == "JPEG" and picture.mode == "CMYK" and "adobe" not in picture.info:
+        # Only Adobe's programs store inks upside down, and they leave a mark; Pillow turns all of them.
+        upside_down = ImageChops.invert(picture)
+        upside_down.info = picture.info
+        return upside_down
     return picture
 
 
