@@ -102,7 +102,7 @@ def _unusable(data: str, fault: DataError) -> Iterator[Finding]:
     """Why it could not be opened; where empty class folders are to blame, all of them."""
     root = Path(data)
     empty = folders.walk(root).empty if root.is_dir() else []
-    if empty:
+    if any(str(fault).startswith(folder) for folder in empty):
         told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
         yield Finding("empty-class", tuple(empty), told, tuple(Path(folder).name for folder in empty))
     else:

@@ -54,6 +54,8 @@ def near(grey: Grey, labels: NDArray[np.int64]) -> list[list[int]]:
 
     Pictures of one tone are never near duplicates: there is nothing in them to compare.
     """
+    if len(grey) < 2:
+        return []
     gradients = _gradients(grey)
     seen = np.flatnonzero(np.linalg.norm(gradients, axis=1) > FLAT)
     if len(seen) < 2:

@@ -48,7 +48,7 @@ def walk(root: Path) -> Tree:
                 tree.leftovers.append(entry.path)
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
-        files = [entry for entry in inside if _is_seen(entry) and not entry.is_dir()]
+        files = [entry for entry in inside if _is_seen(entry) and not _is_folder(entry)]
         filled.update(_upwards(folder, str(root)) if files else ())
         tree.alike.extend(alike(entry.path for entry in files))
         if _is_class(folder, root):
@@ -67,6 +67,11 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
 
 def _is_seen(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith((".", "__MACOSX")) and entry.name.lower() not in IGNORED
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # Only of a link must the system be asked; one that leads to itself is an OSError in a DirEntry.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def _upwards(folder: str, root: str) -> Iterable[str]:

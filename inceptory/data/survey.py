@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from inceptory.data import duplicates
 from inceptory.data.findings import Finding
 from inceptory.data.isolation import look_all
 from inceptory.data.look import SIDE, Look
-from inceptory.data.sources import Source, Split
+from inceptory.data.sources import Source
 
 CORRUPT = 0.1
 """Share of a class that may be unreadable: beyond it something else is wrong than single files."""
@@ -66,8 +66,8 @@ class Survey:
     misnamed: dict[int, str] = field(default_factory=dict)
     """The format of each row whose name promises another."""
 
-    def add(self, row: int, found: Look, ending: str) -> None:
-        """Take down one picture; `ending` is that of its file, if it is one."""
+    def add(self, row: int, found: Look) -> None:
+        """Take down one picture."""
         self.content.append(found.content)
         self.pixels.append(found.pixels)
         self.sizes.append((found.width, found.height))
@@ -77,7 +77,8 @@ class Survey:
         self.grey[row] = np.frombuffer(base64.b64decode(found.thumbnail), np.uint8).reshape(SIDE, SIDE)
         for trait in found.traits:
             self.traits[trait].append(row)
-        if ENDINGS.get(ending.lower(), found.format) != found.format:
+        ending = os.path.splitext(self.names[row])[1].lower()
+        if ENDINGS.get(ending, found.format) != found.format:
             self.misnamed[row] = found.format
 
     def files(self, rows: Sequence[int]) -> tuple[str, ...]:
@@ -95,22 +96,13 @@ def survey(source: Source) -> Survey:
         splits=[name for name, split in source.splits.items() for _ in range(len(split))],
         grey=np.zeros((total, SIDE, SIDE), dtype=np.uint8),
     )
-    for row, (found, ending) in enumerate(_shown(_looks(source), total)):
-        seen.add(row, found, ending)
+    looks = (found for split in source.splits.values() for found in look_all(split))
+    for row, found in enumerate(_shown(looks, total)):
+        seen.add(row, found)
     return seen
 
 
-def _looks(source: Source) -> Iterator[tuple[Look, str]]:
-    for split in source.splits.values():
-        yield from zip(look_all(split), _endings(split), strict=True)
-
-
-def _endings(split: Split) -> Iterator[str]:
-    for picture in split.pictures:
-        yield picture.suffix if isinstance(picture, Path) else ""
-
-
-def _shown(looks: Iterator[tuple[Look, str]], total: int) -> Iterator[tuple[Look, str]]:
+def _shown(looks: Iterator[Look], total: int) -> Iterator[Look]:
     """The same, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
@@ -164,11 +156,10 @@ def _copies(seen: Survey) -> Iterator[Finding]:
             yield _group(seen, "two-labels", rows)
     copies = {rows[0]: rows for rows in exact}
     again = {row for rows in exact for row in rows[1:]}
-    alone = np.asarray([row for row in range(len(seen.names)) if row not in again and row not in seen.faults])
-    if len(alone):
-        for group in duplicates.near(seen.grey[alone], seen.labels[alone]):
-            members = [row for one in alone[group].tolist() for row in copies.get(one, [one])]
-            yield _group(seen, "near-duplicate", sorted(members))
+    left = [row for row in range(len(seen.names)) if row not in again and row not in seen.faults]
+    for group in duplicates.near(seen.grey[left], seen.labels[left]):
+        members = [row for one in group for row in copies.get(left[one], [left[one]])]
+        yield _group(seen, "near-duplicate", sorted(members))
 
 
 COPIES = {
