@@ -224,8 +224,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
     if picture.mode in ("RGB", "L"):
         return picture
     if picture.mode.startswith("I"):
-        wide = np.asarray(picture).astype(np.int64)
-        return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8))
+        return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
     if picture.mode in ("1", "LA", "La"):
         return picture.convert("L")
     if picture.mode == "P":

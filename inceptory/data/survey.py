@@ -144,7 +144,7 @@ def _damage(seen: Survey) -> Iterator[Finding]:
             rows = np.flatnonzero(total & damaged).tolist()
             name = seen.classes[label]
             told = f"{split}, class {name!r}: {len(rows):,} of {total.sum():,} pictures cannot be read"
-            yield Finding("corrupt-class", seen.files(rows), f"{told} (replace or remove them)", (name,))
+            yield Finding("corrupt-class", seen.files(rows), f"{told}, the first: {seen.faults[rows[0]]}", (name,))
 
 
 def _copies(seen: Survey) -> Iterator[Finding]:
