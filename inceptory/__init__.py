@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
+    from inceptory.data.check import check
     from inceptory.errors import InceptoryError
     from inceptory.learn.compare import compare
     from inceptory.learn.recipe import Recipe
@@ -30,6 +31,7 @@ _HOMES = {
     "Recipe": "inceptory.learn.recipe",
     "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
+    "check": "inceptory.data.check",
     "compare": "inceptory.learn.compare",
     "create": "inceptory.nets.network",
     "evaluate": "inceptory.learn.verbs",
@@ -48,6 +50,7 @@ __all__ = [
     "Variant",
     "__version__",
     "catalogue",
+    "check",
     "compare",
     "create",
     "evaluate",

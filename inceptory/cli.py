@@ -16,6 +16,7 @@ from inceptory.version import __version__
 COMMANDS = {
     "models": ("inceptory.nets.show:models", "List every network."),
     "show": ("inceptory.nets.show:show", "Show one network stage by stage, or draw it."),
+    "check": ("inceptory.data.check:check", "Look a data set over before training."),
     "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
     "evaluate": ("inceptory.learn.verbs:evaluate", "Measure a checkpoint on labelled pictures."),
     "compare": ("inceptory.learn.compare:compare", "Set finished runs beside one another."),
@@ -61,6 +62,9 @@ def _run(words: list[str]) -> int:
         if result is not None:
             print(result)
             sys.stdout.flush()
+            fault = getattr(result, "fault", None)
+            if fault is not None:
+                return _fail(fault)
     except CycloptsError as fault:
         return _fail(UsageError(f"{fault} (inceptory {_asked(words)}--help tells more)"))
     except InceptoryError as fault:

@@ -45,6 +45,10 @@ MISUSE = [
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--epochs", "0"], 64, "--epochs"),
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--device", "tpu"], 64, "--device"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
+    (["check", "{data}/none"], 66, "no such data"),
+    (["check", "{data}/none", "--model", "inception_v5"], 64, "inception_v4"),
+    (["check", "{data}/none", "--model", "inception_v3", "--image", "50"], 64, "75"),
+    (["check", "{data}/none", "--image", "0"], 64, "--image"),
     (["evaluate", "{data}/none", "digits"], 66, "no such file"),
     (["evaluate", "{data}/file", "digits"], 65, "a plain text"),
     (["compare", "{data}/ran"], 64, "two or more"),
@@ -134,6 +138,7 @@ def test_the_options_of_every_command_are_these(capsys):
     expected = {
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "json"],
+        "check": ["data", "model", "image", "strict", "json"],
         "train": ["data", "model", "out", "variant", "recipe"],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
         "compare": ["runs", "out", "json"],

@@ -16,6 +16,7 @@ from torch import Tensor
 from inceptory.data.decoding import Decoder
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
+from inceptory.data.survey import corrupt_classes
 from inceptory.errors import ConfigError, DataError
 
 SHARE_OF_MEMORY = 0.5
@@ -46,7 +47,8 @@ class Images:
 def decode(split: Split, classes: tuple[str, ...], preprocess: Preprocess, progress: Progress | None = None) -> Images:
     """Decode a split into memory. Unreadable pictures are skipped and named.
 
-    Raises ConfigError where the pictures would not fit, DataError where a class has none left.
+    Raises ConfigError where the pictures would not fit, DataError where more than a tenth of a class
+    cannot be read.
     """
     need, memory = bytes_of(split, preprocess), machine_memory()
     if need > memory * SHARE_OF_MEMORY:
@@ -99,11 +101,13 @@ def machine_memory() -> float:
 
 
 def check_classes(split: Split, classes: Sequence[str], faults: Sequence[str | None]) -> None:
-    """Raise DataError where a class has pictures and none of them could be read."""
-    good = split.labels[[fault is None for fault in faults]]
-    for label in np.setdiff1d(split.labels, good):
-        first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
-        raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
+    """Raise DataError where more than a tenth of a class could not be read."""
+    bad = np.asarray([fault is not None for fault in faults], dtype=bool)
+    for label in corrupt_classes(split.labels, bad):
+        inside = split.labels == label
+        first = next(fault for row, fault in enumerate(faults) if fault and inside[row])
+        share = f"{(inside & bad).sum():,} of {inside.sum():,} pictures cannot be read"
+        raise DataError(f"class {classes[label]!r}: {share} (`inceptory check` names them all), the first: {first}")
 
 
 def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

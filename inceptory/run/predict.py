@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BATCH = 32
 """Pictures decoded and answered at a time."""
 ENDINGS = (".csv", ".jsonl", ".parquet")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def predict(
     top
         Classes to report for each picture.
     out
-        Also write the answers to this .csv, .jsonl or .parquet file.
+        Also write the answers to this .csv, .jsonl or .parquet file. In .csv a name that begins like
+        a formula gets an apostrophe before it; the others hold every name as it is.
     weights
         A copy of the published file that `model` names, fetched by hand.
     """
@@ -187,8 +189,13 @@ def _csv(rows: list[dict[str, object]]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows([{key: _inert(value) for key, value in row.items()} for row in rows])
     return text.getvalue()
+
+
+def _inert(value: object) -> object:
+    """A text that a spreadsheet would run as a formula, with an apostrophe before it (OWASP, CSV injection)."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _parquet(rows: list[dict[str, object]]) -> bytes:

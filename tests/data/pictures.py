@@ -26,14 +26,27 @@ def encoded(picture: Image.Image | NDArray[np.uint8], kind: str = "PNG", **optio
     return buffer.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, interlaced: bool = False) -> bytes:
-    """A PNG of rows that already have their filter bytes; `colour` is PNG's number, 0 grey, 2 RGB."""
+def png(
+    width: int, height: int, depth: int, colour: int, rows: bytes, interlaced: bool = False, *extra: bytes
+) -> bytes:
+    """A PNG of rows that already have their filter bytes; `colour` is PNG's number, 0 grey, 2 RGB.
+
+    `extra` chunks come before the pixels.
+    """
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in parts)
+    first, *rest = (chunk(name, content) for name, content in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join([first, *extra, *rest])
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
+def png_of(width: int, height: int, *extra: bytes, depth: int = 8, colour: int = 0, rows: bytes | None = None) -> bytes:
+    """A black PNG with more chunks, or with rows of its own."""
+    black = (b"\0" + bytes(width)) * height
+    return png(width, height, depth, colour, black if rows is None else rows, False, *extra)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """One chunk of a PNG."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 

@@ -62,10 +62,14 @@ def test_blue_first_preprocessing_reaches_the_tensor():
     assert torch.equal(found, colour.flip(1))
 
 
+MANY = [encoded(noise(8, 8, seed=seed)) for seed in range(40)]
+
+
 def test_an_unreadable_picture_is_skipped_and_named(tmp_path):
-    images = decode(split([*FILES[:2], FILES[2][:100], tmp_path / "gone.png", *FILES[4:]]), CLASSES, COLOUR)
-    assert images.names == [f"photos/{row}.png" for row in (0, 1, 4, 5)]
-    assert images.labels.tolist() == [0, 1, 0, 1]
+    images = decode(split([*MANY[:2], MANY[2][:100], tmp_path / "gone.png", *MANY[4:]]), CLASSES, COLOUR)
+    rows = [0, 1, *range(4, 40)]
+    assert images.names == [f"photos/{row}.png" for row in rows]
+    assert images.labels.tolist() == [row % 2 for row in rows]
     assert np.array_equal(images.pixels[2].numpy(), noise(8, 8, seed=4).transpose(2, 0, 1))
     assert len(images.skipped) == 2
     assert images.skipped[0].startswith("photos/2.png: truncated")
@@ -73,9 +77,18 @@ def test_an_unreadable_picture_is_skipped_and_named(tmp_path):
 
 
 def test_a_class_without_a_readable_picture_is_a_data_error_that_shows_the_first_fault():
-    with pytest.raises(DataError, match="class 'dog': none of its pictures can be read") as caught:
+    with pytest.raises(DataError, match="class 'dog': 2 of 2 pictures cannot be read") as caught:
         decode(split([FILES[0], b"text", FILES[2], b""]), CLASSES, COLOUR)
     assert "photos/1.png: not a picture" in str(caught.value)
+
+
+def test_a_tenth_of_a_class_may_be_unreadable_and_no_picture_more():
+    labels = [0] * 20 + [1] * 20
+    two = [b"text", b"text", *MANY[2:]]
+    assert len(decode(split(two, labels), CLASSES, COLOUR)) == 38
+    with pytest.raises(DataError, match=r"class 'cat': 3 of 20 pictures cannot be read .*names them all") as caught:
+        decode(split([b"text", *two[:2], *MANY[3:]], labels), CLASSES, COLOUR)
+    assert caught.value.exit_code == 65
 
 
 def test_pictures_that_would_not_fit_into_memory_are_a_config_error_before_decoding(monkeypatch):

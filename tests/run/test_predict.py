@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,15 @@ def _rows(out: Path) -> list[tuple[str, int, str, float]]:
 
         rows = pq.read_table(out).to_pylist()
     return [(row["picture"], int(row["rank"]), row["label"], float(row["probability"])) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@SUM(A1).png"])
+def test_a_name_that_a_spreadsheet_would_run_is_made_inert_in_csv_only(run, colours, tmp_path, monkeypatch, name):
+    shutil.copy(colours / "red" / "0.png", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for ending, written in ((".csv", f"'{name}"), (".jsonl", name), (".parquet", name)):
+        inceptory.predict(run, name, top=1, out=Path(f"out{ending}"))
+        assert [row[0] for row in _rows(Path(f"out{ending}"))] == [written]
 
 
 def test_unreadable_pictures_are_named_counted_and_skipped(run: Path, colours: Path, tmp_path: Path, capsys):

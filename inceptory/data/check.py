@@ -1,0 +1,182 @@
+"""`check`: a data set looked over before hours are spent on it. It reads and never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from inceptory.data import walk
+from inceptory.data.findings import Finding, Report
+from inceptory.data.sources import Source, open_source
+from inceptory.data.survey import Wanted, conclusions, survey
+from inceptory.errors import DataError, UsageError, printable
+
+
+def check(
+    data: str,
+    /,
+    *,
+    model: str | None = None,
+    image: int | None = None,
+    strict: bool = False,
+    json: bool = False,
+) -> Report:
+    """Look a data set over: damaged and duplicate pictures, labels, names, sizes.
+
+    Every picture is decoded once, in processes of its own; no file is changed. Ends with 0 for data
+    that can be trained on and 65 for data that cannot. Near duplicates are found where pictures
+    have some detail: cuts, tints and new compression, but not mirror images.
+
+    For example:
+
+        inceptory check photos/
+
+        inceptory check photos/ --model inception_v3 --strict
+
+        inceptory check photos/ --json > findings.json
+
+    Parameters
+    ----------
+    data
+        Labelled pictures, as for `train`.
+    model
+        Network that is to be trained: pictures smaller than it wants are named.
+    image
+        Height and width in pixels that it is to be trained at; without it, the network's own.
+    strict
+        End with 65 for warnings too.
+    json
+        Print a record instead of a text; each finding lists all its files.
+    """
+    wanted = _wanted(model, image)
+    try:
+        source = open_source(data)
+    except DataError as fault:
+        return Report(printable(data), {}, tuple(_unusable(data, fault)), strict, json)
+    tree = _tree(source)
+    found = [*_layout(source, tree), *_oddities(tree), *conclusions(survey(source), wanted)]
+    return Report(source.name, counts(source), tuple(found), strict, json)
+
+
+def cheap(source: Source) -> list[str]:
+    """What `check` says without decoding a picture: a line for each warning, after one of counts.
+
+    Takes a source as it was opened: a validation split that we cut ourselves is not its fault.
+    Raises DataError for what cannot be trained on. For folders it costs one walk over their names.
+    """
+    found = list(_layout(source, _tree(source)))
+    for finding in found:
+        if finding.grade == "fault":
+            raise DataError(finding.message)
+    numbers = np.bincount(source.split("train").labels, minlength=len(source.classes))
+    counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
+    return [counted, *(printable(finding.message) for finding in found)]
+
+
+def counts(source: Source) -> dict[str, dict[str, int]]:
+    """Pictures of each class in each split."""
+    every = {name: np.bincount(part.labels, minlength=len(source.classes)) for name, part in source.splits.items()}
+    return {
+        name: {split: int(numbers[label]) for split, numbers in every.items()}
+        for label, name in enumerate(source.classes)
+    }
+
+
+def _wanted(model: str | None, image: int | None) -> Wanted | None:
+    if image is not None and image < 1:
+        raise UsageError(f"--image {image}: out of range (at least 1 pixel)")
+    if model is None:
+        return None if image is None else Wanted(f"--image {image}", 1, image)
+    from inceptory.nets.arithmetic import minimum_image
+    from inceptory.nets.catalogue import decide
+    from inceptory.nets.variant import PUBLISHED
+
+    plan = decide(model, 2, replace(PUBLISHED, image=image))
+    return Wanted(model, minimum_image(plan.tree, plan.in_channels), plan.image)
+
+
+def _unusable(data: str, fault: DataError) -> Iterator[Finding]:
+    """Why it could not be opened; where empty class folders are to blame, all of them."""
+    root = Path(data)
+    empty = walk.walk(root).empty if root.is_dir() else []
+    if any(str(fault).startswith(folder) for folder in empty):
+        told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
+        yield Finding("empty-class", tuple(empty), told, tuple(Path(folder).name for folder in empty))
+    else:
+        yield Finding("unusable", (data,), str(fault))
+
+
+# What names and numbers tell
+
+
+def _layout(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
+    """Findings about classes and names; no picture is opened."""
+    for group in walk.alike(source.classes):
+        told = f"{source.name}: classes {' and '.join(map(repr, group))} differ only in case or Unicode form"
+        # Folders of such names become one on another system; labels in a table stay two.
+        kind = "class-labels-alike" if tree is None else "class-names-alike"
+        yield Finding(kind, (), f"{told} (give them names of their own)", tuple(group))
+    yield from _too_few(source)
+    yield from _entries(tree) if tree else ()
+
+
+def _entries(tree: walk.Tree) -> Iterator[Finding]:
+    if tree.outside:
+        told = f"{tree.outside[0]}: a link out of the data set, one of {len(tree.outside):,}"
+        yield Finding("link-outside", tuple(tree.outside), f"{told} (replace it by what it points to)")
+    if tree.broken:
+        told = f"{tree.broken[0]}: a link to nothing, one of {len(tree.broken):,} (it is left out)"
+        yield Finding("broken-link", tuple(tree.broken), told)
+    for names in tree.alike:
+        told = f"{names[0]}: a name that differs from {Path(names[1]).name!r} only in case or Unicode form"
+        yield Finding("names-alike", tuple(names), f"{told} (other systems keep one of them)")
+
+
+def _too_few(source: Source) -> Iterator[Finding]:
+    present = {name: np.bincount(part.labels, minlength=len(source.classes)) for name, part in source.splits.items()}
+    for split, numbers in present.items():
+        missing = tuple(source.classes[label] for label in np.flatnonzero(numbers == 0))
+        if split == "train" and len(source.classes) - len(missing) < 2:
+            told = f"{source.name}: fewer than two classes have training pictures"
+            yield Finding("one-class", (), f"{told} (a classifier needs two or more)", missing)
+        elif missing:
+            told = f"{source.name}: {split} has no picture of {_listed(missing)}"
+            lost = "they cannot be learnt" if split == "train" else "nothing is measured for them"
+            yield Finding("missing-class", (), f"{told} ({lost})", missing)
+    if "train" in present:
+        lonely = np.flatnonzero(present["train"] == 1)
+        if len(lonely):
+            yield _lonely(source, lonely.tolist())
+
+
+def _lonely(source: Source, labels: list[int]) -> Finding:
+    train = source.splits["train"]
+    rows = np.flatnonzero(np.isin(train.labels, labels)).tolist()
+    classes = tuple(source.classes[label] for label in labels)
+    told = f"{source.name}: one training picture only of {_listed(classes)} (it is kept out of validation)"
+    return Finding("one-picture-class", tuple(train.names[row] for row in rows), told, classes)
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    more = f" and {len(classes) - 5:,} more" if len(classes) > 5 else ""
+    return (
+        f"{len(classes):,} classes, {', '.join(map(repr, classes[:5]))}{more}" if len(classes) > 1 else repr(*classes)
+    )
+
+
+def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
+    """What the folders hold beside pictures."""
+    for kind, files in (("hidden", tree.hidden), ("leftover", tree.leftovers)) if tree else ():
+        if files:
+            yield Finding(kind, tuple(files), f"{len(files):,} are left out")
+
+
+def _tree(source: Source) -> walk.Tree | None:
+    """What lies in the folder of class folders behind a source, if it is one."""
+    split = next(iter(source.splits.values()))
+    root = Path(source.name)
+    is_one = len(split) and isinstance(split.pictures[0], Path) and root.is_dir()
+    return walk.walk(root) if is_one else None
