@@ -35,7 +35,10 @@ def _shown(value: object) -> str:
 
 def _flag(name: str, told: str) -> Any:
     several = get_origin(hints()[name]) is tuple
-    return Annotated[hints()[name] | None, Parameter(help=_help(name, told), consume_multiple=several)]
+    return Annotated[
+        hints()[name] | None,
+        Parameter(help=_help(name, told), consume_multiple=several, negative=None if hints()[name] is bool else ""),
+    ]
 
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from inceptory import files
+from inceptory.data.check import cheap
 from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.command import train_command
@@ -107,18 +108,34 @@ def train(
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     place = place_of(data)
     _check_free(Path(out))
-    source = open_source(place).with_validation(wanted.validation)
+    source = _looked_over(place, wanted.validation)
     decide(model, len(source.classes), variant)
-    _check_trainable(source)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
     command = train_command(data, model, out, variant, wanted)
     job = Job(place, model, variant, wanted, source.fingerprint(), command, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
-    claim = files.new_folder(out, RUN) if os.environ.get("RANK", "0") == "0" else nullcontext(Path(out))
+    claim = files.new_folder(out, RUN) if _is_first() else nullcontext(Path(out))
     with claim as folder:
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, resumed=False)
+
+
+def _is_first() -> bool:
+    """Whether this process speaks and writes, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _looked_over(place: str, validation: float) -> Source:
+    """The data with what is worth knowing said of it; raises DataError for what cannot be trained on."""
+    source = open_source(place)
+    source.split("train")
+    for line in cheap(source):
+        if _is_first():
+            print(line, file=sys.stderr)
+    source = source.with_validation(validation)
+    _check_trainable(source)
+    return source
 
 
 def _check_free(out: Path) -> None:
