@@ -15,7 +15,7 @@ import math
 import os
 import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +125,8 @@ class Pixels(Frozen[NDArray[np.uint8]]):
 
 
 def _by_hand(url: str, name: str) -> str:
-    return f"get it from {url} and put it into {name}/ below a folder that INCEPTORY_DATA names"
+    do = "unpack it in" if url.endswith(".tar.gz") else "put it into"
+    return f"get it from {url} and {do} {name}/ below a folder that INCEPTORY_DATA names"
 
 
 def _own(name: str) -> Path | None:
@@ -135,11 +136,16 @@ def _own(name: str) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _from_parquet(folder: Path, name: str) -> Source | None:
+def _from_parquet(folder: Path, name: str, classes: tuple[str, ...]) -> Source | None:
+    """The set from parquet files, where the folder holds any; bare numbers get the publisher's names."""
     from inceptory.data import parquet
 
     files = parquet.files_of(folder)
-    return parquet.open_files(folder, files) if files else None
+    if not files:
+        return None
+    found = parquet.open_files(folder, files)
+    bare = found.classes == tuple(map(str, range(len(classes))))
+    return replace(found, name=name, classes=classes if bare else found.classes)
 
 
 # Digits
@@ -166,21 +172,22 @@ def digits(progress: Progress | None = None) -> Source:
 def _cifar(kind: Cifar) -> Callable[[Progress | None], Source]:
     def open_it(progress: Progress | None = None) -> Source:
         folder = _own(kind.name)
-        found = folder and (_from_parquet(folder, kind.name) or _binary(folder, kind))
-        return found or _downloaded(kind, progress)
+        if folder is None:
+            return _downloaded(kind, progress)
+        return _from_parquet(folder, kind.name, kind.classes) or _binary(folder, kind)
 
     return open_it
 
 
-def _binary(folder: Path, kind: Cifar) -> Source | None:
-    """The binary version in a folder or one below it; None where it holds nothing of the kind."""
+def _binary(folder: Path, kind: Cifar) -> Source:
+    """The binary version in a folder or the one below it that its archive makes; raises DataError."""
     every = [name for names in kind.files.values() for name in names]
     for place in (folder, folder / kind.folder):
         if all((place / name).is_file() for name in every):
             return _read_cifar(place, kind)
     if (folder / kind.archive).is_file():
         raise DataError(f"{folder / kind.archive}: is packed (unpack it there)")
-    if (folder / kind.pickled).is_dir() or (folder.parent / kind.pickled).is_dir():
+    if (folder / kind.pickled).is_dir():
         # Its files are pickles: programs, which are never run here.
         raise DataError(f"{folder / kind.pickled}: the version for Python is not read ({_binary_remedy(kind)})")
     raise DataError(f"{folder}: holds neither parquet nor the binary version of {kind.name} ({_binary_remedy(kind)})")
@@ -241,7 +248,7 @@ def fashion(progress: Progress | None = None) -> Source:
     """70,000 pictures of clothes, 28x28 and grey. Xiao, Rasul, Vollgraf 2017."""
     folder = _own("fashion-mnist")
     if folder is not None:
-        return _from_parquet(folder, "fashion-mnist") or _read_fashion(folder)
+        return _from_parquet(folder, "fashion-mnist", FASHION) or _read_fashion(folder)
     return _read_fashion(DEBIAN if DEBIAN.is_dir() else _fetched_fashion(progress))
 
 
