@@ -1,6 +1,7 @@
 """Images a second in training cifar_inception_v3_slim: Keras 3 on TensorFlow, plain PyTorch, ours eager and compiled.
 
     python benchmarks/train_step.py [--rounds 9] [--keras PYTHON] [--xla] [--json FILE] [--quick]
+    python benchmarks/train_step.py --profile      # where the time of our eager step goes
 
 Every way trains in a process of its own, which makes one step when it is asked for one: rounds take all
 ways in turn, and two never compute at once. A step is normalising, forward, loss, backward and SGD with
@@ -125,6 +126,41 @@ def trainer(way: str, batch: int, width: float) -> tuple[Callable[[], float], st
     return step, f"{'bf16, ' if device.bf16 else 'fp32, '}{'channels first' if plain else 'channels last'}"
 
 
+SHARES = {
+    "convolutions, forward": ("aten::mkldnn_convolution", "aten::_slow_conv2d_forward"),
+    "convolutions, backward": ("aten::convolution_backward",),
+    "batch norm": ("aten::native_batch_norm", "aten::native_batch_norm_backward"),
+    "ReLU": ("aten::clamp_min_", "aten::relu_", "aten::threshold_backward"),
+    "average pools": ("aten::avg_pool2d", "aten::avg_pool2d_backward"),
+    "maximum pools": ("aten::max_pool2d_with_indices", "aten::max_pool2d_with_indices_backward"),
+    "joining branches": ("aten::cat",),
+    "casts and copies": ("aten::copy_",),
+    "zeros for gradients": ("aten::fill_", "aten::zero_"),
+}
+"""Kinds of work, and the operators whose own time counts as such."""
+
+
+def profile(batch: int, width: float) -> None:
+    """Print each kind of work's share of one eager step."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+
+    step, how = trainer("ours, eager", batch, width)
+    for _ in range(WARMUP):
+        step()
+    with record(activities=[ProfilerActivity.CPU]) as recorded:
+        step()
+    own = {event.key: event.self_cpu_time_total / 1e6 for event in recorded.key_averages()}
+    whole = {event.key: event.cpu_time_total / 1e6 for event in recorded.key_averages()}
+    found = {kind: sum(own.get(key, 0.0) for key in keys) for kind, keys in SHARES.items()}
+    found["optimizer"] = sum(value for key, value in whole.items() if key.startswith("Optimizer.step"))
+    total = sum(own.values())
+    found["all else (sums at forks, loss, calls)"] = total - sum(found.values())
+    print(f"{NETWORK}, {how}, batch {batch}, {CORES} cores, {processor()}, {date.today()}: {total:.2f} s")
+    for kind, value in sorted(found.items(), key=lambda pair: -pair[1]):
+        print(f"| {kind} | {value:.3f} s | {value / total:.1%} |")
+
+
 def matrix_rates(size: int) -> dict[str, float]:
     """TFLOP/s of a square matrix product by arithmetic and threads, the best of five."""
     import torch
@@ -206,6 +242,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--xla", action="store_true", help="Keras compiled by XLA as well")
     parser.add_argument("--json", type=Path, help="file for every value")
     parser.add_argument("--quick", action="store_true", help="a narrow network, two rounds: whether all runs")
+    parser.add_argument("--profile", action="store_true", help="where the time of our eager step goes, and no more")
     parser.add_argument("--way", choices=OURS, help="be the process of this way (asked by this program itself)")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
@@ -218,6 +255,9 @@ def main() -> None:
         serve(given.way, given.batch, given.width)
         return
     batch, width, rounds, warmup = (4, 0.25, 2, 1) if given.quick else (given.batch, given.width, given.rounds, WARMUP)
+    if given.profile:
+        profile(batch, width)
+        return
     children = start_children(given, batch, width)
     found = measure(children, rounds, warmup, batch, size=256 if given.quick else 2048)
     result = report(found, {way: child.how for way, child in children.items()}, batch)
