@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from inceptory.nets import blocks
 from inceptory.nets.arithmetic import MapVanished, Shape, output_size, projection, same_padding, trace
 from inceptory.nets.blocks import Init, Node
+from inceptory.nets.rewrite import pools_late
 
 # A truncated normal cut at two deviations keeps this share of its deviation; Keras and tf-slim
 # widen theirs by it so that the variance asked for is the variance got.
@@ -59,12 +60,21 @@ class Conv(nn.Module):
         self.bn = BatchNorm(out, node.norm) if isinstance(node.norm, blocks.Norm) else None
         self.act = node.act
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
+    def forward(self, x: Tensor, pool: Pool | None = None) -> Tensor:
+        """The pool that stands before this layer may come along, to be taken between convolution and norm."""
+        x = self.conv(x) if pool is None else self._pooled(x, pool)
         if self.bn is not None:
             x = self.bn(x)
         # In place: the tensor is this module's own, and batch norm keeps its input, not its output.
         return x.relu_() if self.act else x
+
+    def _pooled(self, x: Tensor, pool: Pool) -> Tensor:
+        bias = self.conv.bias
+        if bias is None or pool.node.divisor == "real":
+            return pool(self.conv(x))  # type: ignore[no-any-return]
+        # This pool counts zeros beyond the border, which a bias added before it would have to share.
+        x = pool(self.conv(x, biased=False))
+        return x + bias.to(x.dtype)[:, None, None]
 
 
 class Kernel(nn.Module):
@@ -81,7 +91,7 @@ class Kernel(nn.Module):
         """Fresh values, drawn as the origin draws them."""
         start(self.weight, self.bias, self.init)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, biased: bool = True) -> Tensor:
         (kh, kw), padding = self.size, (0, 0)
         if self.pad == "symmetric":
             padding = (kh // 2, kw // 2)
@@ -91,7 +101,8 @@ class Kernel(nn.Module):
             padding = (top, left)
             if (top, left) != (bottom, right):
                 x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        bias = self.bias if biased else None
+        return F.conv2d(x, self.weight, bias, self.stride, padding, groups=self.groups)
 
 
 class BatchNorm(nn.Module):
@@ -222,15 +233,27 @@ class Chain(nn.Module):
 
     def __init__(self, node: blocks.Chain, shape: Shape) -> None:
         super().__init__()
+        self.late: set[str] = set()
+        """Pools that the convolution after them takes along in training (`rewrite.pools_late`)."""
+        place, before = "", None
         for i, (name, child) in enumerate(blocks.children(node)):
+            if pools_late(before, child, shape[0]):
+                self.late.add(place)
             # A child without parameters has no name in the tree; its place serves here.
-            self.add_module(name or f"_{i}", build(child, shape))
+            place, before = name or f"_{i}", child
+            self.add_module(place, build(child, shape))
             shape, _ = trace(child, shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        for step in self._modules.values():
+        late = None
+        for name, step in self._modules.items():
             assert step is not None
-            x = step(x)
+            # Answers keep the order in which the weights were trained, so they stay equal to the
+            # origin's to the last bit; only training, where it pays most, takes the shorter way.
+            if self.training and name in self.late:
+                late = step
+            else:
+                x, late = (step(x) if late is None else step(x, late)), None
         return x
 
 

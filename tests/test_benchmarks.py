@@ -1,0 +1,28 @@
+"""The benchmarks run; what they measure is for a quiet machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_every_way_of_ours_makes_its_steps_and_is_reported(tmp_path: Path):
+    path = tmp_path / "steps.json"
+    environment = {key: value for key, value in os.environ.items() if key != "INCEPTORY_KERAS_PYTHON"}
+    command = [sys.executable, ROOT / "benchmarks/train_step.py", "--quick", "--json", path]
+    child = subprocess.run(
+        command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    found = json.loads(path.read_text())
+    assert {"plain PyTorch, fp32", "ours, eager", "ours, compiled"} == set(found["how"]) <= set(found["values"])
+    assert all(len(values) == 2 and min(values) > 0 for values in found["values"].values())
+    assert all(f"| {name}" in child.stdout for name in found["values"])
