@@ -19,6 +19,7 @@ from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source
 from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, printable
 from inceptory.learn import report, state
+from inceptory.learn.compiled import compiled
 from inceptory.learn.device import Device, choose
 from inceptory.learn.evaluate import Scored, logits_of
 from inceptory.learn.events import FOLDER as EVENTS
@@ -132,7 +133,8 @@ def _loop(
     net = create(plan.architecture, dialect=plan.dialect, **plan.options())
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = _class_weights(feeds["train"].labels, plan.classes).to(device.name) if job.recipe.class_weights else None
-    stepper = Stepper(net, job.recipe, device, ranks, weights)
+    heads = compiled(net, -(-job.recipe.batch // ranks.world)) if job.recipe.compile else None
+    stepper = Stepper(net, job.recipe, device, ranks, weights, heads)
     return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder)
 
 
