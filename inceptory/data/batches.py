@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ class Images:
     names: list[str]
     skipped: list[str]
     """One line for each picture that could not be read."""
+    skipped_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Their labels."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,8 +46,7 @@ class Images:
 def decode(split: Split, classes: tuple[str, ...], preprocess: Preprocess, progress: Progress | None = None) -> Images:
     """Decode a split into memory. Unreadable pictures are skipped and named.
 
-    Raises ConfigError where the pictures would not fit, DataError where more than a tenth of a class
-    cannot be read.
+    Raises ConfigError where the pictures would not fit, DataError where a class has none left.
     """
     channels = len(preprocess.mean)
     _check_memory(len(split), channels * preprocess.size**2)
@@ -83,19 +84,35 @@ def _check_memory(count: int, each: int) -> None:
 
 def _readable(split: Split, classes: tuple[str, ...], pixels: NDArray[np.uint8], faults: list[str | None]) -> Images:
     bad = np.asarray([fault is not None for fault in faults], dtype=bool)
-    for label in corrupt_classes(split.labels, bad):
-        inside = split.labels == label
-        first = next(fault for row, fault in enumerate(faults) if fault and inside[row])
-        share = f"{(inside & bad).sum():,} of {inside.sum():,} pictures cannot be read"
-        raise DataError(f"class {classes[label]!r}: {share} (`inceptory check` names them all), the first: {first}")
     good = np.flatnonzero(~bad)
+    for label in np.unique(split.labels):
+        if not (split.labels[good] == label).any():
+            first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
+            raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
     kept = pixels if len(good) == len(pixels) else pixels[good]
     return Images(
         pixels=torch.from_numpy(kept).permute(0, 3, 1, 2).contiguous(),
         labels=torch.from_numpy(split.labels[good]),
         names=[split.names[int(row)] for row in good],
         skipped=[fault for fault in faults if fault],
+        skipped_labels=split.labels[bad],
     )
+
+
+def refuse_corrupt(splits: Iterable[Images], classes: tuple[str, ...]) -> None:
+    """Raise DataError where more than a tenth of a class, over all its splits, could not be read.
+
+    Over all of them, because one damaged file is half of a class in a small validation split.
+    """
+    parts = list(splits)
+    lost = np.concatenate([part.skipped_labels for part in parts])
+    labels = np.concatenate([lost, *(part.labels.numpy() for part in parts)])
+    for label in corrupt_classes(labels, np.arange(len(labels)) < len(lost)):
+        first = next(
+            fault for part in parts for fault, of in zip(part.skipped, part.skipped_labels, strict=True) if of == label
+        )
+        share = f"{(lost == label).sum():,} of {(labels == label).sum():,} pictures cannot be read"
+        raise DataError(f"class {classes[label]!r}: {share} (`inceptory check` names them all), the first: {first}")
 
 
 def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inceptory.data.augment import flip, shift
-from inceptory.data.batches import Images, channel_statistics, count_batches, decode, normalise, shuffled
+from inceptory.data.batches import (
+    Images,
+    channel_statistics,
+    count_batches,
+    decode,
+    normalise,
+    refuse_corrupt,
+    shuffled,
+)
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source, Split
 from inceptory.errors import DataError
@@ -59,6 +67,7 @@ def _decode_all(plan: Plan, source: Source) -> tuple[dict[str, Images], Preproce
         with meter(f"decoding {name}", len(split)) as bar:
             data[name] = decode(split, source.classes, raw, bar)
             bar.say_skipped(data[name].skipped, len(data[name]))
+    refuse_corrupt(data.values(), source.classes)
     mean, std = channel_statistics(data["train"].pixels)
     return data, replace(raw, mean=mean, std=std)
 

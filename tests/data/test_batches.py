@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inceptory.data import batches
-from inceptory.data.batches import channel_statistics, count_batches, decode, normalise, shuffled
+from inceptory.data.batches import channel_statistics, count_batches, decode, normalise, refuse_corrupt, shuffled
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
 from inceptory.errors import ConfigError, DataError
@@ -77,17 +77,24 @@ def test_an_unreadable_picture_is_skipped_and_named(tmp_path):
 
 
 def test_a_class_without_a_readable_picture_is_a_data_error_that_shows_the_first_fault():
-    with pytest.raises(DataError, match="class 'dog': 2 of 2 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match="class 'dog': none of its pictures can be read") as caught:
         decode(split([FILES[0], b"text", FILES[2], b""]), CLASSES, COLOUR)
     assert "photos/1.png: not a picture" in str(caught.value)
 
 
+def halves(count):
+    """`count` of 20 cats damaged, one of them in a validation split of two."""
+    labels = [0] * 18 + [1] * 18
+    train = split([*[b"text"] * (count - 1), *MANY[count - 1 : 36]], labels)
+    validation = split([b"text", *MANY[:3]], [0, 0, 1, 1])
+    return [decode(part, CLASSES, COLOUR) for part in (train, validation)]
+
+
 def test_a_tenth_of_a_class_may_be_unreadable_and_no_picture_more():
-    labels = [0] * 20 + [1] * 20
-    two = [b"text", b"text", *MANY[2:]]
-    assert len(decode(split(two, labels), CLASSES, COLOUR)) == 38
+    refuse_corrupt(halves(2), CLASSES)
     with pytest.raises(DataError, match=r"class 'cat': 3 of 20 pictures cannot be read .*names them all") as caught:
-        decode(split([b"text", *two[:2], *MANY[3:]], labels), CLASSES, COLOUR)
+        refuse_corrupt(halves(3), CLASSES)
+    assert "photos/0.png: not a picture" in str(caught.value)
     assert caught.value.exit_code == 65
 
 
