@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,8 +15,7 @@ from torch import Tensor
 from inceptory.data.decoding import Decoder
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
-from inceptory.data.survey import corrupt_classes
-from inceptory.errors import ConfigError, DataError
+from inceptory.errors import DataError
 
 SHARE_OF_MEMORY = 0.5
 """Of the machine's memory that decoded pictures may take."""
@@ -26,45 +24,6 @@ PART, TOLD = 100, 500
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) now and then."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """Decoded pictures of one split."""
-
-    pixels: Tensor
-    """(N, C, H, W) uint8."""
-    labels: Tensor
-    """(N,) int64."""
-    names: list[str]
-    skipped: list[str]
-    """One line for each picture that could not be read."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def decode(split: Split, classes: tuple[str, ...], preprocess: Preprocess, progress: Progress | None = None) -> Images:
-    """Decode a split into memory. Unreadable pictures are skipped and named.
-
-    Raises ConfigError where the pictures would not fit, DataError where more than a tenth of a class
-    cannot be read.
-    """
-    need, memory = bytes_of(split, preprocess), machine_memory()
-    if need > memory * SHARE_OF_MEMORY:
-        raise ConfigError(
-            f"{len(split):,} decoded pictures need {need / 2**30:.1f} GiB of this machine's {memory / 2**30:.1f} "
-            "(give a smaller --image or fewer pictures)"
-        )
-    pixels, faults = decode_all(split, preprocess, progress)
-    check_classes(split, classes, faults)
-    good = np.asarray([fault is None for fault in faults])
-    return Images(
-        pixels=torch.from_numpy(pixels if good.all() else pixels[good]),
-        labels=torch.from_numpy(split.labels[good]),
-        names=[split.names[int(row)] for row in np.flatnonzero(good)],
-        skipped=[fault for fault in faults if fault],
-    )
 
 
 def decode_all(
@@ -101,28 +60,11 @@ def machine_memory() -> float:
 
 
 def check_classes(split: Split, classes: Sequence[str], faults: Sequence[str | None]) -> None:
-    """Raise DataError where more than a tenth of a class could not be read."""
-    bad = np.asarray([fault is not None for fault in faults], dtype=bool)
-    for label in corrupt_classes(split.labels, bad):
-        inside = split.labels == label
-        first = next(fault for row, fault in enumerate(faults) if fault and inside[row])
-        share = f"{(inside & bad).sum():,} of {inside.sum():,} pictures cannot be read"
-        raise DataError(f"class {classes[label]!r}: {share} (`inceptory check` names them all), the first: {first}")
-
-
-def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row numbers of each batch of one epoch, every row once, in random order.
-
-    A last batch of one row is left out: batch norm has no variance of one vector.
-    """
-    for rows in torch.randperm(count, generator=generator).split(batch):  # type: ignore[no-untyped-call]
-        if len(rows) > 1:
-            yield rows
-
-
-def count_batches(count: int, batch: int) -> int:
-    """Batches that `shuffled` gives for one epoch."""
-    return count // batch + (count % batch > 1)
+    """Raise DataError where a class has pictures and none of them could be read."""
+    good = split.labels[[fault is None for fault in faults]]
+    for label in np.setdiff1d(split.labels, good):
+        first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
+        raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device | str = "cpu") -> Tensor:
@@ -132,11 +74,6 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device | str
     )
     moved = pixels.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last).float()
     return moved.div_(preprocess.divisor).sub_(mean).div_(std)
-
-
-def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, deviation) of each channel on the scale 0 to 1, rounded to four digits. pixels: (N, C, H, W) uint8."""
-    return statistics_of(histogram(pixels))
 
 
 def histogram(pixels: Tensor) -> Tensor:

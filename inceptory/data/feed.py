@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.batches import (
@@ -34,12 +35,12 @@ from inceptory.data.decoding import Decoded, Decoder
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sequences import Blocks, blocks_of
 from inceptory.data.sources import Split
+from inceptory.data.survey import corrupt_classes
 from inceptory.data.workers import Pool, Processes, Threads
 from inceptory.errors import DataError
 
-IN_MEMORY = 256 * 2**20
-"""Bytes of decoded pictures up to which a split is held in memory: CIFAR-10's training split has 147 MiB, a tenth
-of a million pictures of its kind 293."""
+IN_MEMORY = 2 * 2**30
+"""Bytes of decoded pictures up to which a split is held in memory: a million small pictures are above."""
 SHARE_OF_MEMORY = 0.5
 """Of the machine's memory that they may take at most."""
 AHEAD = 2
@@ -72,6 +73,11 @@ class Feed(Protocol):
     skipped: list[str]
     """One line for each picture that could not be read; grows while streaming."""
 
+    @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """(N,) which rows those are."""
+        ...
+
     def __len__(self) -> int:
         """Pictures in one epoch's order."""
         ...
@@ -100,8 +106,8 @@ def feed(
 ) -> Feed:
     """A feed of a split's pictures, each made by the geometric part of `preprocess`.
 
-    Decoded once into memory where that takes at most `memory` bytes (256 MiB and half of the
-    machine's by default), else streamed by `workers` processes (default: one for each core, at most
+    Decoded once into memory where that takes at most `memory` bytes (2 GiB and half of the machine's by
+    default), else streamed by `workers` processes (default: one for each core, at most
     8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
     stream does so when it has found out.
     """
@@ -128,6 +134,11 @@ class InMemory:
 
     def __len__(self) -> int:
         return int(self._good.sum())
+
+    @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """(N,) rows that could not be read."""
+        return ~self._good.numpy()
 
     def order(self, generator: torch.Generator) -> Tensor:
         """A permutation of the readable rows, all equally likely."""
@@ -162,6 +173,11 @@ class Stream:
 
     def __len__(self) -> int:
         return len(self._split)
+
+    @property
+    def unreadable(self) -> NDArray[np.bool_]:
+        """(N,) rows that could not be read so far."""
+        return self._bad
 
     def order(self, generator: torch.Generator) -> Tensor:
         """A permutation of all rows, in pieces that are near each other where that saves reading.
@@ -215,6 +231,20 @@ class Stream:
     def close(self) -> None:
         """End the workers."""
         self._pool.close()
+
+
+def refuse_corrupt(feeds: Sequence[Feed], classes: Sequence[str]) -> None:
+    """Raise DataError where more than a tenth of a class, over all splits, is known to be unreadable.
+
+    Over all of them, because one damaged file is half of a class in a small validation split.
+    """
+    labels = np.concatenate([part.labels.numpy() for part in feeds])
+    bad = np.concatenate([part.unreadable for part in feeds])
+    for label in corrupt_classes(labels, bad):
+        faults = (fault for part in feeds for fault in part.skipped)
+        share = f"{(bad & (labels == label)).sum():,} of {(labels == label).sum():,} pictures cannot be read"
+        told = f"class {classes[label]!r}: {share} (`inceptory check` names them all)"
+        raise DataError(f"{told}, the first of all: {next(faults)}")
 
 
 def blockwise(blocks: Blocks, generator: torch.Generator) -> Tensor:

@@ -136,15 +136,21 @@ def _damage(seen: Survey) -> Iterator[Finding]:
         yield Finding("unreadable", (seen.names[row],), fault)
     damaged = np.zeros(len(seen.names), dtype=bool)
     damaged[list(seen.faults)] = True
-    splits = np.asarray(seen.splits)
+    corrupt = corrupt_classes(seen.labels, damaged)
+    for label in corrupt:
+        yield _corrupt(seen, damaged, seen.labels == label, "")
     for split in dict.fromkeys(seen.splits):
-        inside = splits == split
-        for label in corrupt_classes(seen.labels[inside], damaged[inside]):
-            total = inside & (seen.labels == label)
-            rows = np.flatnonzero(total & damaged).tolist()
-            name = seen.classes[label]
-            told = f"{split}, class {name!r}: {len(rows):,} of {total.sum():,} pictures cannot be read"
-            yield Finding("corrupt-class", seen.files(rows), f"{told}, the first: {seen.faults[rows[0]]}", (name,))
+        inside = np.asarray(seen.splits) == split
+        lost = {*seen.labels[inside].tolist()} - {*seen.labels[inside & ~damaged].tolist()}
+        for label in sorted(lost - {*corrupt}):
+            yield _corrupt(seen, damaged, inside & (seen.labels == label), f" in {split}")
+
+
+def _corrupt(seen: Survey, damaged: NDArray[np.bool_], inside: NDArray[np.bool_], where: str) -> Finding:
+    rows = np.flatnonzero(inside & damaged).tolist()
+    name = seen.classes[seen.labels[rows[0]]]
+    told = f"class {name!r}: {len(rows):,} of {inside.sum():,} pictures{where} cannot be read"
+    return Finding("corrupt-class", seen.files(rows), f"{told}, the first: {seen.faults[rows[0]]}", (name,))
 
 
 def _copies(seen: Survey) -> Iterator[Finding]:

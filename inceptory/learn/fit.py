@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inceptory.data.batches import Progress
-from inceptory.data.feed import Feed, feed, statistics
+from inceptory.data.feed import Feed, feed, refuse_corrupt, statistics
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source
 from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, printable
@@ -97,6 +97,7 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
             feeds[name] = feed(split, source.classes, raw, workers=job.workers, progress=_stoppable(bar, stop))
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
+    refuse_corrupt(list(feeds.values()), source.classes)
     mean, std = _statistics(job.recipe, feeds["train"], channels)
     return feeds, replace(raw, mean=mean, std=std)
 

@@ -92,6 +92,19 @@ def test_more_than_a_tenth_of_a_class_unreadable_is_a_fault(tmp_path, bad, verdi
     assert len(found(report, "unreadable")) == bad
 
 
+def test_one_damaged_file_of_a_small_split_is_no_fault_and_a_split_without_a_good_one_is(tmp_path):
+    fill(tmp_path, "train/cat", "train/dog", "val/cat", "val/dog", count=20)
+    for row in range(2, 20):
+        (tmp_path / f"val/cat/{row}.png").unlink()
+    files = [str(tmp_path / f"val/cat/{row}.png") for row in range(2)]
+    put(tmp_path, "val/cat/0.png", b"text")
+    assert check(str(tmp_path)).verdict == "warnings"
+    put(tmp_path, "val/cat/1.png", b"text")
+    report = check(str(tmp_path))
+    assert found(report, "corrupt-class") == [files]
+    assert "2 of 2 pictures in validation cannot be read" in report.fault.line()
+
+
 def test_all_empty_class_folders_are_named(tmp_path):
     fill(tmp_path, "train/cat", "train/dog", "test/cat")
     for folder in ("train/eel", "test/dog", "train/cat/old"):

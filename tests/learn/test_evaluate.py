@@ -8,8 +8,10 @@ import torch
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 from sklearn.metrics import confusion_matrix as confusion_of_scikit_learn
 
-from inceptory.data.batches import Images, normalise
+from inceptory.data.batches import normalise
+from inceptory.data.feed import feed
 from inceptory.data.preprocess import Preprocess
+from inceptory.data.sources import Split
 from inceptory.learn.device import Device
 from inceptory.learn.evaluate import Scored, logits_of, measure, reliability, wilson
 from inceptory.nets.network import create
@@ -220,24 +222,28 @@ def net():
 
 @pytest.fixture(scope="module")
 def images():
-    pixels = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Images(pixels=pixels, labels=torch.arange(7) % 4, names=list("abcdefg"), skipped=[])
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)
+    split = Split([*pixels[:5], b"not a picture", *pixels[5:]], np.arange(8) % 4, list("abcdefgh"))
+    return feed(split, tuple("wxyz"), STEPS)
 
 
 def test_logits_are_those_of_the_network_in_eval_mode(net, images):
     net.train()
-    found = logits_of(net, images, STEPS, CPU)
+    found, rows = logits_of(net, images, STEPS, CPU)
     assert not net.training
+    assert rows.tolist() == [0, 1, 2, 3, 4, 6, 7], "what cannot be read is left out"
     with torch.inference_mode():
-        expected = net(normalise(images.pixels, STEPS))
+        expected = net(normalise(next(images.batches([rows])).pixels, STEPS))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
-def test_logits_keep_the_order_whatever_the_batch(net, images, batch):
-    torch.testing.assert_close(
-        logits_of(net, images, STEPS, CPU, batch=batch), logits_of(net, images, STEPS, CPU), rtol=1e-5, atol=1e-6
-    )
+def test_logits_keep_the_order_whatever_the_batch(net, images, batch, monkeypatch):
+    whole, _ = logits_of(net, images, STEPS, CPU)
+    monkeypatch.setattr("inceptory.learn.evaluate.BATCH", batch)
+    found, rows = logits_of(net, images, STEPS, CPU)
+    assert rows.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_measuring_leaves_the_statistics_of_the_network_alone(net, images):
@@ -248,10 +254,19 @@ def test_measuring_leaves_the_statistics_of_the_network_alone(net, images):
 
 
 def test_measuring_in_bf16_gives_logits_of_32_bits(net, images):
-    assert logits_of(net, images, STEPS, Device("cpu", bf16=True)).dtype == torch.float32
+    assert logits_of(net, images, STEPS, Device("cpu", bf16=True))[0].dtype == torch.float32
 
 
-def test_progress_is_told_after_every_batch(net, images):
+def test_progress_is_told_after_every_batch(net, images, monkeypatch):
     told = []
-    logits_of(net, images, STEPS, CPU, batch=3, progress=lambda done, total: told.append((done, total)))
-    assert told == [(3, 7), (6, 7), (7, 7)]
+    monkeypatch.setattr("inceptory.learn.evaluate.BATCH", 3)
+    logits_of(net, images, STEPS, CPU, lambda done, total: told.append((done, total)))
+    assert told == [(3, 8), (6, 8), (8, 8)]
+
+
+def test_answers_to_a_feed_know_their_pictures(net, images):
+    logits, rows = logits_of(net, images, STEPS, CPU)
+    scored = Scored.of(logits, rows, images)
+    assert list(scored.names) == list("abcdegh")
+    assert scored.labels.tolist() == [0, 1, 2, 3, 0, 2, 3]
+    assert torch.equal(scored.pixels([5]), next(images.batches([torch.tensor([6])])).pixels)

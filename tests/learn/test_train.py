@@ -118,6 +118,17 @@ def test_unreadable_pictures_are_named_counted_and_skipped(colours: Path, tmp_pa
     assert "skipped 1 unreadable" in told
 
 
+def test_a_class_that_is_damaged_beyond_a_tenth_is_refused(colours: Path, tmp_path: Path):
+    shutil.copytree(colours, tmp_path / "data")
+    for row in range(3):
+        (tmp_path / "data" / "red" / f"{row}.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match="class 'red': 3 of 24 pictures cannot be read"):
+        inceptory.train(
+            str(tmp_path / "data"), model="cifar_inception_v3", out=tmp_path / "run", variant=TINY, recipe=QUICK
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_fails_in_its_first_step_leaves_nothing(colours: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("inceptory.learn.step.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     (tmp_path / "run").mkdir()
