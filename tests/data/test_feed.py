@@ -14,7 +14,7 @@ import torch
 
 from inceptory.data import feed as feeding
 from inceptory.data import workers as working
-from inceptory.data.batches import channel_statistics
+from inceptory.data.batches import histogram, statistics_of
 from inceptory.data.decoding import Decoder
 from inceptory.data.feed import InMemory, Stream, blockwise, feed, statistics
 from inceptory.data.preprocess import Preprocess
@@ -346,17 +346,17 @@ def test_every_row_may_come_anywhere():
 
 @pytest.mark.parametrize("way", WAYS)
 def test_statistics_of_a_feed_are_those_of_its_pictures(opened, way):
-    assert statistics(opened(**WAYS[way])) == channel_statistics(PIXELS)
+    assert statistics(opened(**WAYS[way])) == statistics_of(histogram(PIXELS))
 
 
 def test_statistics_leave_unreadable_pictures_out(opened):
-    assert statistics(opened([b"", b"", *FILES[2:]])) == channel_statistics(PIXELS[2:])
+    assert statistics(opened([b"", b"", *FILES[2:]])) == statistics_of(histogram(PIXELS[2:]))
 
 
 def test_statistics_of_a_long_stream_are_those_of_an_even_sample(opened, monkeypatch):
     monkeypatch.setattr(feeding, "SAMPLE", 4)
-    assert statistics(opened(memory=0, workers=0)) == channel_statistics(PIXELS[[0, 13, 26, 39]])
-    assert statistics(opened()) == channel_statistics(PIXELS)
+    assert statistics(opened(memory=0, workers=0)) == statistics_of(histogram(PIXELS[[0, 13, 26, 39]]))
+    assert statistics(opened()) == statistics_of(histogram(PIXELS))
 
 
 def test_decoding_is_a_function_of_the_rows():
