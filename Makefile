@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check peers bench format clean
+.PHONY: demo test endure check peers bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# A run killed a hundred times.
+endure: $(VENV)/installed-dev
+	INCEPTORY_KILLS=100 $(BIN)/python -m pytest -q tests/learn/test_resume.py -k killed
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

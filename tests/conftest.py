@@ -40,7 +40,7 @@ def run(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model="cifar_inception_v2",
         out=folder,
         variant=Variant(width=0.25),
-        recipe=Recipe(epochs=12, batch=16, precision="fp32"),
+        recipe=Recipe(epochs=12, batch=16, lr=0.02, precision="fp32"),
     )
     return folder
 

@@ -131,15 +131,19 @@ def test_the_options_of_every_command_are_these(capsys):
     from inceptory import Recipe, Variant
 
     variant = ["dialect", "image", "width", "in_channels", "dropout", "se", "scale", "aux"]
-    recipe = ["epochs", "batch", "lr", "warmup", "momentum", "weight_decay", "label_smoothing", "flip", "shift"]
-    recipe += ["validation", "seed", "device", "precision"]
+    recipe = ["epochs", "time", "batch", "accumulate", "stop_after"]
+    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "patience", "momentum", "momentum_rule"]
+    recipe += ["weight_decay", "penalty", "clip"]
+    recipe += ["label_smoothing", "class_weights", "balanced", "average", "moving_variance"]
+    recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]
+    recipe += ["validation", "seed", "device", "precision", "compile"]
     assert [field.name for field in fields(Variant)] == variant
     assert [field.name for field in fields(Recipe)] == recipe
     expected = {
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "json"],
         "check": ["data", "model", "image", "strict", "json"],
-        "train": ["data", "model", "out", "variant", "recipe"],
+        "train": ["data", "model", "out", "resume", "recipe", "config", "checkpoint_every", "tensorboard", "workers", "variant", "options"],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
         "compare": ["runs", "out", "json"],
         "predict": ["model", "images", "top", "out", "weights"],

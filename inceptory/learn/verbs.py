@@ -108,7 +108,11 @@ def train(
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     place = place_of(data)
     _check_free(Path(out))
-    source = _looked_over(place, wanted.validation)
+    source = open_source(place)
+    source.split("train")
+    known = cheap(source)
+    source = source.with_validation(wanted.validation)
+    _check_trainable(source)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
     command = train_command(data, model, out, variant, wanted)
@@ -116,6 +120,8 @@ def train(
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if _is_first() else nullcontext(Path(out))
     with claim as folder:
+        for line in known if _is_first() else ():
+            print(line, file=sys.stderr)
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, resumed=False)
@@ -124,18 +130,6 @@ def train(
 def _is_first() -> bool:
     """Whether this process speaks and writes, of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _looked_over(place: str, validation: float) -> Source:
-    """The data with what is worth knowing said of it; raises DataError for what cannot be trained on."""
-    source = open_source(place)
-    source.split("train")
-    for line in cheap(source):
-        if _is_first():
-            print(line, file=sys.stderr)
-    source = source.with_validation(validation)
-    _check_trainable(source)
-    return source
 
 
 def _check_free(out: Path) -> None:

@@ -139,10 +139,10 @@ def test_a_run_that_fails_in_its_first_step_leaves_nothing(colours: Path, tmp_pa
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_untouched(run: Path, colours: Path):
-    before = {path: path.read_bytes() for path in run.iterdir()}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match="already holds a run"):
         inceptory.train(str(colours), model="cifar_inception_v3", out=run, variant=TINY, recipe=QUICK)
-    assert before == {path: path.read_bytes() for path in run.iterdir()}
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_training(colours: Path, tmp_path: Path):
