@@ -30,11 +30,12 @@ def decode_all(
     split: Split, preprocess: Preprocess, progress: Progress | None = None
 ) -> tuple[NDArray[np.uint8], list[str | None]]:
     """(pixels (N, C, H, W), the fault of each picture that could not be read)."""
-    decoder = Decoder(split.pictures, split.names, preprocess)
+    decoder = Decoder(split.pictures, preprocess)
     pixels = np.zeros((len(split), *decoder.shape), dtype=np.uint8)
 
     def part(first: int) -> list[str | None]:
-        return [decoder.into(pixels[row], row) for row in range(first, min(first + PART, len(split)))]
+        rows = range(first, min(first + PART, len(split)))
+        return [decoder.into(pixels[row], row, split.names[row]) for row in rows]
 
     faults: list[str | None] = []
     # Pillow's decoders release the interpreter's lock, so threads use all cores.

@@ -30,7 +30,6 @@ class Decoder:
     """Everything that decoding takes; can be sent to another process."""
 
     pictures: Sequence[Picture]
-    names: Sequence[str]
     preprocess: Preprocess
 
     @property
@@ -38,19 +37,19 @@ class Decoder:
         """(C, H, W) of a picture."""
         return len(self.preprocess.mean), self.preprocess.size, self.preprocess.size
 
-    def into(self, target: NDArray[np.uint8], row: int) -> str | None:
-        """Decode one picture into `target` (C, H, W); gives the fault where it cannot be read."""
+    def into(self, target: NDArray[np.uint8], row: int, name: str) -> str | None:
+        """Decode one picture into `target` (C, H, W); gives the fault, with `name`, where it cannot be read."""
         try:
-            pixels = self.preprocess.pixels(open_picture(self.pictures[row], self.names[row]))
+            pixels = self.preprocess.pixels(open_picture(self.pictures[row], name))
         except InceptoryError as fault:
             return str(fault)
         target[:] = pixels.transpose(2, 0, 1)
         return None
 
-    def __call__(self, rows: NDArray[np.int64]) -> Decoded:
+    def __call__(self, rows: NDArray[np.int64], names: Sequence[str]) -> Decoded:
         """The pictures of these rows in this order: the same rows, the same answer, wherever it is computed."""
         pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
-        faults = [self.into(target, int(row)) for target, row in zip(pixels, rows, strict=True)]
+        faults = [self.into(*one) for one in zip(pixels, rows.tolist(), names, strict=True)]
         good = np.asarray([fault is None for fault in faults], dtype=bool)
         told = [(int(row), fault) for row, fault in zip(rows, faults, strict=True) if fault is not None]
         return Decoded(pixels if good.all() else pixels[good], rows[good], told)

@@ -160,9 +160,9 @@ class Stream:
     def __init__(
         self, split: Split, classes: Sequence[str], preprocess: Preprocess, workers: int | None = None
     ) -> None:
-        decoder = Decoder(split.pictures, split.names, preprocess)
+        decoder = Decoder(split.pictures, preprocess)
         count = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
-        self._pool: Pool = Processes(decoder, count) if count else Threads(decoder)
+        self._pool: Pool = Processes(decoder, split.names, count) if count else Threads(decoder, split.names)
         self._ahead = AHEAD * max(count, 1)
         self._split, self._classes = split, classes
         self._bad = np.zeros(len(split), dtype=bool)
@@ -251,9 +251,9 @@ def blockwise(blocks: Blocks, generator: torch.Generator) -> Tensor:
     """A permutation of rows: blocks in random order, and rows mixed among `together` blocks that follow each other."""
     of_row = torch.from_numpy(blocks.of_row)
     place = torch.randperm(int(of_row.max()) + 1, generator=generator)[of_row]
-    window = place.div(blocks.together, rounding_mode="floor")
     mixed = torch.rand(len(of_row), generator=generator, dtype=torch.float64)
-    return torch.argsort(window + mixed, stable=True)
+    mixed += place.div_(blocks.together, rounding_mode="floor")
+    return torch.argsort(mixed, stable=True)
 
 
 def statistics(pictures: Feed) -> tuple[tuple[float, ...], tuple[float, ...]]:

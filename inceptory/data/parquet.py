@@ -26,10 +26,10 @@ from inceptory.errors import DataError, MissingError
 from inceptory.files import reason
 
 LABELS = ("label", "labels", "class")
-WINDOW = 64 * 2**20
-"""Bytes of the row groups among which a stream mixes its rows."""
-HELD = 96 * 2**20
-"""Bytes of row groups that a process holds at most, two of them at least."""
+MIXED = 16 * 2**20
+"""Bytes of the row groups among which a stream mixes its rows, where they are small."""
+MIXED_AT_MOST, GROUPS = 64 * 2**20, 8
+"""Bytes, where so many groups take more."""
 HEAVY = 256 * 2**20
 """Bytes of a row group above which a person is told."""
 
@@ -57,18 +57,18 @@ class ParquetPictures(Frozen[bytes]):
         self._files = [(str(shard.file), shard.image) for shard in shards]
         self._groups = [(part, group) for part, shard in enumerate(shards) for group in range(len(shard.groups))]
         self._ends = np.cumsum([count for shard in shards for count in shard.groups], dtype=np.int64)
-        self._bytes = sum(shard.size for shard in shards)
+        each = max(sum(shard.size for shard in shards) // len(self._groups), 1)
+        self._together = max(MIXED // each, min(MIXED_AT_MOST // each, GROUPS), 1)
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Any] = OrderedDict()
-        self._holding = 0
         self._open: tuple[int, Any] = (-1, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Where the pictures are, without those that are held."""
-        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_bytes")}
+        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_together")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -90,12 +90,11 @@ class ParquetPictures(Frozen[bytes]):
         """The pictures of a row group."""
         with self._lock:
             if group not in self._held:
-                self._held[group] = column = self._read(group)
-                self._holding += column.nbytes
+                self._held[group] = self._read(group)
             self._held.move_to_end(group)
-            # Two at least: threads that cross from one group to the next need both.
-            while len(self._held) > 2 and self._holding > HELD:
-                self._holding -= self._held.popitem(last=False)[1].nbytes
+            # Some of the next ones too, for batches that cross from one mixture to the next.
+            if len(self._held) > self._together + self._together // 2 + 1:
+                self._held.popitem(last=False)
             return self._held[group]
 
     def _read(self, group: int) -> Any:
@@ -110,8 +109,7 @@ class ParquetPictures(Frozen[bytes]):
     def blocks(self) -> Blocks:
         """Row groups, as many together as fit into a reader's memory."""
         counts = np.diff(self._ends, prepend=0)
-        each = max(self._bytes // len(counts), 1)
-        return Blocks(np.repeat(np.arange(len(counts)), counts), int(max(WINDOW // each, 1)))
+        return Blocks(np.repeat(np.arange(len(counts)), counts), self._together)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ All of them can be sent to another process. A view of rows shares the sequence t
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
@@ -50,12 +51,12 @@ class Texts(Frozen[str]):
 
     def __init__(self, prefix: str, rests: Iterable[str]) -> None:
         self._prefix = prefix
-        pieces = bytearray()
-        ends = [0]
+        self._bytes = bytearray()
+        ends = array("q", [0])
         for rest in rests:
-            pieces += rest.encode("utf-8", "surrogatepass")
-            ends.append(len(pieces))
-        self._bytes, self._ends = bytes(pieces), np.asarray(ends, dtype=np.int64)
+            self._bytes += rest.encode("utf-8", "surrogatepass")
+            ends.append(len(self._bytes))
+        self._ends = np.frombuffer(ends, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -35,7 +35,7 @@ IGNORED = {"thumbs.db", "desktop.ini"}
 KINDS = ".csv, .tsv, .parquet or .tar"
 NAMED = 5
 """Classes that a note names."""
-CHUNK = 100_000
+CHUNK = 10_000
 SEED = 0
 """A split that we cut ourselves is the same for every run, so that evaluation finds it again."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,8 +131,11 @@ def _split(shards: Sequence[_Shard], order: NDArray[np.int64]) -> Split:
     return Split(TarPictures([str(shard.file) for shard in shards], ends, places), order[codes], names)
 
 
-def _names(shard: _Shard) -> list[str]:
-    return shard.names.decode("utf-8", "surrogatepass").split("\n")[:-1]
+def _names(shard: _Shard) -> Iterator[str]:
+    start = 0
+    while (end := shard.names.find(b"\n", start)) >= 0:
+        yield shard.names[start:end].decode("utf-8", "surrogatepass")
+        start = end + 1
 
 
 # Classes

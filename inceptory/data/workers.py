@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 from typing import IO, Any, Protocol
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from inceptory.data.decoding import Decoded, Decoder
 from inceptory.errors import InterruptedRun
+from inceptory.files import reason
 
 PATIENCE = 60.0
 """Seconds that a request may take before its worker counts as hanging; the start of a worker is among them."""
@@ -61,13 +63,13 @@ class Pool(Protocol):
 class Threads:
     """Decodes in this process; Pillow's decoders release the interpreter's lock."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: Decoder, names: Sequence[str]) -> None:
+        self._decoder, self._names = decoder, names
         self._executor = ThreadPoolExecutor(os.cpu_count())
 
     def submit(self, rows: NDArray[np.int64]) -> Future[Decoded]:
         """Ask for these rows."""
-        return self._executor.submit(self._decoder, rows)
+        return self._executor.submit(self._decoder, rows, [self._names[row] for row in rows.tolist()])
 
     def rest(self) -> None:
         """Idle threads cost nothing."""
@@ -83,11 +85,10 @@ class Processes:
     One thread for each process waits for it, so answers are fetched while the caller computes.
     """
 
-    def __init__(self, decoder: Decoder, count: int) -> None:
-        self._setup = bytes(ForkingPickler.dumps(decoder))
-        self._names = decoder.names
+    def __init__(self, decoder: Decoder, names: Sequence[str], count: int) -> None:
+        self._names = names
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._workers = [Worker(self._setup) for _ in range(count)]
+        self._workers = [Worker(decoder) for _ in range(count)]
         for worker in self._workers:
             self._idle.put(worker)
         self._executor = ThreadPoolExecutor(count)
@@ -105,15 +106,17 @@ class Processes:
 
     def _answer(self, rows: NDArray[np.int64]) -> Decoded:
         worker = self._idle.get()
+        # Names go along with each request: a worker has no use for a million of them.
+        names = [self._names[row] for row in rows.tolist()]
         try:
             for _ in range(1 + REPLACEMENTS):
                 try:
-                    return worker.ask(rows, PATIENCE + PATIENCE_EACH * len(rows))
+                    return worker.ask(rows, names, PATIENCE + PATIENCE_EACH * len(rows))
                 except _WorkerDied:
                     continue
         finally:
             self._idle.put(worker)
-        where = f"{self._names[int(rows[0])]} and {len(rows) - 1} more" if len(rows) else "no picture"
+        where = f"{names[0]} and {len(names) - 1} more" if names else "no picture"
         raise InterruptedRun(
             f"{where}: {1 + REPLACEMENTS} data workers died or hung on them "
             "(look at the pictures and at the machine's memory, then resume)"
@@ -157,14 +160,14 @@ class _Process(subprocess.Popen[bytes]):
 class Worker:
     """One process at a time, started by the first request and again after a death."""
 
-    def __init__(self, setup: bytes) -> None:
-        self._setup = setup
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
         self._process: _Process | None = None
         self._lock = threading.Lock()
         self._over = False
         self.deaths = 0
 
-    def ask(self, rows: NDArray[np.int64], patience: float) -> Decoded:
+    def ask(self, rows: NDArray[np.int64], names: list[str], patience: float) -> Decoded:
         """The answer of the process; raises _WorkerDied after `patience` seconds without one."""
         process, fresh = self._running()
         # The watch kills, and the pipe's end then wakes whoever reads it, wherever the process hung.
@@ -173,8 +176,8 @@ class Worker:
         watch.start()
         try:
             if fresh:
-                _write(process.stdin, {}, self._setup)
-            _write(process.stdin, {}, np.ascontiguousarray(rows, dtype="<i8").tobytes())
+                _write(process.stdin, {}, ForkingPickler.dumps(self._decoder))
+            _write(process.stdin, {"names": names}, np.ascontiguousarray(rows, dtype="<i8").tobytes())
             told, body = _read(process.stdout)
         except (OSError, EOFError, ValueError):
             self.end()
@@ -193,7 +196,12 @@ class Worker:
                 raise _WorkerDied
             if self._process is not None:
                 return self._process, False
-            self._process = _Process()
+            try:
+                self._process = _Process()
+            except OSError as fault:
+                raise InterruptedRun(
+                    f"no data worker can be started, {reason(fault)} (free memory or processes, then resume)"
+                ) from fault
             return self._process, True
 
     def end(self, for_good: bool = False) -> None:
@@ -219,15 +227,15 @@ def serve() -> None:
     try:
         decoder = ForkingPickler.loads(_read(sys.stdin.buffer)[1])
         while True:
-            _, body = _read(sys.stdin.buffer)
-            _answer(answers, decoder, np.frombuffer(body, dtype="<i8"))
+            told, body = _read(sys.stdin.buffer)
+            _answer(answers, decoder, np.frombuffer(body, dtype="<i8"), told["names"])
     except (EOFError, BrokenPipeError):
         os._exit(0)
 
 
-def _answer(answers: IO[bytes], decoder: Decoder, rows: NDArray[np.int64]) -> None:
+def _answer(answers: IO[bytes], decoder: Decoder, rows: NDArray[np.int64], names: list[str]) -> None:
     try:
-        found = decoder(rows)
+        found = decoder(rows, names)
     except MemoryError:
         raise
     except Exception as bug:

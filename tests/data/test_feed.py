@@ -221,6 +221,12 @@ def test_three_dead_workers_are_forgiven(opened, tmp_path):
     assert torch.equal(batch.pixels, PIXELS)
 
 
+def test_a_worker_that_cannot_be_started_interrupts_the_run(opened, monkeypatch):
+    monkeypatch.setattr(working.sys, "executable", "/no/such/python")
+    with pytest.raises(InterruptedRun, match="no data worker can be started, no such file"):
+        collect(opened(memory=0, workers=1), [torch.arange(4)])
+
+
 def test_a_bug_in_a_worker_is_told_as_one_and_not_repeated(opened):
     one = opened(Faulty(), memory=0, workers=1)
     with pytest.raises(RuntimeError, match="a data worker failed: ZeroDivisionError: row 0"):
@@ -360,7 +366,7 @@ def test_statistics_of_a_long_stream_are_those_of_an_even_sample(opened, monkeyp
 
 
 def test_decoding_is_a_function_of_the_rows():
-    decoder = Decoder(FILES, [str(row) for row in range(40)], COLOUR)
-    whole, part = decoder(np.arange(40)), decoder(np.array([5, 2]))
+    decoder = Decoder(FILES, COLOUR)
+    whole, part = decoder(np.arange(40), [""] * 40), decoder(np.array([5, 2]), ["", ""])
     assert np.array_equal(part.pixels, whole.pixels[[5, 2]])
     assert part.rows.tolist() == [5, 2]

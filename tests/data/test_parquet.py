@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inceptory.data import parquet
 from inceptory.data.images import open_picture
+from inceptory.data.sequences import blocks_of
 from inceptory.data.sources import open_source
-from inceptory.errors import DataError
+from inceptory.errors import DataError, MissingError
 
 from .pictures import encoded, noise
 
@@ -236,3 +238,81 @@ def test_metadata_that_are_no_json_are_ignored(tmp_path):
     table = pa.table({"image": structs(PICTURES), "label": pa.array(["b", "a", "b", "a"])})
     pq.write_table(table.replace_schema_metadata({b"huggingface": b"{broken"}), tmp_path / "a.parquet")
     assert open_source(tmp_path / "a.parquet").classes == ("a", "b")
+
+
+def grouped(path, rows=40, size=4):
+    """A file of many row groups, each picture told by its number."""
+    pictures = [b"%d" % row for row in range(rows)]
+    table = pa.table({"image": structs(pictures), "label": pa.array([row % 2 for row in range(rows)])})
+    pq.write_table(table, path, row_group_size=size)
+    return pictures
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Numbers of the row groups in the order in which they are read."""
+    met, given = [], pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: met.append(a[1]) or given(*a, **k))
+    return met
+
+
+def test_opening_reads_no_picture(tmp_path, reads):
+    grouped(tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source.split("train").labels.tolist() == [0, 1] * 20
+    assert reads == []
+
+
+def test_pictures_in_order_read_each_row_group_once(tmp_path, reads):
+    pictures = grouped(tmp_path / "a.parquet")
+    assert list(open_source(tmp_path / "a.parquet").split("train").pictures) == pictures
+    assert reads == list(range(10))
+
+
+def test_few_row_groups_are_held_at_a_time(tmp_path, reads, monkeypatch):
+    monkeypatch.setattr(parquet, "MIXED", 0)
+    monkeypatch.setattr(parquet, "MIXED_AT_MOST", 0)
+    pictures = grouped(tmp_path / "a.parquet")
+    found = open_source(tmp_path / "a.parquet").split("train").pictures
+    assert [found[row] for row in (0, 5, 1, 6, 9, 0)] == [pictures[row] for row in (0, 5, 1, 6, 9, 0)]
+    assert reads == [0, 1, 2, 0]
+    assert blocks_of(found).together == 1
+
+
+def test_rows_of_a_group_are_blocks_and_small_groups_are_mixed(tmp_path):
+    grouped(tmp_path / "a.parquet")
+    blocks = blocks_of(open_source(tmp_path / "a.parquet").split("train").pictures)
+    assert blocks.of_row.tolist() == [row // 4 for row in range(40)]
+    assert blocks.together > 10
+
+
+def test_row_groups_of_several_files_follow_each_other(tmp_path):
+    for number in range(3):
+        grouped(tmp_path / f"train-{number}.parquet", rows=10)
+    train = open_source(tmp_path).split("train")
+    assert list(train.pictures) == [b"%d" % row for row in range(10)] * 3
+    assert blocks_of(train.pictures).of_row.tolist()[:12] == [0] * 4 + [1] * 4 + [2] * 2 + [3] * 2
+
+
+def test_heavy_row_groups_are_noted(tmp_path, monkeypatch):
+    grouped(tmp_path / "a.parquet")
+    assert open_source(tmp_path / "a.parquet").notes == ()
+    monkeypatch.setattr(parquet, "HEAVY", 10)
+    assert "which each worker reads whole" in open_source(tmp_path / "a.parquet").notes[0]
+
+
+def test_a_file_that_vanished_is_told_when_a_picture_is_read(tmp_path):
+    grouped(tmp_path / "a.parquet")
+    pictures = open_source(tmp_path / "a.parquet").split("train").pictures
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(MissingError, match=r"a\.parquet: no such file"):
+        pictures[0]
+
+
+def test_a_null_that_the_file_does_not_count_is_told_when_it_is_read(tmp_path):
+    table = pa.table({"image": structs([PICTURES[0], None]), "label": pa.array([0, 1])})
+    pq.write_table(table, tmp_path / "a.parquet", write_statistics=False)
+    pictures = open_source(tmp_path / "a.parquet").split("train").pictures
+    assert pictures[0] == PICTURES[0]
+    with pytest.raises(DataError, match="row 1 holds no picture bytes"):
+        pictures[1]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from inceptory.data import sources
 from inceptory.data.sources import Source, Split, natural, open_source, stratified, visible
 from inceptory.errors import ConfigError, DataError, InceptoryError, MissingError
 
@@ -81,6 +82,28 @@ def test_a_class_may_be_absent_from_the_test_split(tmp_path):
     source = open_source(tmp_path)
     assert source.classes == ("cat", "dog")
     assert listed(source, "test") == [("c", "dog")]
+
+
+def test_a_class_absent_from_a_split_is_said(tmp_path):
+    fill(tmp_path, "train/cat/a", "train/dog/b", "test/dog/c")
+    assert open_source(tmp_path).notes == ("'cat' has no picture in the test split",)
+
+
+def test_where_every_split_has_every_class_nothing_is_said(tmp_path):
+    fill(tmp_path, "train/cat/a", "train/dog/b", "test/dog/c", "test/cat/d")
+    assert open_source(tmp_path).notes == ()
+
+
+def test_many_absent_classes_are_counted(tmp_path):
+    fill(tmp_path, *(f"train/{name}/a" for name in "abcdefgh"), "test/h/b")
+    assert open_source(tmp_path).notes == ("'a', 'b', 'c', 'd', 'e' and 2 more have no picture in the test split",)
+
+
+def test_a_class_of_one_picture_is_said_where_validation_is_cut(tmp_path):
+    fill(tmp_path, *(f"cat/{number}" for number in range(4)), "dog/a")
+    assert open_source(tmp_path).with_validation(0.2).notes == (
+        "'dog' has one picture, which stays in the train split",
+    )
 
 
 def test_a_split_that_is_not_there_is_a_config_error_that_names_the_others(tmp_path):
@@ -318,6 +341,12 @@ def test_the_fingerprint_changes_with_the_order_of_the_classes():
 def test_the_fingerprint_takes_names_that_are_no_valid_text():
     train = replace(three().splits["train"], names=["x\udcff", "y", "z"])
     assert replace(three(), splits={"train": train}).fingerprint() != three().fingerprint()
+
+
+def test_a_long_fingerprint_is_that_of_all_names_joined(monkeypatch):
+    whole = three().fingerprint()
+    monkeypatch.setattr(sources, "CHUNK", 2)
+    assert three().fingerprint() == whole
 
 
 def test_rows_are_taken_in_the_order_asked_for():
