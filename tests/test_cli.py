@@ -143,7 +143,10 @@ def test_the_options_of_every_command_are_these(capsys):
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "json"],
         "check": ["data", "model", "image", "strict", "json"],
-        "train": ["data", "model", "out", "resume", "recipe", "config", "checkpoint_every", "tensorboard", "workers", "variant", "options"],
+        "train": [
+            *("data", "model", "out", "resume", "recipe", "config"),
+            *("checkpoint_every", "tensorboard", "workers", "variant", "options"),
+        ],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
         "compare": ["runs", "out", "json"],
         "predict": ["model", "images", "top", "out", "weights"],

@@ -112,10 +112,16 @@ def feed(
     stream does so when it has found out.
     """
     if memory is None:
-        memory = int(min(IN_MEMORY, machine_memory() * SHARE_OF_MEMORY))
+        memory = room_for([split], preprocess)
     if bytes_of(split, preprocess) <= memory:
         return InMemory(split, classes, preprocess, progress)
     return Stream(split, classes, preprocess, workers)
+
+
+def room_for(splits: Sequence[Split], preprocess: Preprocess) -> int:
+    """Bytes that each of these splits may take: all that they want, or none where together they want too much."""
+    wanted = sum(bytes_of(split, preprocess) for split in splits)
+    return wanted if wanted <= min(IN_MEMORY, machine_memory() * SHARE_OF_MEMORY) else 0
 
 
 class InMemory:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inceptory.data.batches import Progress
-from inceptory.data.feed import Feed, feed, refuse_corrupt, statistics
+from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source
 from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, printable
@@ -92,10 +92,11 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
     order = {"order": "L"} if channels == 1 else {}
     blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
     raw = Preprocess(size=plan.image, resize=plan.image, **blank)
-    feeds = {}
+    feeds, memory = {}, room_for(list(source.splits.values()), raw)
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
-            feeds[name] = feed(split, source.classes, raw, workers=job.workers, progress=_stoppable(bar, stop))
+            look = _stoppable(bar, stop)
+            feeds[name] = feed(split, source.classes, raw, workers=job.workers, memory=memory, progress=look)
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
     refuse_corrupt(list(feeds.values()), source.classes)
     mean, std = _statistics(job.recipe, feeds["train"], channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
@@ -226,8 +227,8 @@ class Loop:
 
 
 def _rank(row: Epoch) -> tuple[float, float]:
-    """The better epoch is larger."""
-    return row.validation_top1, -row.validation_loss
+    """The better epoch is larger; a loss that is no number is the worst."""
+    return row.validation_top1, -math.inf if math.isnan(row.validation_loss) else -row.validation_loss
 
 
 def _tell(bar: Meter, events: Events, at: Position, found: Outcome) -> None:
