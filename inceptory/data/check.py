@@ -73,7 +73,7 @@ def cheap(source: Source) -> list[str]:
             raise DataError(finding.message)
     numbers = np.bincount(source.split("train").labels, minlength=len(source.classes))
     counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
-    return [counted, *(printable(finding.message) for finding in found)]
+    return [counted, *source.notes, *(printable(finding.message) for finding in found)]
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:

@@ -33,8 +33,6 @@ SPLITS = {
 """Names of folders and files that mean a split."""
 IGNORED = {"thumbs.db", "desktop.ini"}
 KINDS = ".csv, .tsv, .parquet or .tar"
-NAMED = 5
-"""Classes that a note names."""
 CHUNK = 10_000
 SEED = 0
 """A split that we cut ourselves is the same for every run, so that evaluation finds it again."""
@@ -67,7 +65,7 @@ class Source:
     classes: tuple[str, ...]
     splits: dict[str, Split]
     notes: tuple[str, ...] = ()
-    """What a person should know before hours are spent on it."""
+    """What its own reader noticed; `data.check.cheap` says the rest."""
 
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
@@ -83,10 +81,7 @@ class Source:
         train = self.splits["train"]
         kept, held = stratified(train.labels, fraction)
         splits = {**self.splits, "train": train.take(kept), "validation": train.take(held)}
-        lone = np.flatnonzero(np.bincount(train.labels) == 1).tolist()
-        notes = [f"{self.classes[label]!r} has one picture, which stays in the train split" for label in lone[:NAMED]]
-        more = [f"{len(lone) - NAMED} more classes have one picture"] if len(lone) > NAMED else []
-        return replace(self, splits=splits, notes=(*self.notes, *notes, *more))
+        return replace(self, splits=splits)
 
     def fingerprint(self) -> str:
         """sha256 over classes, splits, names and labels: the same list of pictures, the same value."""
@@ -123,16 +118,17 @@ def open_source(data: str | Path, progress: Progress | None = None) -> Source:
     from inceptory.data import built_in, folders, parquet, tars
 
     if str(data) in built_in.SETS:
-        return _noted(built_in.SETS[str(data)](progress))
+        return built_in.SETS[str(data)](progress)
     path = Path(data)
     try:
         if path.is_dir():
             for kind in (parquet, tars):
                 if kind.files_of(path):
-                    return _noted(kind.open_files(path, kind.files_of(path)))
-            return _noted(folders.open_folders(path))
+                    found: Source = kind.open_files(path, kind.files_of(path))
+                    return found
+            return folders.open_folders(path)
         if path.is_file() or tars.is_pattern(path):
-            return _noted(_open_file(path))
+            return _open_file(path)
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
     names = ", ".join(built_in.SETS)
@@ -150,21 +146,6 @@ def _open_file(path: Path) -> Source:
     if tars.is_tar(path):
         return tars.open_files(path, tars.shards(path))
     raise DataError(f"{path}: not a data set (give a folder of class folders, or a {KINDS} file)")
-
-
-def _noted(source: Source) -> Source:
-    """The source with a note for each split that lacks pictures of some classes."""
-    notes = [absent(name, split, source.classes) for name, split in source.splits.items()]
-    return replace(source, notes=(*source.notes, *filter(None, notes)))
-
-
-def absent(name: str, split: Split, classes: Sequence[str]) -> str:
-    """A sentence about classes that have no picture in a split; empty where all have."""
-    counts = np.bincount(split.labels, minlength=len(classes))
-    lacking = [repr(classes[label]) for label in np.flatnonzero(counts == 0).tolist()]
-    shown = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
-    verb = "has" if len(lacking) == 1 else "have"
-    return f"{shown} {verb} no picture in the {name} split" if lacking else ""
 
 
 def split_of(file: Path) -> str:

@@ -84,28 +84,6 @@ def test_a_class_may_be_absent_from_the_test_split(tmp_path):
     assert listed(source, "test") == [("c", "dog")]
 
 
-def test_a_class_absent_from_a_split_is_said(tmp_path):
-    fill(tmp_path, "train/cat/a", "train/dog/b", "test/dog/c")
-    assert open_source(tmp_path).notes == ("'cat' has no picture in the test split",)
-
-
-def test_where_every_split_has_every_class_nothing_is_said(tmp_path):
-    fill(tmp_path, "train/cat/a", "train/dog/b", "test/dog/c", "test/cat/d")
-    assert open_source(tmp_path).notes == ()
-
-
-def test_many_absent_classes_are_counted(tmp_path):
-    fill(tmp_path, *(f"train/{name}/a" for name in "abcdefgh"), "test/h/b")
-    assert open_source(tmp_path).notes == ("'a', 'b', 'c', 'd', 'e' and 2 more have no picture in the test split",)
-
-
-def test_a_class_of_one_picture_is_said_where_validation_is_cut(tmp_path):
-    fill(tmp_path, *(f"cat/{number}" for number in range(4)), "dog/a")
-    assert open_source(tmp_path).with_validation(0.2).notes == (
-        "'dog' has one picture, which stays in the train split",
-    )
-
-
 def test_a_split_that_is_not_there_is_a_config_error_that_names_the_others(tmp_path):
     fill(tmp_path, "train/cat/a", "train/dog/b", "val/cat/c", "val/dog/d")
     with pytest.raises(ConfigError, match=r"has no split 'test' \(it has train, validation\)"):
