@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +66,7 @@ class Stepper:
         self._weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
         self._forward: Callable[[Tensor], dict[str, Tensor]] = heads or net.heads
         if self.ranks.world > 1:
-            self._forward = DistributedDataParallel(_Heads(net, self._forward), broadcast_buffers=False)
+            self._forward = _together(_Heads(net, self._forward))
 
     @property
     def answering(self) -> Network:
@@ -85,7 +87,7 @@ class Stepper:
         penalty = self.optimizer.penalty()
         losses = right = 0.0
         for last, (values, targets) in ((part is parts[-1], part) for part in parts):
-            with self._together(last):
+            with self._exchanging(last):
                 loss, hits = self._losses(values, targets)
                 # Gradients are averaged over the processes, losses are summed over the pictures.
                 (loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
@@ -103,7 +105,7 @@ class Stepper:
             self.average.update(number)
         return outcome
 
-    def _together(self, last: bool) -> AbstractContextManager[object]:
+    def _exchanging(self, last: bool) -> AbstractContextManager[object]:
         """Processes exchange gradients once a step, after the last part."""
         if isinstance(self._forward, DistributedDataParallel) and not last:
             return self._forward.no_sync()
@@ -147,6 +149,15 @@ class Stepper:
         if self.average is not None:
             self.average.net.load_state_dict(under("average/"))
         self.optimizer.load(under("optimizer/"), rate)
+
+
+def _together(heads: nn.Module) -> DistributedDataParallel:
+    """Gradients averaged over the processes; buffers are seen to by `Ranks.share_statistics`."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    # PyTorch 2.14 calls it by another name, and warns of the old one.
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {buffers: False}
+    return DistributedDataParallel(heads, **options)
 
 
 class _Heads(nn.Module):

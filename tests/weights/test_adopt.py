@@ -14,7 +14,6 @@ import torchvision
 from safetensors.torch import save_file
 
 import inceptory
-from inceptory import files
 from inceptory.cli import main
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, UsageError
@@ -23,6 +22,7 @@ from inceptory.nets.network import create
 from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert
 from inceptory.weights.express import express
+from inceptory.weights.formats import Weights
 from inceptory.weights.published import record
 
 # Pickled by an older torch or a newer one, a file is the same to us; these are made by the installed one.
@@ -118,7 +118,7 @@ def test_both_homes_of_the_fid_network_are_told_and_the_name_settles_which(fid: 
 
 
 def test_the_hash_that_both_homes_declare_does_not_settle_it(fid: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files, "sha256", lambda path: "6726825d" + "0" * 56)
+    monkeypatch.setattr(Weights, "digest", lambda *_: "6726825d" + "0" * 56)
     with pytest.warns(UserWarning, match=r"read as pytorch-fid's; .*: inception_v3\.torch_fidelity \("):
         inceptory.load(fid)
     certificate = inspect(fid)
@@ -129,7 +129,7 @@ def test_the_hash_that_both_homes_declare_does_not_settle_it(fid: Path, monkeypa
 def test_a_hash_of_ones_own_settles_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     net = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False)
     torch.save(randomised(net).state_dict(), tmp_path / "v3.pth")
-    monkeypatch.setattr(files, "sha256", lambda path: "0cc3c7bd" + "0" * 56)
+    monkeypatch.setattr(Weights, "digest", lambda *_: "0cc3c7bd" + "0" * 56)
     assert inceptory.load(tmp_path / "v3.pth").card.preprocess == record("inception_v3.torchvision").preprocess
     assert inspect(tmp_path / "v3.pth").alternatives == ()
 

@@ -262,7 +262,7 @@ def test_strides_decide_between_networks_with_the_same_tensors(v3: Path, name: s
 
 
 def test_without_a_config_the_twin_is_named_and_may_be_asked_for(v3: Path):
-    with pytest.warns(UserWarning, match="cifar_inception_v3_stem_slim have the same names and graph"):
+    with pytest.warns(UserWarning, match="others have the same names and graph: cifar_inception_v3_stem_slim"):
         assert inceptory.load(v3).plan.architecture == "cifar_inception_v3"
     assert inceptory.load(v3, name="cifar_inception_v3_stem_slim").plan.architecture == "cifar_inception_v3_stem_slim"
 
