@@ -117,7 +117,7 @@ def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(colours, t
     process(colours, tmp_path / "whole").join()
     while kills < KILLS:
         begun = process(colours, folder)
-        moments.append(chance.uniform(0, 6))
+        moments.append(chance.uniform(0, 3))
         begun.join(moments[-1])
         if begun.is_alive():
             begun.kill()
