@@ -20,7 +20,7 @@ def recipe(**changed: Any) -> Recipe:
     return Recipe(**{"epochs": 2, "batch": 16, "precision": "fp32", "crop": 0.5, "mixup": 0.2, **changed})
 
 
-def start(data: Path, out: Path, **changed: Any) -> None:
+def start(data: Path, out: Path, workers: int | None = None, **changed: Any) -> None:
     """A fresh run that saves its state after every step."""
     train(
         str(data),
@@ -30,6 +30,7 @@ def start(data: Path, out: Path, **changed: Any) -> None:
         recipe=recipe(**changed),
         checkpoint_every="1steps",
         tensorboard=False,
+        workers=workers,
     )
 
 

@@ -96,6 +96,13 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(whole, colours, 
     assert digests(tmp_path / "other") != digests(whole)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pictures_streamed_by_workers_train_the_very_same_network(workers, whole, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
+    start(colours, tmp_path / "streamed", workers=workers)
+    assert digests(tmp_path / "streamed") == digests(whole)
+
+
 def test_kept_states_hold_weights_average_and_momentum(colours, tmp_path, monkeypatch):
     for name in ("a", "b"):
         with monkeypatch.context() as patched:
