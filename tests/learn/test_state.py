@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,28 @@ def test_all_damaged_is_said_of_each(damage, tmp_path: Path):
     assert found is None
     assert len(notes) == 2
     assert all("damaged" in note for note in notes)
+
+
+def test_a_flip_anywhere_is_found_and_the_one_before_is_used(tmp_path: Path):
+    state.save(tmp_path, made(1))
+    newest = state.save(tmp_path, made(2))
+    content, chance = newest.read_bytes(), random.Random(0)
+    for _ in range(1000):
+        at = chance.randrange(len(content))
+        newest.write_bytes(content[:at] + bytes([content[at] ^ chance.randrange(1, 256)]) + content[at + 1 :])
+        found, notes = state.newest(tmp_path)
+        assert same(found, made(1))
+        assert len(notes) == 1
+    newest.write_bytes(content)
+    assert same(state.newest(tmp_path)[0], made(2))
+
+
+@pytest.mark.parametrize("length", range(64))
+def test_a_state_that_was_cut_is_found(length, tmp_path: Path):
+    newest = state.save(tmp_path, made(2))
+    content = newest.read_bytes()
+    newest.write_bytes(content[: len(content) * length // 64])
+    assert state.newest(tmp_path)[0] is None
 
 
 def _cut(folder: Path, at: int) -> None:
