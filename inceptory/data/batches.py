@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.decoding import Decoder
+from inceptory.data.labels import showing
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
 from inceptory.data.survey import corrupt_classes
@@ -104,7 +105,7 @@ def check_classes(split: Split, classes: Sequence[str], faults: Sequence[str | N
     """Raise DataError where more than a tenth of a class could not be read."""
     bad = np.asarray([fault is not None for fault in faults], dtype=bool)
     for label in corrupt_classes(split.labels, bad):
-        inside = split.labels == label
+        inside = showing(split.labels, label)
         first = next(fault for row, fault in enumerate(faults) if fault and inside[row])
         share = f"{(inside & bad).sum():,} of {inside.sum():,} pictures cannot be read"
         raise DataError(f"class {classes[label]!r}: {share} (`inceptory check` names them all), the first: {first}")

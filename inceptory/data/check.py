@@ -10,7 +10,8 @@ import numpy as np
 
 from inceptory.data import walk
 from inceptory.data.findings import Finding, Report
-from inceptory.data.sources import Source, open_source
+from inceptory.data.labels import per_class, showing
+from inceptory.data.sources import Source, Split, open_source
 from inceptory.data.survey import Wanted, conclusions, survey
 from inceptory.errors import DataError, UsageError, printable
 
@@ -71,14 +72,23 @@ def cheap(source: Source) -> list[str]:
     for finding in found:
         if finding.grade == "fault":
             raise DataError(finding.message)
-    numbers = np.bincount(source.split("train").labels, minlength=len(source.classes))
+    train = source.split("train")
+    numbers = per_class(train.labels, len(source.classes))
     counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
-    return [counted, *(printable(finding.message) for finding in found)]
+    several = [_several(train)] if source.multi_label else []
+    return [counted, *several, *(printable(finding.message) for finding in found)]
+
+
+def _several(train: Split) -> str:
+    """That the data was taken for multi-label, and what it is like."""
+    sizes = train.labels.sum(1)
+    told = f"{sizes.mean():.1f} classes a picture, {(sizes == 0).sum():,} pictures of none"
+    return f'multi-label, since labels are lists or joined by "|": {told}'
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:
     """Pictures of each class in each split."""
-    every = {name: np.bincount(part.labels, minlength=len(source.classes)) for name, part in source.splits.items()}
+    every = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
     return {
         name: {split: int(numbers[label]) for split, numbers in every.items()}
         for label, name in enumerate(source.classes)
@@ -136,7 +146,7 @@ def _entries(tree: walk.Tree) -> Iterator[Finding]:
 
 
 def _too_few(source: Source) -> Iterator[Finding]:
-    present = {name: np.bincount(part.labels, minlength=len(source.classes)) for name, part in source.splits.items()}
+    present = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
     for split, numbers in present.items():
         missing = tuple(source.classes[label] for label in np.flatnonzero(numbers == 0))
         if split == "train" and len(source.classes) - len(missing) < 2:
@@ -154,7 +164,7 @@ def _too_few(source: Source) -> Iterator[Finding]:
 
 def _lonely(source: Source, labels: list[int]) -> Finding:
     train = source.splits["train"]
-    rows = np.flatnonzero(np.isin(train.labels, labels)).tolist()
+    rows = sorted({int(showing(train.labels, label).argmax()) for label in labels})
     classes = tuple(source.classes[label] for label in labels)
     told = f"{source.name}: one training picture only of {_listed(classes)} (it is kept out of validation)"
     return Finding("one-picture-class", tuple(train.names[row] for row in rows), told, classes)

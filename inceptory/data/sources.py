@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.images import Picture
+from inceptory.data.labels import Labels, per_class
+from inceptory.data.labels import stratified as held_out
 from inceptory.data.sequences import take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
 from inceptory.files import reason
@@ -48,7 +50,8 @@ class Split:
     """Pictures with labels; `names[i]` says where picture i lies."""
 
     pictures: Sequence[Picture]
-    labels: NDArray[np.int64]
+    labels: Labels
+    """(N,) int64; (N, K) uint8 where a picture may show several of the K classes."""
     names: Sequence[str]
 
     def __len__(self) -> int:
@@ -69,6 +72,11 @@ class Source:
     notes: tuple[str, ...] = ()
     """What a person should know before hours are spent on it."""
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may show several classes, or none."""
+        return any(split.labels.ndim == 2 for split in self.splits.values())
+
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
         if name not in self.splits:
@@ -83,7 +91,7 @@ class Source:
         train = self.splits["train"]
         kept, held = stratified(train.labels, fraction)
         splits = {**self.splits, "train": train.take(kept), "validation": train.take(held)}
-        lone = np.flatnonzero(np.bincount(train.labels) == 1).tolist()
+        lone = np.flatnonzero(per_class(train.labels) == 1).tolist()
         notes = [f"{self.classes[label]!r} has one picture, which stays in the train split" for label in lone[:NAMED]]
         more = [f"{len(lone) - NAMED} more classes have one picture"] if len(lone) > NAMED else []
         return replace(self, splits=splits, notes=(*self.notes, *notes, *more))
@@ -101,17 +109,10 @@ class Source:
         return digest.hexdigest()
 
 
-def stratified(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stratified(labels: Labels, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(rows kept, rows held out): `fraction` of each class is held out, at least one where it has two."""
-    random = np.random.default_rng(SEED)
-    held: list[int] = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(max(round(len(rows) * fraction), 1), len(rows) - 1) if fraction else 0
-        held += random.permutation(rows)[:count].tolist()
-    mask = np.zeros(len(labels), dtype=bool)
-    mask[held] = True
-    return np.flatnonzero(~mask), np.flatnonzero(mask)
+    held = held_out(labels, fraction, SEED)
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def open_source(data: str | Path, progress: Progress | None = None) -> Source:
@@ -160,7 +161,7 @@ def _noted(source: Source) -> Source:
 
 def absent(name: str, split: Split, classes: Sequence[str]) -> str:
     """A sentence about classes that have no picture in a split; empty where all have."""
-    counts = np.bincount(split.labels, minlength=len(classes))
+    counts = per_class(split.labels, len(classes))
     lacking = [repr(classes[label]) for label in np.flatnonzero(counts == 0).tolist()]
     shown = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else "")
     verb = "has" if len(lacking) == 1 else "have"
