@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,6 +17,7 @@ from inceptory.learn.optim import Optimizer
 from inceptory.learn.pictures import Targets
 from inceptory.learn.ranks import Ranks
 from inceptory.learn.recipe import Recipe
+from inceptory.learn.tasks import OneClass, Task
 from inceptory.nets.modules import BatchNorm
 from inceptory.nets.network import Network
 
@@ -52,7 +52,9 @@ class Stepper:
         ranks: Ranks | None = None,
         class_weights: Tensor | None = None,
         heads: Callable[[Tensor], dict[str, Tensor]] | None = None,
+        task: Task | None = None,
     ) -> None:
+        self.task = task or OneClass()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
         for module in net.modules():
@@ -110,11 +112,11 @@ class Stepper:
         return nullcontext()
 
     def _losses(self, values: Tensor, targets: Targets) -> tuple[Tensor, float]:
-        """(sum of the pictures' losses over all heads, pictures whose class of `labels` is named)."""
+        """(sum of the pictures' losses over all heads, pictures whose `labels` are answered)."""
         with self.device.autocast():
             heads = self._forward(values)
         terms = [weight * self._loss(heads[name], targets) for name, weight in self._weights.items()]
-        hits = (heads["logits"].argmax(1) == targets.labels).sum()
+        hits = self.task.hits(heads["logits"], targets.labels)
         return torch.stack(terms).sum(), float(hits)
 
     def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
@@ -122,8 +124,7 @@ class Stepper:
         logits = logits if logits.dtype == torch.float64 else logits.float()
 
         def against(labels: Tensor) -> Tensor:
-            smoothing = self.recipe.label_smoothing
-            return F.cross_entropy(logits, labels, self.class_weights, reduction="none", label_smoothing=smoothing)
+            return self.task.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
 
         loss = against(targets.labels)
         if targets.others is not None and targets.share is not None:
