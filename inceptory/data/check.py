@@ -59,7 +59,8 @@ def check(
         return Report(printable(data), {}, tuple(_unusable(data, fault)), strict, json)
     tree = _tree(source)
     found = [*_layout(source, tree), *_oddities(tree), *conclusions(survey(source), wanted)]
-    return Report(source.name, counts(source), tuple(found), strict, json)
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    return Report(source.name, counts(source), tuple(found), strict, json, sizes)
 
 
 def cheap(source: Source) -> list[str]:

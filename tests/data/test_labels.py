@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -178,6 +180,8 @@ def test_check_counts_classes_and_finds_copies_with_other_labels(tmp_path):
     assert told["two-labels"] == ["0.png", "copy.png"], "1.png and same.png agree"
     assert told["one-picture-class"] == ["5.png"]
     assert report.verdict == "warnings"
+    assert "t.csv: 3 classes, 8 pictures" in str(report)
+    assert re.search(r"^  all +8$", str(report), re.MULTILINE), "not the sum over the classes"
 
 
 def test_copies_of_pictures_of_none_are_told_without_a_class(tmp_path):

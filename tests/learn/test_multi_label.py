@@ -62,7 +62,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def several(halves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run."""
     out = tmp_path_factory.mktemp("runs") / "several"
-    recipe = Recipe(epochs=12, batch=16, precision="fp32", flip="off", average=0.9)
+    recipe = Recipe(epochs=16, batch=16, precision="fp32", flip="off", average=0.0)
     inceptory.train(str(halves), model="cifar_inception_v2", out=out, variant=Variant(width=0.25), recipe=recipe)
     return out
 
