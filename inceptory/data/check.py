@@ -11,7 +11,7 @@ import numpy as np
 from inceptory.data import walk
 from inceptory.data.findings import Finding, Report
 from inceptory.data.labels import per_class, showing
-from inceptory.data.sources import Source, Split, open_source
+from inceptory.data.sources import Source, open_source
 from inceptory.data.survey import Wanted, conclusions, survey
 from inceptory.errors import DataError, UsageError, printable
 
@@ -73,18 +73,9 @@ def cheap(source: Source) -> list[str]:
     for finding in found:
         if finding.grade == "fault":
             raise DataError(finding.message)
-    train = source.split("train")
-    numbers = per_class(train.labels, len(source.classes))
+    numbers = per_class(source.split("train").labels, len(source.classes))
     counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
-    several = [_several(train)] if source.multi_label else []
-    return [counted, *several, *(printable(finding.message) for finding in found)]
-
-
-def _several(train: Split) -> str:
-    """That the data was taken for multi-label, and what it is like."""
-    sizes = train.labels.sum(1)
-    told = f"{sizes.mean():.1f} classes a picture, {(sizes == 0).sum():,} pictures of none"
-    return f'multi-label, since labels are lists or joined by "|": {told}'
+    return [counted, *(printable(finding.message) for finding in found)]
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:
@@ -125,6 +116,8 @@ def _unusable(data: str, fault: DataError) -> Iterator[Finding]:
 
 def _layout(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
     """Findings about classes and names; no picture is opened."""
+    if source.multi_label:
+        yield _several(source)
     for group in walk.alike(source.classes):
         told = f"{source.name}: classes {' and '.join(map(repr, group))} differ only in case or Unicode form"
         # Folders of such names become one on another system; labels in a table stay two.
@@ -132,6 +125,13 @@ def _layout(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
         yield Finding(kind, (), f"{told} (give them names of their own)", tuple(group))
     yield from _too_few(source)
     yield from _entries(tree) if tree else ()
+
+
+def _several(source: Source) -> Finding:
+    """That the data was taken for multi-label, and what it is like."""
+    sizes = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
+    told = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
+    return Finding("multi-label", (), f'multi-label, since labels are lists or joined by "|": {told}')
 
 
 def _entries(tree: walk.Tree) -> Iterator[Finding]:

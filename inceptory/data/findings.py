@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[Grade, str]] = {
     "broken-link": ("warning", "links to nothing"),
     "below-minimum": ("warning", "pictures smaller than the network takes"),
     "below-native": ("note", "pictures smaller than the network's own size"),
+    "multi-label": ("note", "several classes a picture"),
     "wrong-extension": ("note", "names that promise another format"),
     "grey": ("note", "grey pictures"),
     "cmyk": ("note", "CMYK pictures"),

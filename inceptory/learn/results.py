@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,8 @@ class Metrics:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Metrics:
         """The metrics among what `to_json` wrote."""
-        top1, top5, log_loss, n = (plain[name] for name in ("top1", "top5", "log_loss", "n"))
-        return cls(top1, top5, log_loss, n, (plain["interval"][0], plain["interval"][1]))
+        top1, top5, n = (plain[name] for name in ("top1", "top5", "n"))
+        return cls(top1, top5, _number(plain["log_loss"]), n, (plain["interval"][0], plain["interval"][1]))
 
     def epoch(self, right: float, **known: Any) -> Epoch:
         """The row of history in which they stand; `right` is the share of training pictures named right."""
@@ -69,8 +70,8 @@ class MultiMetrics:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> MultiMetrics:
         """The metrics among what `to_json` wrote."""
-        known = {name: plain[name] for name in ("mean_ap", "micro_f1", "macro_f1", "exact", "log_loss", "n")}
-        return cls(**known, interval=(plain["interval"][0], plain["interval"][1]))
+        known = {name: plain[name] for name in ("mean_ap", "micro_f1", "macro_f1", "exact", "n")}
+        return cls(**known, log_loss=_number(plain["log_loss"]), interval=(plain["interval"][0], plain["interval"][1]))
 
     def epoch(self, right: float, **known: Any) -> MultiEpoch:
         """The row of history in which they stand; `right` is the share of exact training pictures."""
@@ -85,6 +86,11 @@ class MultiMetrics:
 
 
 AnyMetrics = Metrics | MultiMetrics
+
+
+def _number(value: float | None) -> float:
+    """A number out of JSON, which has no NaN and says None for it."""
+    return math.nan if value is None else value
 
 
 def metrics_of(plain: dict[str, Any]) -> AnyMetrics:

@@ -180,6 +180,7 @@ def test_check_counts_classes_and_finds_copies_with_other_labels(tmp_path):
     assert told["two-labels"] == ["0.png", "copy.png"], "1.png and same.png agree"
     assert told["one-picture-class"] == ["5.png"]
     assert report.verdict == "warnings"
+    assert "1.4 classes a picture, none in 1" in str(report)
     assert "t.csv: 3 classes, 8 pictures" in str(report)
     assert re.search(r"^  all +8$", str(report), re.MULTILINE), "not the sum over the classes"
 

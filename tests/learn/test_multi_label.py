@@ -24,7 +24,7 @@ from inceptory.learn.device import Device
 from inceptory.learn.evaluate import MultiScored, measure_several, wilson
 from inceptory.learn.multi_label import average_precision
 from inceptory.learn.pictures import Targets
-from inceptory.learn.results import MultiEpoch, MultiMetrics
+from inceptory.learn.results import MultiEpoch, MultiMetrics, metrics_of
 from inceptory.learn.step import Stepper
 from inceptory.learn.tasks import ManyClasses, OneClass, task_of
 from inceptory.weights.card import Card, read_card
@@ -113,6 +113,13 @@ def test_average_precision_by_hand_and_of_equal_scores():
 def test_where_nothing_is_to_be_found_nothing_is_divided_by_zero():
     found = measure_several(torch.full((3, 2), -1.0), torch.zeros(3, 2, dtype=torch.uint8))
     assert (found.mean_ap, found.micro_f1, found.macro_f1, found.exact) == (0, 0, 0, 1)
+
+
+def test_metrics_that_are_no_numbers_survive_json():
+    found = measure_several(torch.full((2, 2), math.nan), torch.ones(2, 2, dtype=torch.uint8))
+    plain = {**found.to_json(), "log_loss": None}
+    assert math.isnan(found.log_loss)
+    assert "log-loss nan, n 2" in str(metrics_of(plain))
 
 
 def test_the_loss_is_the_mean_over_the_classes_of_each_picture():
@@ -295,9 +302,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(changed, halves, tmp_path, monkeypatc
 def test_what_is_said_before_training(halves):
     lines = cheap(open_source(halves))
     assert lines[0] == "3 classes of 32 to 48 training pictures"
-    assert (
-        lines[1] == 'multi-label, since labels are lists or joined by "|": 1.2 classes a picture, 16 pictures of none'
-    )
+    assert lines[1] == 'multi-label, since labels are lists or joined by "|": 1.2 classes a picture, none in 16'
 
 
 def test_a_step_sums_all_heads_and_both_pictures_of_a_mixture_by_their_weights():
