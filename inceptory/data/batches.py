@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.decoding import Decoder
+from inceptory.data.labels import showing
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
 from inceptory.errors import DataError
@@ -62,10 +63,12 @@ def machine_memory() -> float:
 
 def check_classes(split: Split, classes: Sequence[str], faults: Sequence[str | None]) -> None:
     """Raise DataError where a class has pictures and none of them could be read."""
-    good = split.labels[[fault is None for fault in faults]]
-    for label in np.setdiff1d(split.labels, good):
-        first = next(fault for row, fault in enumerate(faults) if fault and split.labels[row] == label)
-        raise DataError(f"class {classes[label]!r}: none of its pictures can be read, the first: {first}")
+    good = np.asarray([fault is None for fault in faults], dtype=bool)
+    for label, name in enumerate(classes):
+        inside = showing(split.labels, label)
+        if inside.any() and not (inside & good).any():
+            first = next(fault for row, fault in enumerate(faults) if fault and inside[row])
+            raise DataError(f"class {name!r}: none of its pictures can be read, the first: {first}")
 
 
 def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device | str = "cpu") -> Tensor:

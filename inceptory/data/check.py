@@ -10,6 +10,7 @@ import numpy as np
 
 from inceptory.data import walk
 from inceptory.data.findings import Finding, Report
+from inceptory.data.labels import per_class, showing
 from inceptory.data.sources import Source, open_source
 from inceptory.data.survey import Wanted, conclusions, survey
 from inceptory.errors import DataError, UsageError, printable
@@ -58,7 +59,8 @@ def check(
         return Report(printable(data), {}, tuple(_unusable(data, fault)), strict, json)
     tree = _tree(source)
     found = [*_layout(source, tree), *_oddities(tree), *conclusions(survey(source), wanted)]
-    return Report(source.name, counts(source), tuple(found), strict, json)
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    return Report(source.name, counts(source), tuple(found), strict, json, sizes)
 
 
 def cheap(source: Source) -> list[str]:
@@ -71,14 +73,14 @@ def cheap(source: Source) -> list[str]:
     for finding in found:
         if finding.grade == "fault":
             raise DataError(finding.message)
-    numbers = np.bincount(source.split("train").labels, minlength=len(source.classes))
+    numbers = per_class(source.split("train").labels, len(source.classes))
     counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
     return [counted, *source.notes, *(printable(finding.message) for finding in found)]
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:
     """Pictures of each class in each split."""
-    every = {name: np.bincount(part.labels, minlength=len(source.classes)) for name, part in source.splits.items()}
+    every = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
     return {
         name: {split: int(numbers[label]) for split, numbers in every.items()}
         for label, name in enumerate(source.classes)
@@ -114,6 +116,8 @@ def _unusable(data: str, fault: DataError) -> Iterator[Finding]:
 
 def _layout(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
     """Findings about classes and names; no picture is opened."""
+    if source.multi_label:
+        yield _several(source)
     for group in walk.alike(source.classes):
         told = f"{source.name}: classes {' and '.join(map(repr, group))} differ only in case or Unicode form"
         # Folders of such names become one on another system; labels in a table stay two.
@@ -121,6 +125,13 @@ def _layout(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
         yield Finding(kind, (), f"{told} (give them names of their own)", tuple(group))
     yield from _too_few(source)
     yield from _entries(tree) if tree else ()
+
+
+def _several(source: Source) -> Finding:
+    """That the data was taken for multi-label, and what it is like."""
+    sizes = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
+    told = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
+    return Finding("multi-label", (), f'multi-label, since labels are lists or joined by "|": {told}')
 
 
 def _entries(tree: walk.Tree) -> Iterator[Finding]:
@@ -136,7 +147,7 @@ def _entries(tree: walk.Tree) -> Iterator[Finding]:
 
 
 def _too_few(source: Source) -> Iterator[Finding]:
-    present = {name: np.bincount(part.labels, minlength=len(source.classes)) for name, part in source.splits.items()}
+    present = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
     for split, numbers in present.items():
         missing = tuple(source.classes[label] for label in np.flatnonzero(numbers == 0))
         if split == "train" and len(source.classes) - len(missing) < 2:
@@ -154,7 +165,7 @@ def _too_few(source: Source) -> Iterator[Finding]:
 
 def _lonely(source: Source, labels: list[int]) -> Finding:
     train = source.splits["train"]
-    rows = np.flatnonzero(np.isin(train.labels, labels)).tolist()
+    rows = sorted({int(showing(train.labels, label).argmax()) for label in labels})
     classes = tuple(source.classes[label] for label in labels)
     told = f"{source.name}: one training picture only of {_listed(classes)} (it is kept out of validation)"
     return Finding("one-picture-class", tuple(train.names[row] for row in rows), told, classes)

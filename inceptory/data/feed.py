@@ -32,6 +32,7 @@ from inceptory.data.batches import (
     statistics_of,
 )
 from inceptory.data.decoding import Decoded, Decoder
+from inceptory.data.labels import showing, shown
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sequences import Blocks, blocks_of
 from inceptory.data.sources import Split
@@ -58,7 +59,7 @@ class Batch:
     pixels: Tensor
     """(n, C, H, W) uint8."""
     labels: Tensor
-    """(n,) int64."""
+    """(n,) int64, or (n, K) uint8 where a picture may show several classes."""
     rows: Tensor
     """(n,) int64, row numbers in the split."""
 
@@ -67,7 +68,7 @@ class Feed(Protocol):
     """Pictures of one split, in any order and as often as wanted."""
 
     labels: Tensor
-    """(N,) int64 of the whole split."""
+    """(N,) int64 of the whole split, or (N, K) uint8."""
     names: Sequence[str]
     """Where picture i lies."""
     skipped: list[str]
@@ -230,9 +231,9 @@ class Stream:
             return
         self._bad[row] = True
         self.skipped.append(fault)
-        label = self._split.labels[row]
-        if self._bad[self._split.labels == label].all():
-            raise DataError(f"class {self._classes[label]!r}: none of its pictures can be read, the last: {fault}")
+        for label in shown(self._split.labels, row):
+            if self._bad[showing(self._split.labels, label)].all():
+                raise DataError(f"class {self._classes[label]!r}: none of its pictures can be read, the last: {fault}")
 
     def close(self) -> None:
         """End the workers."""
@@ -248,7 +249,8 @@ def refuse_corrupt(feeds: Sequence[Feed], classes: Sequence[str]) -> None:
     bad = np.concatenate([part.unreadable for part in feeds])
     for label in corrupt_classes(labels, bad):
         faults = (fault for part in feeds for fault in part.skipped)
-        share = f"{(bad & (labels == label)).sum():,} of {(labels == label).sum():,} pictures cannot be read"
+        inside = showing(labels, label)
+        share = f"{(bad & inside).sum():,} of {inside.sum():,} pictures cannot be read"
         told = f"class {classes[label]!r}: {share} (`inceptory check` names them all)"
         raise DataError(f"{told}, the first of all: {next(faults)}")
 

@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[Grade, str]] = {
     "broken-link": ("warning", "links to nothing"),
     "below-minimum": ("warning", "pictures smaller than the network takes"),
     "below-native": ("note", "pictures smaller than the network's own size"),
+    "multi-label": ("note", "several classes a picture"),
     "wrong-extension": ("note", "names that promise another format"),
     "grey": ("note", "grey pictures"),
     "cmyk": ("note", "CMYK pictures"),
@@ -85,6 +86,14 @@ class Report:
     findings: tuple[Finding, ...]
     strict: bool = False
     json: bool = False
+    sizes: dict[str, int] | None = None
+    """Pictures of each split, where a picture of several classes, or of none, keeps `classes` from telling."""
+
+    @property
+    def pictures(self) -> dict[str, int]:
+        """Pictures of each split."""
+        splits = next(iter(self.classes.values()), {})
+        return self.sizes or {split: sum(counts[split] for counts in self.classes.values()) for split in splits}
 
     def of(self, grade: Grade) -> list[Finding]:
         """The findings of one grade."""
@@ -117,7 +126,7 @@ class Report:
         if self.json:
             # Escaped beyond ASCII: a file name need not be valid Unicode, and this line must be.
             return json_text.dumps(self.to_json(), indent=2)
-        parts = [[_title(self)], _table(self.classes)]
+        parts = [[_title(self)], _table(self.classes, self.pictures)]
         parts += [list(_section(grade, self.of(grade))) for grade in GRADES if self.of(grade)]
         parts.append([f"verdict: {self._told()}"])
         return "\n\n".join("\n".join(map(printable, lines)) for lines in parts if lines)
@@ -138,12 +147,12 @@ def _counted(number: int, what: str) -> str:
 
 
 def _title(report: Report) -> str:
-    total = sum(sum(counts.values()) for counts in report.classes.values())
+    total = sum(report.pictures.values())
     classes = f"{len(report.classes):,} class{'' if len(report.classes) == 1 else 'es'}"
     return f"{report.data}: {classes}, {_counted(total, 'picture')}"
 
 
-def _table(classes: dict[str, dict[str, int]]) -> list[str]:
+def _table(classes: dict[str, dict[str, int]], sums: dict[str, int]) -> list[str]:
     """Counts by class and split; of very many classes the smallest and the largest."""
     splits = list(next(iter(classes.values()), {}))
     rows = list(classes)
@@ -154,7 +163,6 @@ def _table(classes: dict[str, dict[str, int]]) -> list[str]:
         lines.append(f"  the {ROWS // 4} smallest and the {ROWS // 4} largest classes:")
     names = {name: printable(name)[:40] for name in rows}
     wide = max([len("class"), *map(len, names.values())]) + 2
-    sums = {split: sum(counts[split] for counts in classes.values()) for split in splits}
     lines.append(_row("class", wide, splits))
     lines += [_row(names[name], wide, (f"{classes[name][split]:,}" for split in splits)) for name in rows]
     lines.append(_row("all", wide, (f"{sums[split]:,}" for split in splits)))

@@ -18,9 +18,9 @@ class Mixed:
     pixels: Tensor
     """(N, C, H, W)."""
     labels: Tensor
-    """(N,) of the first picture."""
+    """(N,) of the first picture, or (N, K)."""
     others: Tensor
-    """(N,) of the second."""
+    """(N,) of the second, or (N, K)."""
     share: Tensor
     """(N,) float32, of the first in the mixture."""
 
@@ -28,7 +28,7 @@ class Mixed:
 def mixup(pixels: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> Mixed:
     """Each picture plus another of the batch, with shares from Beta(alpha, alpha). Zhang et al. 2018.
 
-    (N, C, H, W) uint8, rounded, or float; labels (N,).
+    (N, C, H, W) uint8, rounded, or float; labels (N,) or (N, K).
     """
     partner, share = _partners(len(pixels), alpha, generator)
     weight = share.view(-1, 1, 1, 1)
@@ -40,7 +40,7 @@ def mixup(pixels: Tensor, labels: Tensor, alpha: float, generator: torch.Generat
 def cutmix(pixels: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> Mixed:
     """Each picture with a box of another of the batch; the box has a share from Beta(alpha, alpha). Yun et al. 2019.
 
-    (N, C, H, W) of any type; labels (N,). A box that reaches over the edge is cut, and the share is
+    (N, C, H, W) of any type; labels (N,) or (N, K). A box that reaches over the edge is cut, and the share is
     that of what is left.
     """
     count, _, height, width = pixels.shape

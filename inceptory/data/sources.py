@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.images import Picture
+from inceptory.data.labels import Labels
+from inceptory.data.labels import stratified as held_out
 from inceptory.data.sequences import take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
 from inceptory.files import reason
@@ -46,7 +48,8 @@ class Split:
     """Pictures with labels; `names[i]` says where picture i lies."""
 
     pictures: Sequence[Picture]
-    labels: NDArray[np.int64]
+    labels: Labels
+    """(N,) int64; (N, K) uint8 where a picture may show several of the K classes."""
     names: Sequence[str]
 
     def __len__(self) -> int:
@@ -66,6 +69,11 @@ class Source:
     splits: dict[str, Split]
     notes: tuple[str, ...] = ()
     """What its own reader noticed; `data.check.cheap` says the rest."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may show several classes, or none."""
+        return any(split.labels.ndim == 2 for split in self.splits.values())
 
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
@@ -96,17 +104,10 @@ class Source:
         return digest.hexdigest()
 
 
-def stratified(labels: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stratified(labels: Labels, fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(rows kept, rows held out): `fraction` of each class is held out, at least one where it has two."""
-    random = np.random.default_rng(SEED)
-    held: list[int] = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(max(round(len(rows) * fraction), 1), len(rows) - 1) if fraction else 0
-        held += random.permutation(rows)[:count].tolist()
-    mask = np.zeros(len(labels), dtype=bool)
-    mask[held] = True
-    return np.flatnonzero(~mask), np.flatnonzero(mask)
+    held = held_out(labels, fraction, SEED)
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def open_source(data: str | Path, progress: Progress | None = None) -> Source:

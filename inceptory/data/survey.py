@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from inceptory.data import duplicates
 from inceptory.data.findings import Finding
 from inceptory.data.isolation import look_all
+from inceptory.data.labels import Labels, combinations, per_class, showing, shown
 from inceptory.data.look import SIDE, Look
 from inceptory.data.sources import Source
 
@@ -53,7 +54,7 @@ class Survey:
 
     classes: tuple[str, ...]
     names: list[str]
-    labels: NDArray[np.int64]
+    labels: Labels
     splits: list[str]
     """The split of each row."""
     grey: NDArray[np.uint8]
@@ -124,11 +125,11 @@ def conclusions(seen: Survey, wanted: Wanted | None) -> Iterator[Finding]:
         yield Finding("wrong-extension", seen.files(list(seen.misnamed)), f"{told} (read by their content)")
 
 
-def corrupt_classes(labels: NDArray[np.int64], damaged: NDArray[np.bool_]) -> list[int]:
+def corrupt_classes(labels: Labels, damaged: NDArray[np.bool_]) -> list[int]:
     """Labels of which more than a tenth of the pictures is damaged."""
-    present, where = np.unique(labels, return_inverse=True)
-    share = np.bincount(where, weights=damaged) / np.bincount(where)
-    return [int(label) for label in present[share > CORRUPT]]
+    every = per_class(labels)
+    share = per_class(labels[damaged], len(every)) / np.maximum(every, 1)
+    return np.flatnonzero(share > CORRUPT).tolist()
 
 
 def _damage(seen: Survey) -> Iterator[Finding]:
@@ -136,34 +137,34 @@ def _damage(seen: Survey) -> Iterator[Finding]:
         yield Finding("unreadable", (seen.names[row],), fault)
     damaged = np.zeros(len(seen.names), dtype=bool)
     damaged[list(seen.faults)] = True
-    corrupt = corrupt_classes(seen.labels, damaged)
+    splits, corrupt = np.asarray(seen.splits), corrupt_classes(seen.labels, damaged)
     for label in corrupt:
-        yield _corrupt(seen, damaged, seen.labels == label, "")
+        yield _corrupt(seen, damaged, showing(seen.labels, label), label, "")
     for split in dict.fromkeys(seen.splits):
-        inside = np.asarray(seen.splits) == split
-        lost = {*seen.labels[inside].tolist()} - {*seen.labels[inside & ~damaged].tolist()}
-        for label in sorted(lost - {*corrupt}):
-            yield _corrupt(seen, damaged, inside & (seen.labels == label), f" in {split}")
+        inside = splits == split
+        for label in range(len(seen.classes)):
+            part = inside & showing(seen.labels, label)
+            if label not in corrupt and part.any() and damaged[part].all():
+                yield _corrupt(seen, damaged, part, label, f" in {split}")
 
 
-def _corrupt(seen: Survey, damaged: NDArray[np.bool_], inside: NDArray[np.bool_], where: str) -> Finding:
-    rows = np.flatnonzero(inside & damaged).tolist()
-    name = seen.classes[seen.labels[rows[0]]]
+def _corrupt(seen: Survey, damaged: NDArray[np.bool_], inside: NDArray[np.bool_], label: int, where: str) -> Finding:
+    rows, name = np.flatnonzero(inside & damaged).tolist(), seen.classes[label]
     told = f"class {name!r}: {len(rows):,} of {inside.sum():,} pictures{where} cannot be read"
     return Finding("corrupt-class", seen.files(rows), f"{told}, the first: {seen.faults[rows[0]]}", (name,))
 
 
 def _copies(seen: Survey) -> Iterator[Finding]:
-    exact = duplicates.same(seen.pixels)
+    exact, sets = duplicates.same(seen.pixels), combinations(seen.labels)
     for rows in exact:
         kind = "same-file" if len({seen.content[row] for row in rows}) == 1 else "same-pixels"
         yield _group(seen, kind, rows)
-        if len({int(seen.labels[row]) for row in rows}) > 1:
+        if len({int(sets[row]) for row in rows}) > 1:
             yield _group(seen, "two-labels", rows)
     copies = {rows[0]: rows for rows in exact}
     again = {row for rows in exact for row in rows[1:]}
     left = [row for row in range(len(seen.names)) if row not in again and row not in seen.faults]
-    for group in duplicates.near(seen.grey[left], seen.labels[left]):
+    for group in duplicates.near(seen.grey[left], sets[left]):
         members = [row for one in group for row in copies.get(left[one], [left[one]])]
         yield _group(seen, "near-duplicate", sorted(members))
 
@@ -178,9 +179,13 @@ COPIES = {
 
 def _group(seen: Survey, kind: str, rows: Sequence[int]) -> Finding:
     splits = list(dict.fromkeys(seen.splits[row] for row in rows))
-    labels = tuple(dict.fromkeys(seen.classes[seen.labels[row]] for row in rows))
+    labels = tuple(dict.fromkeys(seen.classes[label] for row in rows for label in shown(seen.labels, row)))
     across = len(splits) > 1 and kind != "two-labels"
-    under = f", labelled {' and '.join(map(repr, labels))}" if len(labels) > 1 else f" of {labels[0]!r}"
+    under = (
+        f", labelled {' and '.join(map(repr, labels))}"
+        if len(labels) > 1
+        else "".join(f" of {label!r}" for label in labels)
+    )
     told = COPIES[kind].format(n=len(rows)).replace(" (", f"{under}, in {' and '.join(splits)} (")
     return Finding(f"{kind}-across-splits" if across else kind, seen.files(rows), told, labels)
 

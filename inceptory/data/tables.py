@@ -1,15 +1,20 @@
-"""CSV and TSV files: one picture a line, its path (from the table's folder), its label, perhaps its split."""
+"""CSV and TSV files: one picture a line, its path (from the table's folder), its label, perhaps its split.
+
+Where the label of one line or more is several names joined by "|", the table is multi-label: every
+line may name several classes, and an empty label names none.
+"""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from inceptory.data.labels import Labels, several_hot
 from inceptory.data.sequences import Texts, paths
 from inceptory.data.sources import SPLITS, Source, Split, numbered
 from inceptory.errors import DataError, MissingError
@@ -18,6 +23,8 @@ SUFFIXES = {".csv": ",", ".tsv": "\t"}
 PATHS = {"path", "file", "filename", "file_name", "filepath", "image", "image_path", "img"}
 LABELS = {"label", "labels", "class", "class_name", "category", "target"}
 PARTS = {"split", "set", "subset", "partition"}
+SEPARATOR = "|"
+"""Between the classes of one picture."""
 LOOKED_FOR = 20
 """Pictures of which one must be there: where none is, the paths are meant from somewhere else."""
 
@@ -28,6 +35,8 @@ class _Rows:
 
     files: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    unlabelled: int = 0
+    """The first line with an empty label."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,12 @@ def open_table(path: Path) -> Source:
     Raises DataError that names the line, MissingError where the pictures are not where it says.
     """
     parts = _read(path)
-    classes, code = numbered(path, (label for rows in parts.values() for label in rows.labels))
+    classes, coded = _coder(path, list(parts.values()))
     splits = {}
     for split in sorted(parts, key=list(SPLITS.values()).index):
         rows = parts[split]
         names = Texts("", (str(path.parent / file) for file in rows.files))
-        labels = np.asarray([code[label] for label in rows.labels], dtype=np.int64)
-        splits[split] = Split(paths(names), labels, names)
+        splits[split] = Split(paths(names), coded(rows.labels), names)
     _check_there(path, splits)
     return Source(str(path), classes, splits)
 
@@ -67,7 +75,28 @@ def _read(path: Path) -> dict[str, _Rows]:
         rows = parts.setdefault(split, _Rows())
         rows.files.append(file)
         rows.labels.append(sys.intern(label))
+        if not label and not rows.unlabelled:
+            rows.unlabelled = line
     return parts
+
+
+def _coder(path: Path, parts: Sequence[_Rows]) -> tuple[tuple[str, ...], Callable[[Sequence[str]], Labels]]:
+    """(class names, how to make labels of cells); raises DataError for a line that must have a label."""
+    cells = dict.fromkeys(cell for rows in parts for cell in rows.labels)
+    if any(SEPARATOR in cell for cell in cells):
+        return _several(path, cells)
+    empty = [rows.unlabelled for rows in parts if rows.unlabelled]
+    if empty:
+        raise DataError(f"{path}: line {min(empty)} has no label (fill it or remove the line)")
+    classes, code = numbered(path, cells)
+    return classes, lambda labels: np.asarray([code[label] for label in labels], dtype=np.int64)
+
+
+def _several(path: Path, cells: Iterable[str]) -> tuple[tuple[str, ...], Callable[[Sequence[str]], Labels]]:
+    named = {cell: [name.strip() for name in cell.split(SEPARATOR) if name.strip()] for cell in cells}
+    classes, code = numbered(path, (name for found in named.values() for name in found))
+    rows = {cell: [code[name] for name in found] for cell, found in named.items()}
+    return classes, lambda labels: several_hot([rows[cell] for cell in labels], len(classes))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -107,8 +136,8 @@ def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> tuple[st
         word = "train" if columns.split is None else cells[columns.split].strip().lower()
     except IndexError:
         raise DataError(f"{path}: line {line} has {len(cells)} columns (give path and label in each)") from None
-    if not file or not label:
-        raise DataError(f"{path}: line {line} has no {'label' if file else 'path'} (fill it or remove the line)")
+    if not file:
+        raise DataError(f"{path}: line {line} has no path (fill it or remove the line)")
     if word not in SPLITS:
         raise DataError(f"{path}: line {line} names the split {word!r} (use train, validation or test)")
     if "\0" in file:

@@ -2,7 +2,9 @@
 
 A tar is listed once by its headers; pictures are then read from their places in it. Nothing is
 ever unpacked. The label stands in NAME.cls (a number or a word) or in NAME.json under "label" or
-"class"; a file classes.txt beside the tars, or in one of them, names the numbers line by line.
+"class"; a file classes.txt beside the tars, or in one of them, names the numbers line by line. A
+list under these words, or "labels" or "classes", makes the tars multi-label: every picture may show
+several classes, and an empty list none.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.labels import Labels, several_hot
 from inceptory.data.sequences import Blocks, Frozen, Texts
 from inceptory.data.sources import Source, Split, check_classes, natural, numbered, split_of, visible
 from inceptory.data.tar_index import Member, is_compressed, members
@@ -87,13 +90,17 @@ class TarPictures(Frozen[bytes]):
         return Blocks(np.arange(len(self)) // NEIGHBOURS, TOGETHER)
 
 
+Label = str | int | tuple[str | int, ...]
+"""What an example says: a class by name or number, or a list of them."""
+
+
 class _Labels:
     """Labels as they come, each kept once."""
 
     def __init__(self) -> None:
-        self.known: dict[str | int, int] = {}
+        self.known: dict[Label, int] = {}
 
-    def code(self, label: str | int) -> int:
+    def code(self, label: Label) -> int:
         """Its number in the order in which labels were met."""
         return self.known.setdefault(label, len(self.known))
 
@@ -118,11 +125,11 @@ def open_files(path: Path, files: Sequence[Path]) -> Source:
         parts.setdefault(split_of(file), []).append(_list(file, labels))
     every = [shard for group in parts.values() for shard in group]
     folder = path if path.is_dir() else path.parent
-    classes, order = _classes(path, _named(path, folder, every), labels)
+    classes, order = _meanings(path, _named(path, folder, every), labels)
     return Source(str(path), classes, {split: _split(group, order) for split, group in parts.items()})
 
 
-def _split(shards: Sequence[_Shard], order: NDArray[np.int64]) -> Split:
+def _split(shards: Sequence[_Shard], order: Labels) -> Split:
     places = np.concatenate([np.frombuffer(shard.places, dtype=np.int64) for shard in shards]).reshape(-1, 2)
     codes = np.concatenate([np.frombuffer(shard.codes, dtype=np.int64) for shard in shards])
     ends = np.cumsum([len(shard.codes) for shard in shards])
@@ -163,17 +170,29 @@ def _class_names(name: str, data: bytes) -> list[str]:
     return names
 
 
-def _classes(path: Path, named: list[str] | None, labels: _Labels) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """(class names, the number of each label in the order in which labels were met)."""
-    if len({type(label) for label in labels.known}) > 1:
+def _meanings(path: Path, named: list[str] | None, labels: _Labels) -> tuple[tuple[str, ...], Labels]:
+    """(class names, what each label stands for in the order in which labels were met): (M,), or (M, K) for lists."""
+    lists = [label if isinstance(label, tuple) else (label,) for label in labels.known]
+    each = {label: place for place, label in enumerate(dict.fromkeys(label for found in lists for label in found))}
+    classes, order = _classes(path, named, list(each))
+    if not any(isinstance(label, tuple) for label in labels.known):
+        return classes, order
+    return classes, several_hot([[int(order[each[label]]) for label in found] for found in lists], len(classes))
+
+
+def _classes(
+    path: Path, named: list[str] | None, known: Sequence[str | int]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """(class names, the number of each label)."""
+    if len({type(label) for label in known}) > 1:
         raise DataError(f"{path}: some labels are words and some are numbers (make them agree)")
     if named is None:
-        classes, code = numbered(path, map(str, labels.known))
-        return classes, np.asarray([code[str(label)] for label in labels.known], dtype=np.int64)
+        classes, code = numbered(path, map(str, known))
+        return classes, np.asarray([code[str(label)] for label in known], dtype=np.int64)
     check_classes(path, named)
     number = {name: row for row, name in enumerate(named)}
-    order = [label if isinstance(label, int) else number.get(label, -1) for label in labels.known]
-    for label, row in zip(labels.known, order, strict=True):
+    order = [label if isinstance(label, int) else number.get(label, -1) for label in known]
+    for label, row in zip(known, order, strict=True):
         if not 0 <= row < len(named):
             raise DataError(f"{path}: the label {label!r} is none of the {len(named)} classes of classes.txt (mend it)")
     return tuple(named), np.asarray(order, dtype=np.int64)
@@ -213,7 +232,7 @@ class _Example:
     def __init__(self, key: str) -> None:
         self.key = key
         self.picture: Member | None = None
-        self.label: str | int | None = None
+        self.label: Label | None = None
 
     def add(self, file: Path, member: Member, kind: str) -> None:
         """Note a picture or a label; other kinds are passed over."""
@@ -242,16 +261,17 @@ def _label(text: str) -> str | int:
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text
 
 
-def _json_label(file: Path, member: Member) -> str | int | None:
+def _json_label(file: Path, member: Member) -> Label | None:
     try:
         told = json.loads(member.read(LONGEST_LABEL))
     except ValueError:
         raise DataError(f"{file}: {member.name} is no JSON (write it again)") from None
     if not isinstance(told, dict):
         return None
-    label = next((told[word] for word in ("label", "class", "cls") if word in told), None)
+    label = next((told[word] for word in ("label", "class", "cls", "labels", "classes") if word in told), None)
     if label is None or isinstance(label, str):
         return label.strip() if label else None
-    if type(label) is not int:
+    each = label if isinstance(label, list) else [label]
+    if not all(type(one) in (int, str) for one in each):
         raise DataError(f"{file}: {member.name} has the label {label!r} (labels are all numbers or all words)")
-    return label
+    return tuple(one.strip() if isinstance(one, str) else one for one in each) if isinstance(label, list) else label

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from inceptory import files
-from inceptory.errors import DataError, MissingError, UsageError, printable
+from inceptory.errors import ConfigError, DataError, MissingError, UsageError, printable
 from inceptory.learn import page, plots
-from inceptory.learn.results import percent_range
+from inceptory.learn.results import MultiEpoch, epoch_kind, percent_range
 from inceptory.weights.card import Card, read_card
 
 CURVES = ("epoch", "train_loss", "train_top1", "validation_loss", "validation_top1")
@@ -34,6 +34,7 @@ class Finished:
     split: str
     n: int
     top1: float
+    """Share of pictures answered rightly; of a multi-label run, exactly."""
     interval: tuple[float, float]
     """95 % interval of top1."""
     log_loss: float
@@ -41,6 +42,8 @@ class Finished:
     """The epoch whose weights model.safetensors holds."""
     images_per_second: float
     minutes: float
+    mean_ap: float | None = None
+    """Mean average precision of a multi-label run."""
 
     @property
     def measure(self) -> tuple[str, str, int]:
@@ -50,7 +53,9 @@ class Finished:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None for a loss that is not a finite number."""
-        own = {key: value for key, value in self.__dict__.items() if key not in ("card", "history")}
+        own = {key: value for key, value in self.__dict__.items() if key not in ("card", "history", "mean_ap")}
+        if self.mean_ap is not None:
+            own |= {"exact": own.pop("top1"), "mean_ap": self.mean_ap}
         return {
             **own,
             "interval": list(self.interval),
@@ -106,10 +111,22 @@ class Comparison:
         rows = [(name, *(_option(options.get(name)) for options in known)) for name in names]
         return [row for row in rows if len(set(row[1:])) > 1]
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether the runs, which are of one kind, answer several classes a picture."""
+        return self.runs[0].card.multi_label
+
+    @property
+    def share(self) -> str:
+        """What top1 is called."""
+        return "exact" if self.multi_label else "top-1"
+
     def cells(self) -> list[tuple[str, ...]]:
         """The table, its head first."""
-        head = ("run", "network", "parameters", "file, MiB", "split", "top-1, %", "95 % interval", "against the best")
-        return [(*head, "log-loss", "best epoch", "images/s", "minutes"), *map(self._row, self.runs)]
+        what = f"{self.share}, %"
+        head = ("run", "network", "parameters", "file, MiB", "split", what, "95 % interval", "against the best")
+        more = ("mAP, %",) if self.multi_label else ()
+        return [(*head, "log-loss", "best epoch", "images/s", "minutes", *more), *map(self._row, self.runs)]
 
     def _row(self, run: Finished) -> tuple[str, ...]:
         return (
@@ -125,6 +142,7 @@ class Comparison:
             f"{run.best_epoch} of {len(run.history)}",
             f"{run.images_per_second:,.0f}",
             f"{run.minutes:.1f}",
+            *(() if run.mean_ap is None else (f"{100 * run.mean_ap:.2f}",)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +155,7 @@ class Comparison:
             return json_text.dumps(self.to_json(), indent=2)
         from inceptory.nets.drawing import aligned
 
-        table = aligned(self.cells(), right=(2, 3, 5, 8, 9, 10, 11))
+        table = aligned(self.cells(), right=(2, 3, 5, 8, 9, 10, 11, 12))
         return "\n".join([*table, *(["", *map(printable, self.notes())] if self.notes() else [])])
 
 
@@ -164,6 +182,9 @@ def compare(*runs: Path | str, out: Path | str | None = None, json: bool = False
         raise UsageError(f"compare: {len(runs)} runs given (give two or more run folders)")
     folders = [Path(run) for run in runs]
     found = Comparison(tuple(map(_read, folders, _names(folders))), as_json=json)
+    if len({run.card.multi_label for run in found.runs}) > 1:
+        several = ", ".join(run.name for run in found.runs if run.card.multi_label)
+        raise ConfigError(f"{several}: multi-label and the others not (compare runs of one kind)")
     if out is not None:
         _write(Path(out), found)
     return found
@@ -206,12 +227,13 @@ def _read(folder: Path, name: str) -> Finished:
             file_bytes=model.stat().st_size,
             split=str(known["split"]),
             n=int(known["n"]),
-            top1=float(known["top1"]),
+            top1=float(known["exact" if card.multi_label else "top1"]),
             interval=(low, high),
             log_loss=float("nan" if known["log_loss"] is None else known["log_loss"]),
             best_epoch=epoch,
             images_per_second=float(known["images_per_second"]),
             minutes=float(known["minutes"]),
+            mean_ap=float(known["mean_ap"]) if card.multi_label else None,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as fault:
         raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
@@ -239,7 +261,8 @@ def _metrics(path: Path) -> dict[str, Any]:
 def _history(path: Path) -> list[dict[str, float]]:
     try:
         lines = csv.DictReader(io.StringIO(files.read(path).decode("utf-8")))
-        rows = [{name: float(line[name]) for name in CURVES} for line in lines]
+        right = "exact" if epoch_kind(lines.fieldnames or ()) is MultiEpoch else "top1"
+        rows = [{name: float(line[name.replace("top1", right)]) for name in CURVES} for line in lines]
     except (KeyError, TypeError, ValueError, csv.Error) as fault:
         raise DataError(f"{path}: damaged, {type(fault).__name__} {fault} (restore it from a copy)") from None
     if not rows:
@@ -251,7 +274,7 @@ def _history(path: Path) -> list[dict[str, float]]:
 
 
 def _write(folder: Path, found: Comparison) -> None:
-    png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs])
+    png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs], found.share)
     files.write(folder / "compare.csv", _csv(found))
     files.write(folder / "compare.png", png)
     files.write(folder / "compare.html", page.document(f"{len(found.runs)} runs compared", _sections(found, png)))
@@ -276,7 +299,7 @@ def _sections(found: Comparison, png: bytes) -> Iterator[str]:
     head, *rows = found.cells()
     yield page.table(head, rows)
     yield from (page.paragraph(note, dim=True) for note in found.notes())
-    yield page.section("Curves", page.plot(png, "Loss and top-1 of every run over the epochs"))
+    yield page.section("Curves", page.plot(png, f"Loss and {found.share} of every run over the epochs"))
     rows = found.differences()
     if rows:
         head = ("option", *(run.name for run in found.runs))

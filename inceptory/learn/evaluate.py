@@ -17,9 +17,21 @@ from inceptory.data.feed import Feed, feed
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
 from inceptory.learn.device import Device, choose
+from inceptory.learn.multi_label import class_scores as scores_of_several
+from inceptory.learn.multi_label import mean_over_present, micro_f1
+from inceptory.learn.multi_label import quotient as _quotient
 from inceptory.learn.progress import meter
 from inceptory.learn.ranks import Ranks
-from inceptory.learn.results import Bin, ClassScore, Details, Metrics, Mistake
+from inceptory.learn.results import (
+    AnyMetrics,
+    Bin,
+    ClassScore,
+    Details,
+    Metrics,
+    Mistake,
+    MultiDetails,
+    MultiMetrics,
+)
 from inceptory.nets.network import Network
 from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
@@ -56,6 +68,23 @@ def measure(logits: Tensor, labels: Tensor) -> Metrics:
     )
 
 
+def measure_several(logits: Tensor, labels: Tensor) -> MultiMetrics:
+    """Metrics of logits (N, K) against labels (N, K), 1 for every class that a picture shows."""
+    logits = logits.double()
+    n, scores, truths = len(labels), logits.numpy(), labels.numpy() > 0
+    right = int(((scores > 0) == truths).all(1).sum())
+    classes = scores_of_several(scores, truths, [""] * scores.shape[1])
+    return MultiMetrics(
+        mean_ap=mean_over_present(classes, "average_precision"),
+        micro_f1=micro_f1(scores, truths),
+        macro_f1=mean_over_present(classes, "f1"),
+        exact=right / n,
+        log_loss=F.binary_cross_entropy_with_logits(logits, labels.double()).item(),
+        n=n,
+        interval=wilson(right, n),
+    )
+
+
 @dataclass(frozen=True)
 class Scored:
     """A split with a network's answers to it."""
@@ -63,7 +92,7 @@ class Scored:
     logits: Tensor
     """(N, K)."""
     labels: Tensor
-    """(N,) int64, the truth."""
+    """(N,) int64, the truth; (N, K) uint8 where a picture may show several classes."""
     names: Sequence[str]
     """Where each picture lies."""
     pixels: Callable[[list[int]], Tensor]
@@ -76,13 +105,14 @@ class Scored:
         def pixels(chosen: list[int]) -> Tensor:
             return next(pictures.batches([rows[chosen]])).pixels
 
-        return cls(logits, pictures.labels[rows], [pictures.names[int(row)] for row in rows], pixels)
+        kind = MultiScored if pictures.labels.ndim == 2 else cls
+        return kind(logits, pictures.labels[rows], [pictures.names[int(row)] for row in rows], pixels)
 
-    def metrics(self) -> Metrics:
+    def metrics(self) -> AnyMetrics:
         """The few numbers that everybody asks for."""
         return measure(self.logits, self.labels)
 
-    def details(self, classes: Sequence[str]) -> Details:
+    def details(self, classes: Sequence[str]) -> Details | MultiDetails:
         """The measurement by class, by pair of classes and by confidence; `classes` names the K logits."""
         labels, answers = self.labels.numpy(), self.logits.argmax(1).numpy()
         confusion = confusion_matrix(labels, answers, len(classes))
@@ -118,6 +148,22 @@ class Scored:
         return found
 
 
+class MultiScored(Scored):
+    """A split of several classes a picture: no class is taken for another, each is there or not."""
+
+    def metrics(self) -> MultiMetrics:
+        """The few numbers that everybody asks for."""
+        return measure_several(self.logits, self.labels)
+
+    def details(self, classes: Sequence[str]) -> MultiDetails:
+        """The measurement by class."""
+        return MultiDetails(scores_of_several(self.logits.double().numpy(), self.labels.numpy() > 0, classes))
+
+    def mistakes(self, classes: Sequence[str], most: int) -> list[Mistake]:
+        """None: an answer of several classes is right in parts."""
+        return []
+
+
 def confusion_matrix(labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """(K, K) counts: the row is the truth, the column the answer."""
     return np.bincount(labels * classes + answers, minlength=classes * classes).reshape(classes, classes)
@@ -147,10 +193,6 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tu
         Bin(k / BINS, (k + 1) / BINS, int(n[k]), _quotient(sure[k], n[k]), _quotient(hits[k], n[k]))
         for k in range(BINS)
     )
-
-
-def _quotient(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole else None
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inceptory.learn.results import Epoch
+from inceptory.learn.results import AnyEpoch
 
 FOLDER = "events"
 EVERY = 10
@@ -28,15 +28,16 @@ class Events:
             self._writer.add_scalar("loss/step", loss, step)
             self._writer.add_scalar("learning rate", rate, step)
 
-    def epoch(self, step: int, row: Epoch) -> None:
+    def epoch(self, step: int, row: AnyEpoch) -> None:
         """An epoch that ended after this step."""
         if self._writer is None:
             return
+        train, validation = row.right
         for name, value in (
             ("loss/training", row.train_loss),
             ("loss/validation", row.validation_loss),
-            ("top-1/training", row.train_top1),
-            ("top-1/validation", row.validation_top1),
+            (f"{row.measure}/training", train),
+            (f"{row.measure}/validation", validation),
             ("images per second", row.images_per_second),
         ):
             self._writer.add_scalar(name, value, step)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from inceptory.data.batches import Progress
 from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
@@ -33,6 +32,7 @@ from inceptory.learn.results import Run
 from inceptory.learn.signals import Stop, watched
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
+from inceptory.learn.tasks import task_of
 from inceptory.learn.train import Loop, facts
 from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import create
@@ -134,16 +134,12 @@ def _loop(
     torch.manual_seed(job.recipe.seed)
     net = create(plan.architecture, dialect=plan.dialect, **plan.options())
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weights = _class_weights(feeds["train"].labels, plan.classes).to(device.name) if job.recipe.class_weights else None
+    labels = feeds["train"].labels
+    task = task_of(labels)
+    weights = task.class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None
     heads = compiled(net, -(-job.recipe.batch // ranks.world)) if job.recipe.compile else None
-    stepper = Stepper(net, job.recipe, device, ranks, weights, heads)
+    stepper = Stepper(net, job.recipe, device, ranks, weights, heads, task)
     return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder)
-
-
-def _class_weights(labels: Tensor, classes: int) -> Tensor:
-    """Factors that make every class count the same, 1 on average over the pictures."""
-    counts = torch.bincount(labels, minlength=classes).clamp_min(1)
-    return len(labels) / (classes * counts.float())
 
 
 def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: Device) -> Card:
@@ -151,6 +147,7 @@ def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: 
     return Card.of(
         plan,
         labels=source.classes,
+        multi_label=source.multi_label,
         preprocess=preprocess,
         recipe={**job.recipe.to_json(), "computed_on": str(device)},
         data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},

@@ -26,7 +26,7 @@ class Targets:
     """What pictures show: the classes `labels`, and to the part 1 - share the classes `others`."""
 
     labels: Tensor
-    """(n,) int64."""
+    """(n,) int64, or (n, K) uint8 where a picture may show several classes."""
     others: Tensor | None = None
     share: Tensor | None = None
     """(n,) from 0 to 1."""

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from inceptory.errors import printable
-from inceptory.learn.results import Bin, Details, Epoch, best_epoch
+from inceptory.learn.results import AnyEpoch, Bin, Details, best_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,15 +132,18 @@ def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: st
     axes.plot(epochs, values, color=colour, linewidth=1.6, **{**dots, **style})
 
 
-def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
+def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
     """Loss and accuracy of training and validation over the epochs."""
     figure = _figure(11, 4.2)
     left, right = figure.subplots(1, 2)
     numbers, best = [row.epoch for row in epochs], best_epoch(epochs)
     series = (
         (left, "loss", [row.train_loss for row in epochs], [row.validation_loss for row in epochs]),
-        (right, "top-1, %", [100 * row.train_top1 for row in epochs], [100 * row.validation_top1 for row in epochs]),
+        (right, f"{best.measure}, %", *([100 * row.right[part] for row in epochs] for part in (0, 1))),
     )
+    if best.choice != best.measure:
+        chosen = [100 * row.rank[0] for row in epochs]
+        _line(right, numbers, chosen, VALIDATION, linestyle="--", label=f"validation {best.choice}")
     for axes, name, train, validation in series:
         _scale(axes, [*train, *validation], name)
         _line(axes, numbers, train, TRAIN, label="training (augmented)")
@@ -148,7 +151,7 @@ def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
         axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":", label=f"best: epoch {best.epoch}")
         _over_epochs(axes, name, numbers[-1])
         axes.legend(frameon=False)
-    figure.suptitle(f"{title}: best validation top-1 {100 * best.validation_top1:.1f} % in epoch {best.epoch}")
+    figure.suptitle(f"{title}: best validation {best.choice} {100 * best.rank[0]:.1f} % in epoch {best.epoch}")
     return _png(figure)
 
 
@@ -214,12 +217,15 @@ def calibration(bins: Sequence[Bin], error: float) -> bytes:
     return _png(figure)
 
 
-def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]]) -> bytes:
-    """Curves of several runs over one another: (name, rows of history, best epoch) of each."""
+def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1") -> bytes:
+    """Curves of several runs over one another: (name, rows of history, best epoch) of each.
+
+    `measure` is what the columns train_top1 and validation_top1 hold.
+    """
     figure = _figure(11, 4.8)
     left, right = figure.subplots(1, 2)
     last = max(int(history[-1]["epoch"]) for _, history, _ in runs)
-    for axes, name, what, factor in ((left, "loss", "loss", 1), (right, "top-1, %", "top1", 100)):
+    for axes, name, what, factor in ((left, "loss", "loss", 1), (right, f"{measure}, %", "top1", 100)):
         drawn = [_one_of_many(axes, row, run, what, factor) for row, run in enumerate(runs)]
         _scale(axes, [value for values in drawn for value in values], name)
         _over_epochs(axes, name, last)

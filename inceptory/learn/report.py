@@ -6,15 +6,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from inceptory import files
 from inceptory.learn import plots
-from inceptory.learn.results import Details, Epoch, Metrics, Mistake
-from inceptory.learn.story import Story
+from inceptory.learn.results import AnyEpoch, AnyMetrics, Details, Mistake, MultiDetails, epoch_kind
+from inceptory.learn.story import MultiStory, Story
 from inceptory.nets.catalogue import Plan
 from inceptory.weights.card import Card
 
@@ -30,14 +30,15 @@ def write_run(
     *,
     card: Card,
     plan: Plan,
-    epochs: Sequence[Epoch],
+    epochs: Sequence[AnyEpoch],
     test: Scored,
     split: str,
     minutes: float,
     command: str,
-) -> Metrics:
+) -> AnyMetrics:
     """Everything that a finished run tells: metrics.json, curves.png, confusion.png, calibration.png, report.html.
 
+    A multi-label run has neither confusion nor calibration.
     `model.safetensors` lies in the folder already, and `test` is its answers to the split of that
     name; `command` is the line that would make the run again. Gives the metrics of `test`.
     """
@@ -47,31 +48,37 @@ def write_run(
     model = folder / "model.safetensors"
     # First what no other file can give back, then what is drawn from it.
     write_json(folder / "metrics.json", record(metrics, details, plan, model, split=split, **taken))
-    drawn = {
-        "curves": plots.curves(plan.architecture, epochs),
-        "confusion": plots.confusion(details),
-        "calibration": plots.calibration(details.bins, details.calibration_error()),
-    }
+    drawn = {"curves": plots.curves(plan.architecture, epochs), **_drawn(details)}
     for name, png in drawn.items():
         files.write(folder / f"{name}.png", png)
-    story = Story(
-        card=card,
-        plan=plan,
-        epochs=epochs,
-        metrics=metrics,
-        details=details,
-        mistakes=[_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
-        split=split,
-        minutes=minutes,
-        images_per_second=speed,
-        file_bytes=model.stat().st_size,
-        command=command,
-    )
+    known: dict[str, Any] = {
+        "card": card,
+        "plan": plan,
+        "epochs": epochs,
+        "metrics": metrics,
+        "details": details,
+        "mistakes": [_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
+        "split": split,
+        "minutes": minutes,
+        "images_per_second": speed,
+        "file_bytes": model.stat().st_size,
+        "command": command,
+    }
+    story = MultiStory(**known) if card.multi_label else Story(**known)
     files.write(folder / "report.html", story.html(drawn))
     return metrics
 
 
-def images_per_second(epochs: Sequence[Epoch]) -> float:
+def _drawn(details: Details | MultiDetails) -> Mapping[str, bytes]:
+    if isinstance(details, MultiDetails):
+        return {}
+    return {
+        "confusion": plots.confusion(details),
+        "calibration": plots.calibration(details.bins, details.calibration_error()),
+    }
+
+
+def images_per_second(epochs: Sequence[AnyEpoch]) -> float:
     """Training pictures a second over all epochs, each weighing as long as it took."""
     return sum(row.images_per_second * row.seconds for row in epochs) / sum(row.seconds for row in epochs)
 
@@ -82,7 +89,9 @@ def _upright(card: Card, mistake: Mistake) -> Mistake:
     return replace(mistake, pixels=mistake.pixels[:, :, ::-1].copy()) if swapped else mistake
 
 
-def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **known: Any) -> dict[str, Any]:
+def record(
+    metrics: AnyMetrics, details: Details | MultiDetails, plan: Plan, file: Path, /, **known: Any
+) -> dict[str, Any]:
     """What metrics.json holds: fractions from 0 to 1, None where there is nothing to divide by.
 
     `file` holds the weights, for its size; `known` is told beside the metrics.
@@ -141,8 +150,10 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
     files.write(folder / "history.csv", text.getvalue())
 
 
-def read_history(folder: Path) -> list[Epoch]:
+def read_history(folder: Path) -> list[AnyEpoch]:
     """The rows that `write_history` wrote."""
     with open(folder / "history.csv", newline="", encoding="utf-8") as file:
-        kinds = get_type_hints(Epoch)
-        return [Epoch(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        kind = epoch_kind(rows.fieldnames or ())
+        types = get_type_hints(kind)
+        return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +33,69 @@ class Metrics:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Metrics:
         """The metrics among what `to_json` wrote."""
-        top1, top5, log_loss, n = (plain[name] for name in ("top1", "top5", "log_loss", "n"))
-        return cls(top1, top5, log_loss, n, (plain["interval"][0], plain["interval"][1]))
+        top1, top5, n = (plain[name] for name in ("top1", "top5", "n"))
+        return cls(top1, top5, _number(plain["log_loss"]), n, (plain["interval"][0], plain["interval"][1]))
+
+    def epoch(self, right: float, **known: Any) -> Epoch:
+        """The row of history in which they stand; `right` is the share of training pictures named right."""
+        return Epoch(train_top1=right, validation_loss=self.log_loss, validation_top1=self.top1, **known)
 
     def __str__(self) -> str:
         told = f"top-1 {100 * self.top1:.2f} % (95 % interval {percent_range(self.interval)})"
         return f"{told}, top-5 {100 * self.top5:.2f} %, log-loss {self.log_loss:.4f}, n {self.n:,}"
+
+
+@dataclass(frozen=True)
+class MultiMetrics:
+    """The same of multi-label answers: a class is answered where its probability is above 0.5."""
+
+    mean_ap: float
+    """Average precision (area under steps of precision over recall), mean over the classes that have pictures."""
+    micro_f1: float
+    """F1 of all answers, of all classes together."""
+    macro_f1: float
+    """F1 of each class, mean over the classes that have pictures."""
+    exact: float
+    """Pictures of which every class is answered and no other."""
+    log_loss: float
+    """Mean binary cross-entropy over pictures and classes, in nats."""
+    n: int
+    interval: tuple[float, float]
+    """95 % interval of `exact` (Wilson 1927)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**self.__dict__, "interval": list(self.interval)}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> MultiMetrics:
+        """The metrics among what `to_json` wrote."""
+        known = {name: plain[name] for name in ("mean_ap", "micro_f1", "macro_f1", "exact", "n")}
+        return cls(**known, log_loss=_number(plain["log_loss"]), interval=(plain["interval"][0], plain["interval"][1]))
+
+    def epoch(self, right: float, **known: Any) -> MultiEpoch:
+        """The row of history in which they stand; `right` is the share of exact training pictures."""
+        known = {**known, "validation_loss": self.log_loss, "validation_map": self.mean_ap}
+        return MultiEpoch(train_exact=right, validation_exact=self.exact, **known)
+
+    def __str__(self) -> str:
+        told = f"mAP {100 * self.mean_ap:.2f} %, exact {100 * self.exact:.2f} %"
+        told = f"{told} (95 % interval {percent_range(self.interval)})"
+        both = f"F1 micro {100 * self.micro_f1:.2f} % macro {100 * self.macro_f1:.2f} %"
+        return f"{told}, {both}, log-loss {self.log_loss:.4f}, n {self.n:,}"
+
+
+AnyMetrics = Metrics | MultiMetrics
+
+
+def _number(value: float | None) -> float:
+    """A number out of JSON, which has no NaN and says None for it."""
+    return math.nan if value is None else value
+
+
+def metrics_of(plain: dict[str, Any]) -> AnyMetrics:
+    """The metrics in metrics.json, of whichever kind."""
+    return (MultiMetrics if "mean_ap" in plain else Metrics).from_json(plain)
 
 
 def percent_range(interval: tuple[float, float]) -> str:
@@ -59,6 +117,25 @@ class ClassScore:
     """Harmonic mean of both; None where the class has no picture and no picture was given its name."""
     support: int
     """Pictures of the class."""
+
+
+@dataclass(frozen=True)
+class MultiScore(ClassScore):
+    """How one class fares among others that a picture may show too."""
+
+    average_precision: float | None
+    """Area under the steps of precision over recall; None where the class has no picture."""
+
+
+@dataclass(frozen=True)
+class MultiDetails:
+    """A multi-label measurement taken apart by class."""
+
+    classes: tuple[MultiScore, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; None where there is nothing to divide by."""
+        return {"classes": [score.__dict__ for score in self.classes]}
 
 
 @dataclass(frozen=True)
@@ -138,6 +215,11 @@ class Mistake:
     """(H, W, C) as the network saw it, before the value map."""
 
 
+def _less_is_better(loss: float) -> float:
+    """A loss as a rank; one that is no number is the worst."""
+    return -math.inf if math.isnan(loss) else -loss
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One row of history.csv."""
@@ -151,6 +233,20 @@ class Epoch:
     seconds: float
     images_per_second: float
     """Training only."""
+    measure: ClassVar[str] = "top-1"
+    """What `right` is called."""
+    choice: ClassVar[str] = "top-1"
+    """What the first of `rank` is called."""
+
+    @property
+    def right(self) -> tuple[float, float]:
+        """Shares of training and validation pictures that were answered rightly."""
+        return self.train_top1, self.validation_top1
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The better epoch is larger: more right on validation, or as many with a smaller loss."""
+        return self.validation_top1, _less_is_better(self.validation_loss)
 
     def __str__(self) -> str:
         train = f"train loss {self.train_loss:.3f} top-1 {100 * self.train_top1:.1f} %"
@@ -158,9 +254,53 @@ class Epoch:
         return f"epoch {self.epoch}: {train}, {validation}, {self.images_per_second:.0f} images/s"
 
 
-def best_epoch(epochs: Sequence[Epoch]) -> Epoch:
-    """The one with the most right on validation; of equals, the one with the smaller loss."""
-    return max(epochs, key=lambda row: (row.validation_top1, -row.validation_loss))
+@dataclass(frozen=True)
+class MultiEpoch:
+    """One row of history.csv of a multi-label run."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_exact: float
+    validation_loss: float
+    validation_exact: float
+    validation_map: float
+    """Mean average precision."""
+    seconds: float
+    images_per_second: float
+    """Training only."""
+    measure: ClassVar[str] = "exact"
+    choice: ClassVar[str] = "mAP"
+
+    @property
+    def right(self) -> tuple[float, float]:
+        """Shares of training and validation pictures that were answered without any error."""
+        return self.train_exact, self.validation_exact
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The better epoch is larger: by mean average precision on validation, then by the smaller loss."""
+        return self.validation_map, _less_is_better(self.validation_loss)
+
+    def __str__(self) -> str:
+        train = f"train loss {self.train_loss:.3f} exact {100 * self.train_exact:.1f} %"
+        validation = f"validation loss {self.validation_loss:.3f} mAP {100 * self.validation_map:.1f} %"
+        exact = f"exact {100 * self.validation_exact:.1f} %"
+        return f"epoch {self.epoch}: {train}, {validation} {exact}, {self.images_per_second:.0f} images/s"
+
+
+AnyEpoch = Epoch | MultiEpoch
+Row = TypeVar("Row", Epoch, MultiEpoch, AnyEpoch)
+
+
+def epoch_kind(columns: Iterable[str]) -> type[Epoch] | type[MultiEpoch]:
+    """Which kind of row has these columns."""
+    return MultiEpoch if "validation_map" in columns else Epoch
+
+
+def best_epoch(epochs: Sequence[Row]) -> Row:
+    """The one that is kept: of the highest rank on validation."""
+    return max(epochs, key=lambda row: row.rank)
 
 
 @dataclass(frozen=True)
@@ -168,10 +308,10 @@ class Run:
     """A finished run."""
 
     folder: Path
-    metrics: Metrics
+    metrics: AnyMetrics
     split: str
     """Part of the data that `metrics` was measured on: test, or validation where there is no test."""
-    epochs: list[Epoch]
+    epochs: Sequence[AnyEpoch]
     minutes: float
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from inceptory import files
 from inceptory.errors import DataError, WriteError
-from inceptory.learn.results import Epoch
+from inceptory.learn.results import AnyEpoch, epoch_kind
 
 FOLDER = "state"
 KEPT = 2
@@ -56,7 +56,7 @@ class Position:
     """Seconds spent in the run."""
     over: bool = False
     """Whether the last step is done and validated."""
-    history: list[Epoch] = field(default_factory=list)
+    history: list[AnyEpoch] = field(default_factory=list)
     """Epochs that are done and validated."""
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Position:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Position:
         """The position that `to_json` gave."""
-        return cls(**{**plain, "history": [Epoch(**row) for row in plain["history"]]})
+        return cls(**{**plain, "history": [epoch_kind(row)(**row) for row in plain["history"]]})
 
 
 @dataclass

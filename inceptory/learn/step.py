@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +19,7 @@ from inceptory.learn.optim import Optimizer
 from inceptory.learn.pictures import Targets
 from inceptory.learn.ranks import Ranks
 from inceptory.learn.recipe import Recipe
+from inceptory.learn.tasks import OneClass, Task
 from inceptory.nets.modules import BatchNorm
 from inceptory.nets.network import Network
 
@@ -54,7 +54,9 @@ class Stepper:
         ranks: Ranks | None = None,
         class_weights: Tensor | None = None,
         heads: Callable[[Tensor], dict[str, Tensor]] | None = None,
+        task: Task | None = None,
     ) -> None:
+        self.task = task or OneClass()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
         for module in net.modules():
@@ -112,11 +114,11 @@ class Stepper:
         return nullcontext()
 
     def _losses(self, values: Tensor, targets: Targets) -> tuple[Tensor, float]:
-        """(sum of the pictures' losses over all heads, pictures whose class of `labels` is named)."""
+        """(sum of the pictures' losses over all heads, pictures whose `labels` are answered)."""
         with self.device.autocast():
             heads = self._forward(values)
         terms = [weight * self._loss(heads[name], targets) for name, weight in self._weights.items()]
-        hits = (heads["logits"].argmax(1) == targets.labels).sum()
+        hits = self.task.hits(heads["logits"], targets.labels)
         return torch.stack(terms).sum(), float(hits)
 
     def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
@@ -124,8 +126,7 @@ class Stepper:
         logits = logits if logits.dtype == torch.float64 else logits.float()
 
         def against(labels: Tensor) -> Tensor:
-            smoothing = self.recipe.label_smoothing
-            return F.cross_entropy(logits, labels, self.class_weights, reduction="none", label_smoothing=smoothing)
+            return self.task.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
 
         loss = against(targets.labels)
         if targets.others is not None and targets.share is not None:

@@ -9,7 +9,16 @@ from typing import Any
 
 from inceptory.learn import page
 from inceptory.learn.plots import names
-from inceptory.learn.results import Details, Epoch, Metrics, Mistake, best_epoch, percent_range
+from inceptory.learn.results import (
+    AnyEpoch,
+    Details,
+    Metrics,
+    Mistake,
+    MultiDetails,
+    MultiMetrics,
+    best_epoch,
+    percent_range,
+)
 from inceptory.nets.catalogue import Plan
 from inceptory.weights.card import Card
 
@@ -23,7 +32,7 @@ class Story:
 
     card: Card
     plan: Plan
-    epochs: Sequence[Epoch]
+    epochs: Sequence[AnyEpoch]
     metrics: Metrics
     details: Details
     mistakes: Sequence[Mistake]
@@ -40,14 +49,20 @@ class Story:
         body = [
             page.paragraph(self.paragraph()),
             page.tiles(self._tiles()),
-            page.section("Curves", page.plot(plots["curves"], "Loss and top-1 over the epochs")),
+            page.section("Curves", page.plot(plots["curves"], f"Loss and {self.epochs[0].measure} over the epochs")),
+            *self._answers(plots),
+            self._again(),
+        ]
+        return page.document(title, body)
+
+    def _answers(self, plots: Mapping[str, bytes]) -> list[str]:
+        """The sections about right and wrong answers."""
+        return [
             self._confusion(plots["confusion"]),
             self._classes(),
             self._mistakes(),
             self._calibration(plots["calibration"]),
-            self._again(),
         ]
-        return page.document(title, body)
 
     def _data(self, key: str, otherwise: Any) -> Any:
         return self.card.data.get(key, otherwise)
@@ -64,8 +79,11 @@ class Story:
         pictures = f"{'grey' if plan.in_channels == 1 else 'colour'} pictures of {plan.image} x {plan.image} pixels"
         return (
             f"{plan.architecture} ({', '.join(traits)}) with {numbers['parameters']:,} learnable parameters was "
-            f"trained to tell {plan.classes:,} classes apart in {pictures}."
+            f"trained to {self._purpose()} {pictures}."
         )
+
+    def _purpose(self) -> str:
+        return f"tell {self.plan.classes:,} classes apart in"
 
     def _training(self) -> str:
         sizes = self._data("splits", {})
@@ -101,7 +119,16 @@ class Story:
         )
 
     def _tiles(self) -> dict[str, str]:
-        metrics, numbers = self.metrics, self.plan.numbers(stages=False)
+        numbers = self.plan.numbers(stages=False)
+        return {
+            **self._figures(),
+            f"learnable parameters; {numbers['total']:,} with statistics": f"{numbers['parameters']:,}",
+            "model.safetensors": f"{self.file_bytes / 2**20:.1f} MiB",
+        }
+
+    def _figures(self) -> dict[str, str]:
+        """What was measured, each number under what it means."""
+        metrics = self.metrics
         interval = percent_range(metrics.interval)
         return {
             f"{self.split} top-1, 95 % interval {interval}, n {metrics.n:,}": f"{100 * metrics.top1:.2f} %",
@@ -109,8 +136,6 @@ class Story:
             "log-loss, nats": f"{metrics.log_loss:.4f}",
             "F1, mean over the classes": f"{100 * self.details.macro()['f1']:.2f} %",
             "calibration error": f"{100 * self.details.calibration_error():.1f} %",
-            f"learnable parameters; {numbers['total']:,} with statistics": f"{numbers['parameters']:,}",
-            "model.safetensors": f"{self.file_bytes / 2**20:.1f} MiB",
         }
 
     def _confusion(self, png: bytes) -> str:
@@ -174,6 +199,42 @@ class Story:
                 page.section("Data and versions", page.facts(prints, ("of", "value"))),
             ]
         )
+
+
+@dataclass(frozen=True)
+class MultiStory(Story):
+    """The same of a multi-label run: classes one by one, since none is taken for another."""
+
+    metrics: MultiMetrics  # type: ignore[assignment]  # read-only, and every reader of the other kind is replaced
+    details: MultiDetails  # type: ignore[assignment]
+
+    def _purpose(self) -> str:
+        return f"say which of {self.plan.classes:,} classes, or none, there are in"
+
+    def _figures(self) -> dict[str, str]:
+        metrics = self.metrics
+        interval = percent_range(metrics.interval)
+        return {
+            f"{self.split} mean average precision": f"{100 * metrics.mean_ap:.2f} %",
+            f"exact, 95 % interval {interval}, n {metrics.n:,}": f"{100 * metrics.exact:.2f} %",
+            "F1, all classes together": f"{100 * metrics.micro_f1:.2f} %",
+            "F1, mean over the classes": f"{100 * metrics.macro_f1:.2f} %",
+            "log-loss, nats": f"{metrics.log_loss:.4f}",
+        }
+
+    def _answers(self, plots: Mapping[str, bytes]) -> list[str]:
+        head = ("class", "pictures", "average precision", "precision", "recall", "F1")
+        rows = [
+            (score.label, f"{score.support:,}", score.average_precision, score.precision, score.recall, score.f1)
+            for score in self.details.classes
+        ]
+        told = (
+            "A class is answered where its probability is above 50 %. Average precision: the area under precision over "
+            "recall at all probabilities. Precision: of the pictures answered with this class, those that show it. "
+            "Recall: of the pictures that show it, those answered with it. F1: their harmonic mean. Exact: pictures of "
+            "which every class is answered and no other."
+        )
+        return [page.section("Class by class", page.paragraph(told, dim=True), page.table(head, rows))]
 
 
 def _shown(mistake: Mistake) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
@@ -16,13 +15,13 @@ from inceptory.data.feed import Batch, Feed
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, InterruptedRun
 from inceptory.learn import report, state
-from inceptory.learn.evaluate import logits_of, measure
+from inceptory.learn.evaluate import logits_of
 from inceptory.learn.events import Events
 from inceptory.learn.job import Every, Job
 from inceptory.learn.pictures import prepared
 from inceptory.learn.progress import Meter, duration, meter
 from inceptory.learn.recipe import seconds
-from inceptory.learn.results import Epoch, Metrics
+from inceptory.learn.results import AnyEpoch, AnyMetrics, best_epoch
 from inceptory.learn.schedule import Budget, plateaus, rate
 from inceptory.learn.signals import Stop
 from inceptory.learn.state import Position, State, seeded
@@ -57,7 +56,7 @@ class Loop:
             return self.budget.steps(self.position.step, self.used())
         return self.per_epoch * self.recipe.epochs
 
-    def run(self, stop: Stop) -> list[Epoch]:
+    def run(self, stop: Stop) -> list[AnyEpoch]:
         """Every epoch that is left. Raises InterruptedRun after a signal, all saved."""
         at = self.position
         self._started = time.monotonic() - at.used
@@ -92,7 +91,7 @@ class Loop:
     def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
         at, start = self.position, time.monotonic()
         torch.manual_seed(state.number(self.recipe.seed, GLOBAL, at.step, self.ranks.rank))
-        drops = plateaus([_rank(row) for row in at.history], self.recipe.patience)
+        drops = plateaus([row.rank for row in at.history], self.recipe.patience)
         at.rate = rate(self.recipe, at.step, self.steps, self.per_epoch, drops)
         found = self.stepper.step(at.step, at.rate, parts)
         if not found.finite:
@@ -175,7 +174,7 @@ class Loop:
 
     # Telling
 
-    def _validated(self, number: int, stop: Stop) -> tuple[Epoch, Metrics]:
+    def _validated(self, number: int, stop: Stop) -> tuple[AnyEpoch, AnyMetrics]:
         """Measure on validation; a signal meanwhile saves the steps that are done."""
         at, start = self.position, time.monotonic()
 
@@ -186,16 +185,14 @@ class Loop:
 
         net = self.stepper.answering
         logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
-        metrics = measure(logits, self.validation.labels[rows])
+        metrics = self.stepper.task.measure(logits, self.validation.labels[rows])
         if self.budget is not None:
             self.budget.reserve = time.monotonic() - start
-        row = Epoch(
+        row = metrics.epoch(
+            at.right / max(at.seen, 1),
             epoch=number,
             lr=at.rate,
             train_loss=at.losses / max(at.seen, 1),
-            train_top1=at.right / max(at.seen, 1),
-            validation_loss=metrics.log_loss,
-            validation_top1=metrics.top1,
             seconds=at.training + time.monotonic() - start,
             images_per_second=at.seen / max(at.training, 1e-9),
         )
@@ -203,13 +200,13 @@ class Loop:
 
     def _stands_still(self) -> bool:
         patience = self.recipe.stop_after
-        return bool(patience) and plateaus([_rank(row) for row in self.position.history], patience) > 0
+        return bool(patience) and plateaus([row.rank for row in self.position.history], patience) > 0
 
-    def _write_epoch(self, metrics: Metrics) -> None:
+    def _write_epoch(self, metrics: AnyMetrics) -> None:
         history = self.position.history
         card = replace(self.card, metrics={"epoch": history[-1].epoch, **metrics.to_json()})
         save(self.stepper.answering, self.folder / "last.safetensors", card)
-        if history[-1] is max(history, key=_rank):
+        if history[-1] is best_epoch(history):
             save(self.stepper.answering, self.folder / "model.safetensors", card)
         report.write_history(self.folder, [asdict(row) for row in history])
 
@@ -224,11 +221,6 @@ class Loop:
         shown = "pictures of another process" if found.sound else shown
         told = f"the loss is not a finite number at rate {at.rate:g}, with {shown}"
         return f"step {at.step + 1}: {told} (lower --lr, now {self.recipe.lr:g}, or look at these pictures)"
-
-
-def _rank(row: Epoch) -> tuple[float, float]:
-    """The better epoch is larger; a loss that is no number is the worst."""
-    return row.validation_top1, -math.inf if math.isnan(row.validation_loss) else -row.validation_loss
 
 
 def _tell(bar: Meter, events: Events, at: Position, found: Outcome) -> None:

@@ -21,14 +21,12 @@ from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.recipe import Recipe
-from inceptory.learn.results import Metrics, Run
+from inceptory.learn.results import AnyMetrics, Run, metrics_of
 from inceptory.nets.catalogue import decide
 from inceptory.nets.variant import PUBLISHED, Variant
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from inceptory.data.labels import Labels
     from inceptory.data.sources import Source
     from inceptory.weights.card import Card
     from inceptory.weights.resolve import Resolved
@@ -76,7 +74,8 @@ def train(
     data
         Labelled pictures: a folder of class folders (with or without train, val, test above them), a
         .csv or .tsv with paths and labels, a parquet file or folder in the Hugging Face image layout,
-        WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist.
+        WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist. Where a
+        label of a table joins names, as in cat|dog, every picture may show several classes, or none.
     model
         Name of the network; `inceptory models` lists them.
     out
@@ -111,6 +110,8 @@ def train(
     source = open_source(place)
     source.split("train")
     known = cheap(source)
+    if source.multi_label and wanted.balanced:
+        raise ConfigError(f"--balanced: {data} shows several classes a picture (leave it out; --class-weights works)")
     source = source.with_validation(wanted.validation)
     _check_trainable(source)
     decide(model, len(source.classes), variant)
@@ -176,7 +177,7 @@ def finished_run(folder: Path) -> Run:
     from inceptory.learn.report import read_history
 
     plain = json.loads(files.read(folder / "metrics.json"))
-    return Run(folder, Metrics.from_json(plain), plain["split"], read_history(folder), plain["minutes"])
+    return Run(folder, metrics_of(plain), plain["split"], read_history(folder), plain["minutes"])
 
 
 def _check_trainable(source: Source) -> None:
@@ -195,7 +196,7 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     weights: Path | None = None,
-) -> Metrics:
+) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
 
     For example:
@@ -214,7 +215,8 @@ def evaluate(
         Part of the data; without it test, or validation where the data has no test split.
     out
         File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
-        class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1.
+        class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
+        multi-label checkpoint: mean_ap, micro_f1, macro_f1, exact (with its interval) and each class's.
     device
         Where to compute.
     precision
@@ -251,8 +253,11 @@ def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved,
     return meant, card
 
 
-def relabelled(source: Source, card: Card, split: str) -> NDArray[np.int64]:
-    """Labels of a split in the checkpoint's order of classes; raises ConfigError for other classes."""
+def relabelled(source: Source, card: Card, split: str) -> Labels:
+    """Labels of a split in the checkpoint's order of classes; raises ConfigError for other classes.
+
+    For a multi-label checkpoint one class a picture is a set of one.
+    """
     import numpy as np
 
     strange = [name for name in source.classes if name not in card.labels]
@@ -262,7 +267,15 @@ def relabelled(source: Source, card: Card, split: str) -> NDArray[np.int64]:
             f"{source.name}: {len(strange)} of its classes are unknown to the checkpoint: {told} (use its own data)"
         )
     order = np.asarray([card.labels.index(name) for name in source.classes], dtype=np.int64)
-    return order[source.split(split).labels]
+    labels = source.split(split).labels
+    if card.multi_label:
+        several = np.zeros((len(labels), len(card.labels)), dtype=np.uint8)
+        several[:, order] = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
+        return several
+    if source.multi_label:
+        raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")
+    found: Labels = order[labels]
+    return found
 
 
 def _check_json(out: Path | str | None) -> None:

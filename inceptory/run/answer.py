@@ -15,12 +15,13 @@ Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(N, C, H, W) values to (N, classes) probabilities."""
 
 
-def answerer(model: Resolved, dialect: str) -> Answer:
-    """The checkpoint's network, ready to answer."""
+def answerer(model: Resolved, dialect: str, multi_label: bool = False) -> Answer:
+    """The checkpoint's network, ready to answer; multi-label, each class has a probability of its own."""
     net = load(model, dialect=dialect).float().to(memory_format=torch.channels_last)
 
     def answer(values: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return net(torch.from_numpy(values)).softmax(1).numpy()  # type: ignore[no-any-return]
+            logits = net(torch.from_numpy(values))
+            return (logits.sigmoid() if multi_label else logits.softmax(1)).numpy()  # type: ignore[no-any-return]
 
     return answer

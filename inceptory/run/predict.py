@@ -19,16 +19,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inceptory.data.preprocess import Preprocess
+    from inceptory.weights.card import Card
 
 BATCH = 32
 """Pictures decoded and answered at a time."""
 ENDINGS = (".csv", ".jsonl", ".parquet")
+COLUMNS = {"picture": "string", "rank": "int64", "label": "string", "probability": "double"}
+"""Of .csv and .parquet, with their types."""
+THRESHOLD = 0.5
+"""A multi-label class is answered above this probability."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's best classes."""
+    """One picture's best classes; multi-label, those above probability 0.5, of which there may be none."""
 
     picture: str
     labels: tuple[str, ...]
@@ -38,7 +43,8 @@ class Prediction:
 
     def __str__(self) -> str:
         ranked = zip(self.labels, self.probabilities, strict=True)
-        return f"{printable(self.picture)}: {', '.join(f'{printable(name)} {100 * p:.1f} %' for name, p in ranked)}"
+        told = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in ranked)
+        return f"{printable(self.picture)}: {told or 'none of the classes'}"
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,11 @@ def predict(
     images
         Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
     top
-        Classes to report for each picture.
+        Classes to report for each picture; of a multi-label checkpoint those above 50 %, at most so many.
     out
         Also write the answers to this .csv, .jsonl or .parquet file. In .csv a name that begins like
-        a formula gets an apostrophe before it; the others hold every name as it is.
+        a formula gets an apostrophe before it; the others hold every name as it is. A picture of no
+        class has an empty list in .jsonl and no row in the others.
     weights
         A copy of the published file that `model` names, fetched by hand.
     """
@@ -98,12 +105,12 @@ def predict(
     if out is not None and Path(out).suffix.lower() not in ENDINGS:
         raise UsageError(f"--out {out}: unknown kind of file (end it in {', '.join(ENDINGS)})")
     meant, card = classifier(model, weights)
-    assert card.preprocess is not None
     paths = _find(images)
 
     from inceptory.run.answer import answerer
 
-    found, skipped = _answer(paths, card.preprocess, card.labels, top, answerer(meant, card.dialect))
+    answer = answerer(meant, card.dialect, card.multi_label)
+    found, skipped = _answer(paths, card, top, answer)
     if out is not None:
         files.write(out, _written(found, Path(out).suffix.lower()))
     return Predictions(tuple(found), tuple(skipped))
@@ -129,8 +136,7 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
 
 def _answer(
     paths: list[Path],
-    preprocess: Preprocess,
-    labels: tuple[str, ...],
+    card: Card,
     top: int,
     answer: Callable[[NDArray[np.float32]], NDArray[np.float32]],
 ) -> tuple[list[Prediction], list[str]]:
@@ -140,12 +146,14 @@ def _answer(
 
     found: list[Prediction] = []
     skipped: list[str] = []
+    preprocess = card.preprocess
+    assert preprocess is not None
     with meter("predicting", len(paths)) as bar:
         for start in range(0, len(paths), BATCH):
             read, faults = _decode(paths[start : start + BATCH], preprocess)
             if read:
                 scores = answer(preprocess.values(np.stack([pixels for _, pixels in read])))
-                found += [_prediction(path, row, labels, top) for (path, _), row in zip(read, scores, strict=True)]
+                found += [_prediction(path, row, card, top) for (path, _), row in zip(read, scores, strict=True)]
             skipped += faults
             bar(start + len(read) + len(faults), len(paths))
         if not found:
@@ -168,9 +176,10 @@ def _decode(paths: list[Path], preprocess: Preprocess) -> tuple[list[tuple[Path,
     return read, faults
 
 
-def _prediction(path: Path, scores: NDArray[np.float32], labels: tuple[str, ...], top: int) -> Prediction:
-    best = scores.argsort(kind="stable")[::-1][:top]
-    return Prediction(str(path), tuple(labels[i] for i in best), tuple(float(scores[i]) for i in best))
+def _prediction(path: Path, scores: NDArray[np.float32], card: Card, top: int) -> Prediction:
+    ranked = scores.argsort(kind="stable")[::-1][:top]
+    best = [i for i in ranked if not card.multi_label or scores[i] > THRESHOLD]
+    return Prediction(str(path), tuple(card.labels[i] for i in best), tuple(float(scores[i]) for i in best))
 
 
 def _written(found: list[Prediction], ending: str) -> bytes | str:
@@ -187,7 +196,7 @@ def _written(found: list[Prediction], ending: str) -> bytes | str:
 
 def _csv(rows: list[dict[str, object]]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    table = csv.DictWriter(text, fieldnames=list(COLUMNS), lineterminator="\n")
     table.writeheader()
     table.writerows([{key: _inert(value) for key, value in row.items()} for row in rows])
     return text.getvalue()
@@ -203,5 +212,6 @@ def _parquet(rows: list[dict[str, object]]) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
     return buffer.getvalue()

@@ -32,6 +32,8 @@ class Card:
     """Keywords of `inceptory.plan` beside name and dialect, all decided."""
     labels: tuple[str, ...] = ()
     """Class names in the order of the logits."""
+    multi_label: bool = False
+    """Whether a picture may show several classes: a logit is then one class's own, through a sigmoid."""
     preprocess: Preprocess | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     """How it was trained: every option by name."""
@@ -54,6 +56,8 @@ class Card:
         """The record as text."""
         preprocess = None if self.preprocess is None else self.preprocess.to_json()
         plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
+        if not self.multi_label:
+            del plain["multi_label"]  # versions that do not know the word read on what they can use
         text = json.dumps(plain, ensure_ascii=False)
         # A class named after a folder whose name is no valid text can only be written escaped.
         return text if text.encode(errors="replace").decode() == text else json.dumps(plain)
@@ -92,6 +96,8 @@ def _check_kinds(plain: dict[str, Any], labels: object) -> None:
     for name in ("options", "recipe", "data", "metrics", "versions"):
         if not isinstance(plain[name], dict):
             raise TypeError(f"{name} is no record")
+    if type(plain.get("multi_label", False)) is not bool:
+        raise TypeError("multi_label is neither true nor false")
     for name in ("classes", "image", "in_channels"):
         if type(plain["options"].get(name)) is not int:
             raise TypeError(f"{name} is no whole number")

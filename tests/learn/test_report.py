@@ -117,7 +117,7 @@ def test_the_page_of_a_real_run_is_of_that_run(run: Path):
     words = " ".join(found.words)
     metrics, card = read(run / "metrics.json"), read_card(run / "model.safetensors")
     assert f"{100 * metrics['top1']:.2f} %" in words
-    assert f"--out {run} --width 0.25 --epochs 12 --batch 16 --precision fp32" in words
+    assert f"--out {run} --width 0.25 --epochs 12 --batch 16 --lr 0.02 --precision fp32" in words
     assert card.data["fingerprint"] in words
     assert metrics["file_bytes"] == (run / "model.safetensors").stat().st_size
     assert np.sum(metrics["confusion"]) == metrics["n"]

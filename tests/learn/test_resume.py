@@ -297,7 +297,7 @@ def test_another_number_of_threads_is_said(broken, capsys):
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypatch, capsys):
     states = {path: path.read_bytes() for path in state.listed(broken)}
-    monkeypatch.setattr("inceptory.learn.step.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.learn.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     assert main(["train", "--resume", str(broken)]) == 65
     told = capsys.readouterr().err
     assert "step 4: the loss is not a finite number at rate" in told

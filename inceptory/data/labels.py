@@ -1,0 +1,72 @@
+"""Labels as arrays: (N,) int64, the one class of each picture, or (N, K) uint8, a 1 for every class that it shows.
+
+The second form is multi-label: a picture may show several classes, or none. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int64] | NDArray[np.uint8]
+
+
+def per_class(labels: Labels, classes: int = 0) -> NDArray[np.int64]:
+    """Pictures of each class; with one class a picture at least `classes` numbers."""
+    found: NDArray[np.int64] = (
+        labels.sum(0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    )
+    return found
+
+
+def showing(labels: Labels, label: int) -> NDArray[np.bool_]:
+    """(N,) which pictures show a class."""
+    found: NDArray[np.bool_] = labels[:, label] > 0 if labels.ndim == 2 else labels == label
+    return found
+
+
+def shown(labels: Labels, row: int) -> list[int]:
+    """The classes of one picture."""
+    return np.flatnonzero(labels[row]).tolist() if labels.ndim == 2 else [int(labels[row])]
+
+
+def combinations(labels: Labels) -> NDArray[np.int64]:
+    """(N,) numbers that are equal where pictures show the same classes."""
+    if labels.ndim == 1:
+        return labels.astype(np.int64, copy=False)
+    return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def several_hot(names: Sequence[Sequence[int]], classes: int) -> NDArray[np.uint8]:
+    """(N, classes) with a 1 for each of the classes that a row names."""
+    found = np.zeros((len(names), classes), dtype=np.uint8)
+    for row, labels in enumerate(names):
+        found[row, list(labels)] = 1
+    return found
+
+
+def stratified(labels: Labels, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """(N,) which pictures to hold out: `fraction` of each class, at least one where it has two.
+
+    With several labels a picture the rarest class chooses first and pictures of none come last: the
+    idea of Sechidis, Tsoumakas and Vlahavas 2011. A later class counts what is held already, and
+    may find too few pictures that are still open.
+    """
+    random = np.random.default_rng(seed)
+    held, decided = np.zeros((2, len(labels)), dtype=bool)
+    for rows in _groups(labels):
+        wanted = min(max(round(len(rows) * fraction), 1), len(rows) - 1) if fraction and len(rows) else 0
+        open_rows = rows[~decided[rows]]
+        held[random.permutation(open_rows)[: max(wanted - int(held[rows].sum()), 0)]] = True
+        decided[rows] = True
+    return held
+
+
+def _groups(labels: Labels) -> list[NDArray[np.int64]]:
+    """Rows of each class: by number, or with several labels a picture the rarest first and those of none last."""
+    if labels.ndim == 1:
+        return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    order = np.argsort(per_class(labels), kind="stable")
+    return [*(np.flatnonzero(labels[:, label]) for label in order), np.flatnonzero(~labels.any(1))]
