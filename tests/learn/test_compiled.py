@@ -77,10 +77,12 @@ def test_a_machine_without_compiler_is_told_so(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_training_equals_eager_training():
+    # In double precision: in single, eager itself is 2 % of the largest gradient from the truth here,
+    # because batch norms of four pictures magnify rounding.
     torch.manual_seed(0)
-    net = create("cifar_inception_v3_slim", dropout=0.0, **SMALL).train()
-    images, start = torch.randn(4, 3, 32, 32), {name: value.clone() for name, value in net.state_dict().items()}
-    found = []
+    net = create("cifar_inception_v3_slim", dropout=0.0, **SMALL).double().train()
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    start, found = {name: value.clone() for name, value in net.state_dict().items()}, []
     for heads in (net.heads, compiled(net, 4)):
         net.load_state_dict(start)
         net.zero_grad(set_to_none=True)
@@ -90,8 +92,8 @@ def test_compiled_training_equals_eager_training():
     torch.compiler.reset()
     (logits, gradients, statistics), (other, other_gradients, other_statistics) = found
     largest = max(float(gradient.abs().max()) for gradient in gradients)
-    assert (logits - other).abs().max() <= 1e-4 * logits.abs().max()
+    assert (logits - other).abs().max() <= 1e-9 * logits.abs().max()
     for a, b in zip(gradients, other_gradients, strict=True):
-        assert (a - b).abs().max() <= 1e-3 * largest
+        assert (a - b).abs().max() <= 1e-9 * largest
     for a, b in zip(statistics, other_statistics, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
