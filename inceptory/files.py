@@ -53,7 +53,7 @@ def pending(path: Path | str) -> Iterator[Pending]:
         with os.fdopen(handle, "wb", buffering=0) as raw:
             file.raw = raw
             yield file
-            os.fsync(raw.fileno())
+            file.sync()
         # mkstemp's files are private; ours get what the user's umask gives any new file.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, file.path)
@@ -86,6 +86,11 @@ class Pending:
         self.asked += len(rest)
         while len(rest):
             rest = rest[self.raw.write(rest) :]
+
+    def sync(self) -> None:
+        """Wait until what was written so far lies on the disk."""
+        assert self.raw is not None
+        os.fsync(self.raw.fileno())
 
 
 def _why(file: Pending, fault: OSError | ValueError) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -33,6 +34,10 @@ FOLDER = "state"
 KEPT = 2
 """States kept: the newest, and the one before in case the newest is damaged."""
 NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
+LARGE = 2**16
+"""Bytes from which a tensor is a block of its own."""
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Types of each width that numpy has, too."""
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
 
 
@@ -105,13 +110,27 @@ def save(folder: Path, state: State) -> Path:
 
 
 def _write(folder: Path, state: State) -> Path:
-    arrays = {name: _bytes_of(tensor) for name, tensor in state.tensors.items()}
     with files.pending(folder / "new") as file, _Digest() as digest:
-        for block in (_header(state, arrays), *arrays.values()):
+        for block in _blocks(state):
             digest.add(block)
             file.write(block)
+        # The disk works while the digest is still on its way.
+        file.sync()
         file.path = folder / f"{state.position.step:09d}-{digest.value()}.safetensors"
     return file.path
+
+
+def _blocks(state: State) -> Iterator[memoryview]:
+    """The file's bytes, small tensors joined: many small blocks would make writer and digest wait for each other."""
+    small = bytearray(_header(state))
+    for tensor in state.tensors.values():
+        if tensor.nbytes < LARGE:
+            small += _bytes_of(tensor)
+            continue
+        yield memoryview(small)
+        yield _bytes_of(tensor)
+        small = bytearray()
+    yield memoryview(small)
 
 
 class _Digest:
@@ -145,18 +164,29 @@ class _Digest:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return flat.numpy().data
+    # Laid out by numpy, in this thread alone: torch's own threads would wait for the digest's.
+    whole = _as_it_lies(tensor.detach().cpu()).view(INTEGERS[tensor.element_size()]).numpy()
+    return np.ascontiguousarray(whole).reshape(-1).view(np.uint8).data
 
 
-def _header(state: State, arrays: dict[str, memoryview]) -> memoryview:
+def _channels_last(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _as_it_lies(tensor: Tensor) -> Tensor:
+    """The tensor with its dimensions in the order of its memory, so that nothing is moved to write it."""
+    return tensor.permute(0, 2, 3, 1) if _channels_last(tensor) else tensor
+
+
+def _header(state: State) -> memoryview:
     """safetensors' header: its length, then JSON, filled with spaces to a multiple of eight."""
     at, table = 0, dict[str, Any]()
-    for name, array in arrays.items():
-        tensor = state.tensors[name]
-        table[name] = {"dtype": TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + len(array)]}
-        at += len(array)
-    plain = {"position": state.position.to_json(), "facts": state.facts}
+    for name, tensor in state.tensors.items():
+        end, shape = at + tensor.nbytes, _as_it_lies(tensor).shape
+        table[name] = {"dtype": TYPES[tensor.dtype], "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    last = [name for name, tensor in state.tensors.items() if _channels_last(tensor)]
+    plain = {"position": state.position.to_json(), "facts": state.facts, "channels_last": last}
     table["__metadata__"] = {key: json.dumps(value) for key, value in plain.items()}
     text = json.dumps(table).encode()
     text += b" " * (-len(text) % 8)
@@ -189,6 +219,8 @@ def _read(path: Path) -> State:
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name in json.loads(metadata["channels_last"]):
+        tensors[name] = tensors[name].permute(0, 3, 1, 2)
     position = Position.from_json(json.loads(metadata["position"]))
     return State(position, tensors, json.loads(metadata["facts"]))
 
