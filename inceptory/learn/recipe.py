@@ -89,7 +89,7 @@ class Recipe:
         "auto", "Arithmetic of the convolutions; auto takes bf16 where the processor has it."
     )
     compile: bool = option(
-        False, "Compile the network first: a wait of minutes, then faster steps (needs a C++ compiler)."
+        False, "Compile the network first: a wait of minutes for steps that some processors do faster."
     )
 
     def check(self) -> None:
