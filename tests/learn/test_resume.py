@@ -8,7 +8,10 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -335,6 +338,33 @@ def test_a_full_disk_ends_with_74_and_what_is_needed(broken, whole, monkeypatch,
     assert states == {path: path.read_bytes() for path in state.listed(broken)}
     inceptory.train(resume=broken)
     assert digests(broken) == digests(whole)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 32 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    asked = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)]
+    if sys.platform != "linux" or subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_disk_that_really_is_full_ends_with_74_and_room_lets_it_go_on(small_disk, colours, whole, capsys):
+    words = [str(colours), "--model", "cifar_inception_v3", "--width", "0.25", "--out", str(small_disk / "run")]
+    words += ["--epochs", "2", "--batch", "16", "--precision", "fp32", "--crop", "0.5", "--mixup", "0.2"]
+    assert main(["train", *words, "--checkpoint-every", "1steps", "--no-tensorboard"]) == 74
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "no space left on device" in told
+    assert "bytes or more needed and" in told
+    found, notes = state.newest(small_disk / "run")
+    assert found is not None
+    assert notes == []
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    inceptory.train(resume=small_disk / "run")
+    assert digests(small_disk / "run") == digests(whole)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
