@@ -19,8 +19,8 @@ class Meter:
         self._progress, self._task = progress, task
 
     def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total`."""
-        self._progress.update(self._task, completed=done, total=total)
+        """Show `done` of `total`, 0 where nobody knows how much there is."""
+        self._progress.update(self._task, completed=done, total=total or None)
 
     def tick(self, told: str) -> None:
         """One more step, with a few words beside the bar."""

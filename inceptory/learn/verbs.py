@@ -20,6 +20,7 @@ from inceptory.learn.command import train_command
 from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
+from inceptory.learn.progress import meter
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import AnyMetrics, Run, metrics_of
 from inceptory.nets.catalogue import decide
@@ -107,7 +108,8 @@ def train(
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     place = place_of(data)
     _check_free(Path(out))
-    source = open_source(place)
+    with meter(f"looking for {data}", None, shown=_is_first()) as bar:
+        source = open_source(place, bar)
     source.split("train")
     known = cheap(source)
     if source.multi_label and wanted.balanced:
