@@ -5,6 +5,7 @@ All of them can be sent to another process. A view of rows shares the sequence t
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,9 +20,9 @@ T = TypeVar("T")
 class Frozen(Sequence[T], Generic[T]):
     """A sequence made of `item(row)` and `__len__`: slices, negative rows and equality to any sequence."""
 
+    @abstractmethod
     def item(self, row: int) -> T:
         """What stands at a row from 0 to len - 1."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, row: int) -> T: ...

@@ -22,7 +22,8 @@ from inceptory.learn.compiled import compiled
 from inceptory.learn.device import Device, choose
 from inceptory.learn.evaluate import Scored, logits_of
 from inceptory.learn.events import FOLDER as EVENTS
-from inceptory.learn.job import FILE, Job
+from inceptory.learn.job import FILE, Job, is_first
+from inceptory.learn.lock import FILE as LOCK
 from inceptory.learn.lock import locked
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.progress import Meter, meter
@@ -43,8 +44,15 @@ from inceptory.weights.store import versions
 
 def fit(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
     """Train the network of a job and leave its run in the folder, or go on with the one that is there."""
+    with _kept_or_taken_back(folder, resumed):
+        return _trained(job, source, folder, resumed)
+
+
+def _trained(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
     device = choose(job.recipe.device, job.recipe.precision)
-    with joined(device.name) as ranks, watched() as stop, _claimed(job, folder, resumed, ranks):
+    with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
+        if ranks.first:
+            state.tidy(folder)
         feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
         try:
             loop = _loop(job, source, feeds, preprocess, device, ranks, folder)
@@ -58,27 +66,22 @@ def fit(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
 
 
 @contextmanager
-def _claimed(job: Job, folder: Path, resumed: bool, ranks: Ranks) -> Iterator[None]:
-    """The folder with the job's record in it, for this run alone; taken back where nothing came of it."""
-    with locked(folder) if ranks.first else nullcontext():
-        if ranks.first:
-            state.tidy(folder)
-        if ranks.first and not resumed:
-            job.write(folder)
-        try:
-            yield
-        except InterruptedRun:
-            raise
-        except InceptoryError:
-            if ranks.first and not resumed and not state.listed(folder):
-                _take_back(folder)
-            raise
+def _kept_or_taken_back(folder: Path, resumed: bool) -> Iterator[None]:
+    """A new run that fails before its first state leaves nothing; an interrupted one can always go on."""
+    try:
+        yield
+    except InterruptedRun:
+        raise
+    except InceptoryError:
+        if is_first() and not resumed and not state.listed(folder):
+            _take_back(folder)
+        raise
 
 
 def _take_back(folder: Path) -> None:
     """Leave nothing of a run that failed before its first epoch was done, so that it can be started again."""
-    if (folder / "history.csv").exists():
-        return
+    if (folder / "history.csv").exists() or (folder / LOCK).exists():
+        return  # of an epoch that is done, or of another run that came first
     for path in (folder / FILE, *(folder / EVENTS).glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     for place in (EVENTS, state.FOLDER):

@@ -103,6 +103,11 @@ def _other(folder: Path, found: Sequence[str]) -> ConfigError:
     return ConfigError(f"{folder}: this run has {told} (leave that out, or start a new run with --out)")
 
 
+def is_first() -> bool:
+    """Whether this process speaks and writes, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def place_of(data: str) -> str:
     """A data set's name or path so that it is found from any folder."""
     from inceptory.data.built_in import SETS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,7 +17,7 @@ from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.command import train_command
 from inceptory.learn.job import FILE as RUN
-from inceptory.learn.job import Every, Job, place_of
+from inceptory.learn.job import Every, Job, is_first, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
 from inceptory.learn.recipe import Recipe
@@ -108,7 +107,7 @@ def train(
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     place = place_of(data)
     _check_free(Path(out))
-    with meter(f"looking for {data}", None, shown=_is_first()) as bar:
+    with meter(f"looking for {data}", None, shown=is_first()) as bar:
         source = open_source(place, bar)
     source.split("train")
     known = cheap(source)
@@ -121,18 +120,15 @@ def train(
     command = train_command(data, model, out, variant, wanted)
     job = Job(place, model, variant, wanted, source.fingerprint(), command, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
-    claim = files.new_folder(out, RUN) if _is_first() else nullcontext(Path(out))
+    claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
-        for line in known if _is_first() else ():
-            print(line, file=sys.stderr)
+        if is_first():
+            # Before anything else: from now on the run can go on, whatever happens to it.
+            job.write(folder)
+            print(*known, sep="\n", file=sys.stderr)
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, resumed=False)
-
-
-def _is_first() -> bool:
-    """Whether this process speaks and writes, of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_free(out: Path) -> None:
