@@ -106,7 +106,8 @@ def train(
     wanted = decided(recipe, config, options, model)
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     place = place_of(data)
-    _check_free(Path(out))
+    if is_first():  # the others may come when the first has made it a run
+        _check_free(Path(out))
     with meter(f"looking for {data}", None, shown=is_first()) as bar:
         source = open_source(place, bar)
     source.split("train")
