@@ -92,7 +92,7 @@ class Source:
         return replace(self, splits=splits)
 
     def fingerprint(self) -> str:
-        """sha256 over classes, splits, names and labels: the same list of pictures, the same value."""
+        """sha256 over classes, splits, names, labels and the sizes of files: the same pictures, the same value."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
@@ -101,6 +101,9 @@ class Source:
                 names = "\n".join(name.removeprefix(self.name) for name in split.names[start : start + CHUNK])
                 digest.update(("\n" * (start > 0) + names).encode("utf-8", "surrogatepass"))
             digest.update(np.ascontiguousarray(split.labels).tobytes())
+            if len(split) and isinstance(split.pictures[0], Path):
+                sizes = (_size(picture) for picture in split.pictures)
+                digest.update(np.fromiter(sizes, np.int64, len(split)).tobytes())
         return digest.hexdigest()
 
 
@@ -108,6 +111,14 @@ def stratified(labels: Labels, fraction: float) -> tuple[NDArray[np.int64], NDAr
     """(rows kept, rows held out): `fraction` of each class is held out, at least one where it has two."""
     held = held_out(labels, fraction, SEED)
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _size(picture: Picture) -> int:
+    """Bytes of a file; -1 where it is gone, which is another list of pictures."""
+    try:
+        return picture.stat().st_size if isinstance(picture, Path) else -1
+    except OSError:
+        return -1
 
 
 def open_source(data: str | Path, progress: Progress | None = None) -> Source:

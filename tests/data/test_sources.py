@@ -321,6 +321,18 @@ def test_the_fingerprint_takes_names_that_are_no_valid_text():
     assert replace(three(), splits={"train": train}).fingerprint() != three().fingerprint()
 
 
+def test_the_fingerprint_is_that_of_the_files_wherever_they_lie(tmp_path, monkeypatch):
+    for place in ("here", "there"):
+        fill(tmp_path / place, "cat/a", "cat/b", "dog/c")
+    here, there = (open_source(tmp_path / place).fingerprint() for place in ("here", "there"))
+    assert here == there
+    monkeypatch.chdir(tmp_path)
+    assert open_source("here").fingerprint() == here
+    file = open_source(tmp_path / "here").split("train").pictures[0]
+    file.write_bytes(b"another picture under the old name")
+    assert open_source(tmp_path / "here").fingerprint() != here
+
+
 def test_a_long_fingerprint_is_that_of_all_names_joined(monkeypatch):
     whole = three().fingerprint()
     monkeypatch.setattr(sources, "CHUNK", 2)
