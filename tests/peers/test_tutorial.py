@@ -21,6 +21,9 @@ from tests.peers.proof import FOUND
 
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("INCEPTORY_KERAS_PYTHON", sys.executable)
+EXACTLY = replace(TUTORIAL, penalty=float(np.float32(1e-4)), momentum=float(np.float32(0.9)))
+"""Keras holds the factor of L2 and the momentum in single precision; the 2.5e-8 between both would be
+magnified a hundred thousandfold in the next step by batch norms of eight pictures."""
 NETWORKS = {"v1": "cifar_inception_v1", "v3_slim": "cifar_inception_v3_slim"}
 
 
@@ -50,12 +53,12 @@ def losses(folder: Path, name: str, recipe: Recipe) -> tuple[list[float], incept
     return found, net.eval()
 
 
-def test_twenty_steps_across_a_drop_of_the_rate(trained: tuple[str, Path]):
+def test_steps_across_a_drop_of_the_rate(trained: tuple[str, Path]):
     name, folder = trained
     theirs = np.load(folder / "steps.npz")["losses"]
-    mine, net = losses(folder, name, TUTORIAL)
+    mine, net = losses(folder, name, EXACTLY)
     far = np.abs(np.asarray(mine) - theirs).max()
-    FOUND.append(f"{name}: losses of 20 steps in fp64 {far:.1e} (from {theirs[0]:.4f} to {theirs[-1]:.4f})")
+    FOUND.append(f"{name}: losses of {len(mine)} steps in fp64 {far:.1e} (from {theirs[0]:.4f} to {theirs[-1]:.4f})")
     assert far <= 1e-4
     after = inceptory.load(folder / "end.h5", name=name)
     pairs = zip(net.state_dict().items(), after.state_dict().values(), strict=True)
@@ -76,7 +79,7 @@ def test_each_switch_of_the_recipe_matters(trained: tuple[str, Path], changed: d
     if name != "cifar_inception_v1":
         pytest.skip("the smaller network shows it")
     theirs = np.load(folder / "steps.npz")["losses"]
-    mine, net = losses(folder, name, replace(TUTORIAL, **changed))
+    mine, net = losses(folder, name, replace(EXACTLY, **changed))
     after = inceptory.load(folder / "end.h5", name=name)
     variances = [key for key in net.state_dict() if key.endswith("running_var")]
     statistics = max(float((net.state_dict()[key] / after.state_dict()[key] - 1).abs().max()) for key in variances)
