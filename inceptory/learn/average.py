@@ -10,12 +10,12 @@ from inceptory.nets.network import Network
 
 
 class Average:
-    """A second network whose tensors follow the first one's: batch norms' statistics too."""
+    """A second network whose parameters follow the first one's; `norms.renew` gives it statistics of its own."""
 
     def __init__(self, net: Network, decay: float) -> None:
         self.net = copy.deepcopy(net).eval()
         self.decay = decay
-        self._pairs = list(zip(self.net.state_dict().values(), net.state_dict().values(), strict=True))
+        self._pairs = list(zip(self.net.parameters(), net.parameters(), strict=True))
 
     @torch.no_grad()
     def update(self, step: int) -> None:

@@ -57,6 +57,13 @@ class Recipe:
     class_weights: bool = option(False, "Weigh the loss of each class against its number of pictures.")
     balanced: bool = option(False, "Draw pictures so that all classes come equally often.")
     average: float = option(0.999, "Decay of the running average of the weights; 0 keeps none.", low=0, below=1)
+    norm_momentum: float | Literal["auto", "origin"] = option(
+        "auto",
+        "Share of each batch in what batch norms remember for answering. auto: as fast as the number of steps "
+        "needs; origin: as the network's origin has it, for very long runs.",
+        low=0,
+        high=1,
+    )
     moving_variance: Literal["unbiased", "biased"] = option(
         "unbiased", "Which variance of a batch its norm remembers: PyTorch's (unbiased) or Keras' (biased)."
     )
@@ -97,9 +104,9 @@ class Recipe:
         for each in fields(self):
             value, flag = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
             known = choices(each.name)
-            if known and value not in known:
+            if known and value not in known and not _number_instead(each.name, value):
                 raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)})")
-            if not _inside(value, each.metadata["bounds"]):
+            if value not in known and not _inside(value, each.metadata["bounds"]):
                 raise UsageError(f"{flag} {value:g}: out of range ({_range(each.metadata['bounds'])})")
         if not all(0 < drop < 1 for drop in self.drops):
             told = " ".join(f"{drop:g}" for drop in self.drops)
@@ -121,9 +128,20 @@ class Recipe:
 
 @cache
 def choices(name: str) -> tuple[str, ...]:
-    """The words that an option takes, or nothing where it takes other values."""
+    """The words that an option takes, alone or beside numbers; nothing where it takes other values."""
     hint = hints()[name]
-    return get_args(hint) if get_origin(hint) is Literal else ()
+    parts = (hint,) if get_origin(hint) is Literal else get_args(hint)
+    return tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
+
+
+def takes_number(name: str) -> bool:
+    """Whether an option is a number, alone or beside words."""
+    hint = hints()[name]
+    return hint in (int, float) or float in get_args(hint)
+
+
+def _number_instead(name: str, value: object) -> bool:
+    return takes_number(name) and type(value) in (int, float)
 
 
 @cache
@@ -167,6 +185,7 @@ TUTORIAL = Recipe(
     penalty=1e-4,
     label_smoothing=0.0,
     average=0.0,
+    norm_momentum="origin",
     moving_variance="biased",
     statistics="cifar10",
     shift_kind="continuous",

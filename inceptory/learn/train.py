@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from inceptory.data.batches import normalise
 from inceptory.data.feed import Batch, Feed
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, InterruptedRun
-from inceptory.learn import report, state
+from inceptory.learn import norms, report, state
 from inceptory.learn.evaluate import logits_of
 from inceptory.learn.events import Events
 from inceptory.learn.job import Every, Job
@@ -31,6 +32,8 @@ from inceptory.weights.store import save
 
 ORDER, CHANCE, GLOBAL = range(3)
 """Purposes of random numbers: the order of an epoch, augmentation, dropout."""
+SUSPECT = 0.2
+"""By how much training must be ahead of validation, as shares of right answers, for the norms to be looked at."""
 
 
 class Loop:
@@ -48,6 +51,9 @@ class Loop:
         self.budget = None if self.recipe.time is None else Budget(seconds(self.recipe.time, "--time"))
         self.every = Every.of(job.checkpoint_every)
         self._saved = (0, time.monotonic())
+        for norm in norms.norms_of(stepper.net):
+            steps = None if self.budget else self.steps
+            norm.momentum = norms.momentum(self.recipe.norm_momentum, norm.momentum, steps)
 
     @property
     def steps(self) -> int:
@@ -87,6 +93,7 @@ class Loop:
             events.epoch(at.step, row)
             self._write_epoch(metrics)
             bar.say(f"{row}{self._left()}")
+        self._warned(row, bar)
 
     def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
         at, start = self.position, time.monotonic()
@@ -184,6 +191,10 @@ class Loop:
                 raise self.interrupted()
 
         net = self.stepper.answering
+        if self.stepper.average is not None:
+            with self.device.autocast():
+                norms.renew(net, (values for values, _ in self._some_training(number)))
+            self.ranks.share_statistics(net)
         logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
         metrics = self.stepper.task.measure(logits, self.validation.labels[rows])
         if self.budget is not None:
@@ -197,6 +208,29 @@ class Loop:
             images_per_second=at.seen / max(at.training, 1e-9),
         )
         return row, metrics
+
+    def _some_training(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(values (n, C, H, W), labels) of a tenth of an epoch's batches, unchanged pictures: from 8 to 32 batches."""
+        order = self.train.order(seeded(self.recipe.seed, ORDER, number))
+        batches = self._batches(order)[: min(max(self.per_epoch // 10, 8), 32)]
+        for batch in self.train.batches(self.ranks.part(rows) for rows in batches):
+            if len(batch.rows):
+                yield normalise(batch.pixels, self.preprocess, self.device.name), batch.labels.to(self.device.name)
+
+    def _warned(self, row: AnyEpoch, bar: Meter) -> None:
+        """Tell where a network that learnt cannot show it: its norms' statistics do not fit its weights."""
+        training, validation = row.right
+        if training - validation < SUSPECT:
+            return
+        net, hits, sums = self.stepper.answering, self.stepper.task.hits, torch.zeros(3)
+        for values, labels in self._some_training(row.epoch):
+            with self.device.autocast():
+                by_batch, running = norms.both_answers(net, values)
+            sums += torch.tensor([len(labels), float(hits(by_batch, labels)), float(hits(running, labels))])
+        seen, right_by_batch, right = self.ranks.total(*sums.tolist())
+        if right_by_batch - right > SUSPECT * seen:
+            told = norms.warning(self.stepper.net, right_by_batch / seen, right / seen, self.recipe.norm_momentum)
+            bar.say(f"warning: epoch {row.epoch}: {told}")
 
     def _stands_still(self) -> bool:
         patience = self.recipe.stop_after
