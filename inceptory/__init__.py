@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from inceptory.learn.verbs import evaluate, train
     from inceptory.nets.catalogue import catalogue, plan
     from inceptory.nets.network import Network, create
+    from inceptory.nets.show import models, show
     from inceptory.nets.variant import Variant
+    from inceptory.run.demo import demo
     from inceptory.run.predict import predict
     from inceptory.weights.adopt import load
     from inceptory.weights.card import Card
+    from inceptory.weights.certificate import verify
+    from inceptory.weights.convert import convert
+    from inceptory.weights.published import published
     from inceptory.weights.store import save
 
 _HOMES = {
@@ -33,13 +38,19 @@ _HOMES = {
     "catalogue": "inceptory.nets.catalogue",
     "check": "inceptory.data.check",
     "compare": "inceptory.learn.compare",
+    "convert": "inceptory.weights.convert",
     "create": "inceptory.nets.network",
+    "demo": "inceptory.run.demo",
     "evaluate": "inceptory.learn.verbs",
     "load": "inceptory.weights.adopt",
+    "models": "inceptory.nets.show",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
+    "published": "inceptory.weights.published",
     "save": "inceptory.weights.store",
+    "show": "inceptory.nets.show",
     "train": "inceptory.learn.verbs",
+    "verify": "inceptory.weights.certificate",
 }
 
 __all__ = [
@@ -52,13 +63,19 @@ __all__ = [
     "catalogue",
     "check",
     "compare",
+    "convert",
     "create",
+    "demo",
     "evaluate",
     "load",
+    "models",
     "plan",
     "predict",
+    "published",
     "save",
+    "show",
     "train",
+    "verify",
 ]
 
 

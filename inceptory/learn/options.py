@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from inceptory.errors import ConfigError, DataError, UnknownName
 from inceptory.files import read
-from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, hints, named
+from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, hints, named, takes_number
 
 
 def _help(name: str, told: str) -> str:
@@ -82,7 +82,7 @@ def from_file(path: Path) -> dict[str, Any]:
 def _of_kind(path: Path, name: str, value: Any) -> Any:
     """A value of TOML as the option has it: whole numbers serve as fractions, lists as tuples."""
     example = "quick" if name == "recipe" else getattr(QUICK, name)
-    if isinstance(example, float) and type(value) is int:
+    if type(value) in (int, float) and name != "recipe" and takes_number(name):
         return float(value)
     if isinstance(example, tuple) and isinstance(value, list) and all(type(each) in (int, float) for each in value):
         return tuple(map(float, value))

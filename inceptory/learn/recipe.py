@@ -104,9 +104,10 @@ class Recipe:
         for each in fields(self):
             value, flag = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
             known = choices(each.name)
-            if known and value not in known and not _number_instead(each.name, value):
+            numeric = type(value) in (int, float) and (not known or takes_number(each.name))
+            if known and value not in known and not numeric:
                 raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)})")
-            if value not in known and not _inside(value, each.metadata["bounds"]):
+            if (numeric or not known) and not _inside(value, each.metadata["bounds"]):
                 raise UsageError(f"{flag} {value:g}: out of range ({_range(each.metadata['bounds'])})")
         if not all(0 < drop < 1 for drop in self.drops):
             told = " ".join(f"{drop:g}" for drop in self.drops)
@@ -135,13 +136,9 @@ def choices(name: str) -> tuple[str, ...]:
 
 
 def takes_number(name: str) -> bool:
-    """Whether an option is a number, alone or beside words."""
+    """Whether an option may be a number with a fraction, alone or beside words."""
     hint = hints()[name]
-    return hint in (int, float) or float in get_args(hint)
-
-
-def _number_instead(name: str, value: object) -> bool:
-    return takes_number(name) and type(value) in (int, float)
+    return hint is float or (get_origin(hint) is not tuple and float in get_args(hint))
 
 
 @cache

@@ -42,7 +42,7 @@ def show(
     *,
     classes: int | None = None,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
-    draw: Path | None = None,
+    draw: Path | str | None = None,
     json: bool = False,
 ) -> str:
     """Show one network stage by stage: shapes, parameters, multiply-adds.
@@ -72,9 +72,9 @@ def show(
     if draw is not None:
         from inceptory.nets.picture import svg
 
-        if draw.suffix.lower() != ".svg":
+        if Path(draw).suffix.lower() != ".svg":
             raise UsageError(f"--draw {draw}: drawings are SVG (give a name that ends in .svg)")
-        files.write(draw, svg(found))
+        files.write(Path(draw), svg(found))
     if json:
         return json_text.dumps(found.numbers(), indent=2)
     from inceptory.nets.drawing import network_table

@@ -15,7 +15,7 @@ NETWORK = "cifar_inception_v2"
 PICTURES = 5
 
 
-def demo(*, out: Path = Path("runs/demo")) -> str:
+def demo(*, out: Path | str = Path("runs/demo")) -> str:
     """Train on scikit-learn's handwritten digits, evaluate, predict: under a minute on a laptop.
 
     For example:
@@ -27,7 +27,7 @@ def demo(*, out: Path = Path("runs/demo")) -> str:
     out
         New folder for the results; without it a number is added until one is free.
     """
-    folder = _free(out)
+    folder = _free(Path(out))
     # Digits are not mirrored in the world, and hardly move in their frames.
     recipe = Recipe(epochs=15, flip="off", shift=0.0625)
     run = train("digits", model=NETWORK, out=folder, variant=Variant(width=0.5), recipe=recipe)

@@ -169,7 +169,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
     )
 
 
-def verify(file: Path, /, *, name: str | None = None, dialect: str | None = None, json: bool = False) -> str:
+def verify(file: Path | str, /, *, name: str | None = None, dialect: str | None = None, json: bool = False) -> str:
     """Say what a weight file of any package is, and whether every tensor of it finds its place.
 
     Nothing in the file is executed; its tensors are not read.

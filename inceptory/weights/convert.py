@@ -22,7 +22,12 @@ KERAS_ENDINGS = (".weights.h5", ".h5")
 
 
 def convert(
-    ours: Path, destination: Path, /, *, to: Annotated[Package, Parameter(name="--to")], classes: int | None = None
+    ours: Path | str,
+    destination: Path | str,
+    /,
+    *,
+    to: Annotated[Package, Parameter(name="--to")],
+    classes: int | None = None,
 ) -> str:
     """Write a network as a file that another package loads with its own code.
 
@@ -42,6 +47,7 @@ def convert(
     classes
         Put a new head for so many classes in place of the file's own; the same one each time.
     """
+    ours, destination = Path(ours), Path(destination)
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")

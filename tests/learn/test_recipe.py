@@ -34,6 +34,7 @@ RANGES = {
     "clip": {"wrong": [-1.0, NAN, INF], "right": [0.0, 1.0]},
     "label_smoothing": FRACTION,
     "average": FRACTION,
+    "norm_momentum": {"wrong": [-0.1, 1.01, NAN, "", "other"], "right": [0.0, 0.01, 1.0, "auto", "origin"]},
     "shift": FRACTION,
     "crop": SHARE,
     "colour": SHARE,
@@ -44,7 +45,7 @@ RANGES = {
     "seed": {"wrong": [-1, 2**63], "right": [0, 2**63 - 1]},
 }
 SWITCHES = {"class_weights", "balanced", "trivial", "compile"}
-WORDS = {field.name for field in fields(Recipe) if choices(field.name)}
+WORDS = {field.name for field in fields(Recipe) if choices(field.name)} - {*RANGES}
 
 
 def cases(kind):

@@ -1,0 +1,78 @@
+"""Every public name does its work, whatever was imported before: no submodule hides one."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import inceptory
+
+TINY: dict[str, Any] = {"classes": 3, "width": 0.25, "image": 32}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _everything_imported() -> None:
+    for found in pkgutil.walk_packages(inceptory.__path__, "inceptory."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+
+
+def _saved(place: Path) -> Path:
+    """A checkpoint, and torchvision's file of the same network."""
+    inceptory.save(inceptory.create("inception_v3", classes=3, width=1.0, aux=True), place / "ours.safetensors")
+    return place / "ours.safetensors"
+
+
+CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
+    "Card": lambda run, data, place: inceptory.load(run / "model.safetensors").card.labels,
+    "InceptoryError": lambda run, data, place: inceptory.InceptoryError("told").line(),
+    "Network": lambda run, data, place: inceptory.Network(inceptory.plan("inception_v2", **TINY)),
+    "Recipe": lambda run, data, place: inceptory.Recipe(epochs=2).check() or True,
+    "Variant": lambda run, data, place: inceptory.Variant(width=0.5),
+    "catalogue": lambda run, data, place: inceptory.catalogue()["xception"],
+    "check": lambda run, data, place: inceptory.check(str(data)),
+    "compare": lambda run, data, place: inceptory.compare(run, run),
+    "convert": lambda run, data, place: inceptory.convert(str(_saved(place)), str(place / "v3.pth"), to="torchvision"),
+    "create": lambda run, data, place: inceptory.create("inception_v2", **TINY).eval()(torch.rand(1, 3, 32, 32)),
+    "demo": lambda run, data, place: inceptory.demo(out=str(place / "demo")),
+    "evaluate": lambda run, data, place: inceptory.evaluate(run, str(data)),
+    "load": lambda run, data, place: inceptory.load(str(run / "model.safetensors")),
+    "models": lambda run, data, place: inceptory.models(),
+    "plan": lambda run, data, place: inceptory.plan("xception").numbers(),
+    "predict": lambda run, data, place: inceptory.predict(run, next(data.rglob("*.png"))),
+    "published": lambda run, data, place: inceptory.published()["inception_v3.tf_in1k"].name,
+    "save": lambda run, data, place: _saved(place).stat().st_size,
+    "show": lambda run, data, place: inceptory.show("inception_v3", draw=str(place / "v3.svg")),
+    "train": lambda run, data, place: inceptory.train(
+        str(data),
+        model="cifar_inception_v2",
+        out=str(place / "run"),
+        variant=inceptory.Variant(width=0.25),
+        recipe=inceptory.Recipe(epochs=1, lr=0.001),
+    ),
+    "verify": lambda run, data, place: inceptory.verify(str(run / "model.safetensors")),
+}
+
+
+def test_every_public_name_has_a_call_here():
+    assert {*CALLS, "__version__"} == set(inceptory.__all__)
+
+
+def test_no_public_name_is_that_of_a_room_or_module():
+    rooms = {found.name for found in pkgutil.iter_modules(inceptory.__path__)}
+    assert rooms & set(inceptory.__all__) == set()
+    assert not any(isinstance(getattr(inceptory, name), types.ModuleType) for name in inceptory.__all__)
+
+
+@pytest.mark.parametrize(
+    "name", [*(name for name in CALLS if name != "demo"), pytest.param("demo", marks=pytest.mark.slow)]
+)
+def test_a_public_name_works_after_everything_is_imported(name, run, colours, tmp_path):
+    assert CALLS[name](run, colours, tmp_path)
