@@ -57,7 +57,7 @@ def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generato
         pixels = augment.alternating_flip(pixels, batch.rows, epoch, recipe.seed)
     if recipe.shift_kind != "continuous":
         moves = int(recipe.shift * pixels.shape[3])
-        pixels = augment.shift(pixels, moves, generator)
+        pixels = augment.shift(pixels, moves, generator, recipe.shift_kind)
     if recipe.trivial:
         pixels = trivial_augment(pixels, generator)
     if recipe.colour:
