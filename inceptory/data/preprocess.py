@@ -74,7 +74,7 @@ class Preprocess:
     def cropped(self, picture: Image.Image, box: Box) -> NDArray[np.uint8]:
         """`pixels` of the part in the box alone, resized as torchvision's resized_crop: bilinear with antialias."""
         part = picture.crop(box)
-        # Between RGB and grey alone: to its own mode, `convert` would copy a small picture for nothing.
+        # `convert` copies where there is nothing to convert.
         part = part if part.mode == self._mode else part.convert(self._mode)
         return self._array(part.resize((self.size, self.size), Image.Resampling.BILINEAR))
 

@@ -22,6 +22,7 @@ from inceptory.learn.pictures import prepared
 from inceptory.learn.ranks import Ranks
 from inceptory.learn.state import seeded
 from inceptory.learn.train import Loop
+from inceptory.weights.card import read_card
 
 SIDE = 12
 PLAIN = Preprocess(size=SIDE, resize=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -314,6 +315,8 @@ def test_crop_takes_parts_of_at_least_its_share_out_of_the_decoded_pictures(ramp
     lefts = found[:, 0].flatten(1).amin(1)
     assert lefts.min() < 10
     assert lefts.max() > 60
+    plain, cropped = (read_card(tmp_path / name / "model.safetensors").preprocess for name in "ab")
+    assert plain == cropped, "mean and deviation are those of the whole pictures, as validation sees them"
 
 
 def test_a_run_sees_fine_detail_in_its_crops(tmp_path, monkeypatch):
