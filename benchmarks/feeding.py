@@ -63,7 +63,6 @@ def batches() -> None:
         "shift, mirrored border": lambda: augment.shift(images, 4, random),
         "shift, zero border": lambda: augment.shift(images, 4, random, "zero"),
         "keras_shift": lambda: augment.keras_shift(values, 4.0, random),
-        "random resized crop": lambda: augment.random_resized_crop(images, random),
         "erase": lambda: augment.erase(images, random),
         "colour jitter": lambda: colour.jitter(images, random, 0.4, 0.4, 0.4, 0.1),
         "mixup": lambda: mixing.mixup(images, batch.labels, 1.0, random),

@@ -26,3 +26,15 @@ def test_every_way_of_ours_makes_its_steps_and_is_reported(tmp_path: Path):
     assert {"plain PyTorch, fp32", "ours, eager", "ours, compiled"} == set(found["how"]) <= set(found["values"])
     assert all(len(values) == 2 and min(values) > 0 for values in found["values"].values())
     assert all(f"| {name}" in child.stdout for name in found["values"])
+
+
+@pytest.mark.slow
+def test_the_cost_of_crops_is_told_for_every_way():
+    command = [sys.executable, ROOT / "benchmarks/crops.py", "64", "1"]
+    child = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    rows = [line for line in child.stdout.splitlines() if line.startswith(("| 299", "| 32"))]
+    assert len(rows) == 7
+    assert all(float(row.split("|")[2]) >= 0 for row in rows)

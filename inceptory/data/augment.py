@@ -1,7 +1,7 @@
-"""Augmentations that move, crop or cover, as pure functions on batches: the same generator state, the same pictures.
+"""Augmentations that move or cover, as pure functions on batches: the same generator state, the same pictures.
 
 On uint8 pictures (N, C, H, W), but for `keras_shift`. Colours: `colour.py`, mixtures of two
-pictures: `mixing.py`, one operation of many: `trivial.py`.
+pictures: `mixing.py`, one operation of many: `trivial.py`, random crops: `crops.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ATTEMPTS = 10
-"""Boxes that are drawn for a picture before it is given up, as in torchvision."""
+"""Boxes that are drawn for a picture before it is left as it is, as in torchvision."""
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -102,41 +102,8 @@ def _sampled(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return torch.einsum("nmh,nchw,nkw->ncmk", rows, values, columns)
 
 
-def random_resized_crop(
-    images: Tensor,
-    generator: torch.Generator,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Tensor:
-    """Enlarge a random part of each picture to its whole size: `scale` of its area, of aspect `ratio`.
-
-    (N, C, H, W) -> same. Bilinear without antialiasing, which only enlarging does without; boxes
-    are drawn as torchvision's RandomResizedCrop draws them. Szegedy et al. 2014, section 6.
-    """
-    height, width = images.shape[2:]
-    highs, wides, fits = _boxes(images, scale, ratio, generator, most=1.0)
-    # Where nothing fits: all of the picture, as far as the aspect allows.
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    highs = torch.where(fits, highs, min(height, round(width / aspect)))
-    wides = torch.where(fits, wides, min(width, round(height * aspect)))
-    tops, lefts = _places(highs, wides, height, width, generator)
-    tops, lefts = (
-        torch.where(fits, drawn, (length - side) // 2)
-        for drawn, length, side in ((tops, height, highs), (lefts, width, wides))
-    )
-    rows, columns = _sources(tops, highs, height), _sources(lefts, wides, width)
-    found = _sampled(images.float(), _weights(rows, height), _weights(columns, width))
-    return found.round_().clamp_(0, 255).to(images.dtype)
-
-
-def _sources(starts: Tensor, lengths: Tensor, size: int) -> Tensor:
-    """Where each of `size` pixels comes from in parts (N,) of these starts and lengths."""
-    steps = (torch.arange(size) + 0.5) * (lengths[:, None].double() / size) - 0.5
-    return starts[:, None] + torch.minimum(steps.clamp_min(0), lengths[:, None] - 1)
-
-
 def _boxes(
-    images: Tensor, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator, most: float
+    images: Tensor, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(heights, widths, whether one fits) of the first of ten boxes for each picture that fits; each (N,)."""
     count, _, height, width = images.shape
@@ -145,7 +112,7 @@ def _boxes(
     low, high = (math.log(end) for end in ratio)
     aspect = torch.exp(low + aspect * (high - low))
     wides, highs = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-    fits = (wides > 0) & (highs > 0) & (wides <= most * width) & (highs <= most * height)
+    fits = (wides > 0) & (highs > 0) & (wides < width) & (highs < height)
     first = fits.long().argmax(1, keepdim=True)
     return highs.gather(1, first)[:, 0], wides.gather(1, first)[:, 0], fits.any(1)
 
@@ -171,7 +138,7 @@ def erase(
     all levels alike. Zhong et al. 2017.
     """
     height, width = images.shape[2:]
-    highs, wides, fits = _boxes(images, scale, ratio, generator, most=1 - 1e-9)
+    highs, wides, fits = _boxes(images, scale, ratio, generator)
     tops, lefts = _places(highs, wides, height, width, generator)
     chosen = fits & (torch.rand(len(images), generator=generator) < probability)
     covered = inside(tops, highs, height)[:, :, None] & inside(lefts, wides, width)[:, None, :]

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inceptory.data.crops import Crops
 from inceptory.data.decoding import Decoder
+from inceptory.data.images import size_of
 from inceptory.data.labels import showing
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
-from inceptory.errors import DataError
+from inceptory.errors import DataError, InceptoryError
 
 SHARE_OF_MEMORY = 0.5
 """Of the machine's memory that decoded pictures may take."""
 PART, TOLD = 100, 500
 """Pictures that a thread decodes in one go, and after how many progress is told."""
+RUNS, RUN = 16, 16
+"""Runs of neighbours, evenly spaced, and pictures in each, whose sizes stand for those of a split."""
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) now and then."""
@@ -33,24 +41,50 @@ def decode_all(
     """(pixels (N, C, H, W), the fault of each picture that could not be read)."""
     decoder = Decoder(split.pictures, preprocess)
     pixels = np.zeros((len(split), *decoder.shape), dtype=np.uint8)
+    return pixels, _each(lambda row: decoder.into(pixels[row], row, split.names[row]), len(split), progress)
 
-    def part(first: int) -> list[str | None]:
-        rows = range(first, min(first + PART, len(split)))
-        return [decoder.into(pixels[row], row, split.names[row]) for row in rows]
 
-    faults: list[str | None] = []
+def keep_all(
+    split: Split, preprocess: Preprocess, crops: Crops, progress: Progress | None = None
+) -> tuple[list[NDArray[np.uint8]], list[str | None]]:
+    """(pictures as `Decoder.whole` keeps them, the fault of each that could not be read and is of no size)."""
+    decoder, nothing = Decoder(split.pictures, preprocess, crops), np.empty((0, 0), dtype=np.uint8)
+    found = _each(lambda row: decoder.whole(row, split.names[row]), len(split), progress)
+    faults = [one if isinstance(one, str) else None for one in found]
+    return [nothing if isinstance(one, str) else one for one in found], faults
+
+
+def _each(work: Callable[[int], T], count: int, progress: Progress | None) -> list[T]:
+    """What the work gives for each row."""
+
+    def part(first: int) -> list[T]:
+        return [work(row) for row in range(first, min(first + PART, count))]
+
+    done: list[T] = []
     # Pillow's decoders release the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(part, range(0, len(split), PART)):
-            faults += found
-            if progress is not None and (len(faults) % TOLD == 0 or len(faults) == len(split)):
-                progress(len(faults), len(split))
-    return pixels, faults
+        for found in pool.map(part, range(0, count, PART)):
+            done += found
+            if progress is not None and (len(done) % TOLD == 0 or len(done) == count):
+                progress(len(done), count)
+    return done
 
 
-def bytes_of(split: Split, preprocess: Preprocess) -> int:
-    """Memory that the decoded pictures of a split take."""
-    return len(split) * len(preprocess.mean) * preprocess.size**2
+def bytes_of(split: Split, preprocess: Preprocess, crops: Crops | None = None) -> int:
+    """Memory that the decoded pictures of a split take; for crops estimated from the sizes of some of them."""
+    channels, side = len(preprocess.mean), preprocess.size
+    if crops is None:
+        return len(split) * channels * side**2
+    areas = [math.prod(-(-length // crops.spare(size, side)) for length in size) for size in _some_sizes(split)]
+    return math.ceil(len(split) * channels * sum(areas) / max(len(areas), 1))
+
+
+def _some_sizes(split: Split) -> Iterator[tuple[int, int]]:
+    """(width, height) of up to 256 readable pictures, in runs: neighbours often lie where one reading gives both."""
+    starts = np.linspace(0, max(len(split) - RUN, 0), RUNS).astype(int)
+    for row in sorted({row for start in starts.tolist() for row in range(start, min(start + RUN, len(split)))}):
+        with contextlib.suppress(InceptoryError):
+            yield size_of(split.pictures[row], split.names[row])
 
 
 def machine_memory() -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.crops import Crops
 from inceptory.data.images import Picture, open_picture
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import InceptoryError
@@ -31,25 +33,55 @@ class Decoder:
 
     pictures: Sequence[Picture]
     preprocess: Preprocess
+    crops: Crops | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a picture."""
         return len(self.preprocess.mean), self.preprocess.size, self.preprocess.size
 
-    def into(self, target: NDArray[np.uint8], row: int, name: str) -> str | None:
-        """Decode one picture into `target` (C, H, W); gives the fault, with `name`, where it cannot be read."""
+    def into(self, target: NDArray[np.uint8], row: int, name: str, draws: Sequence[float] | None = None) -> str | None:
+        """Decode one picture into `target` (C, H, W); gives the fault, with `name`, where it cannot be read.
+
+        The part of it that `draws` choose, or without them all that `preprocess` sees.
+        """
         try:
-            pixels = self.preprocess.pixels(open_picture(self.pictures[row], name))
+            picture = open_picture(self.pictures[row], name)
         except InceptoryError as fault:
             return str(fault)
+        if draws is None:
+            pixels = self.preprocess.pixels(picture)
+        else:
+            assert self.crops is not None, "draws choose crops"
+            pixels = self.preprocess.cropped(picture, self.crops.box(picture.size, draws))
         target[:] = pixels.transpose(2, 0, 1)
         return None
 
-    def __call__(self, rows: NDArray[np.int64], names: Sequence[str]) -> Decoded:
-        """The pictures of these rows in this order: the same rows, the same answer, wherever it is computed."""
+    def whole(self, row: int, name: str) -> NDArray[np.uint8] | str:
+        """One picture (H, W) or (H, W, 3) at the size that its crops need, or the fault where it cannot be read.
+
+        A picture with pixels to spare is averaged over squares of them.
+        """
+        assert self.crops is not None, "only crops need more than the preprocessing sees"
+        try:
+            picture = open_picture(self.pictures[row], name)
+        except InceptoryError as fault:
+            return str(fault)
+        if self.preprocess.order == "L":
+            picture = picture.convert("L")
+        spare = self.crops.spare(picture.size, self.preprocess.size)
+        return np.array(picture.reduce(spare) if spare > 1 else picture)
+
+    def __call__(
+        self, rows: NDArray[np.int64], names: Sequence[str], draws: NDArray[np.float64] | None = None
+    ) -> Decoded:
+        """The pictures of these rows in this order: the same rows, the same answer, wherever it is computed.
+
+        `draws` (n, DRAWS) choose a part of each picture.
+        """
         pixels = np.empty((len(rows), *self.shape), dtype=np.uint8)
-        faults = [self.into(*one) for one in zip(pixels, rows.tolist(), names, strict=True)]
+        each = repeat(None, len(rows)) if draws is None else draws.tolist()
+        faults = [self.into(*one) for one in zip(pixels, rows.tolist(), names, each, strict=True)]
         good = np.asarray([fault is None for fault in faults], dtype=bool)
         told = [(int(row), fault) for row, fault in zip(rows, faults, strict=True) if fault is not None]
         return Decoded(pixels if good.all() else pixels[good], rows[good], told)

@@ -4,7 +4,7 @@
     for batch in pictures.batches(pictures.order(generator).split(64)):
         ...
 
-Which pictures a batch holds is a function of the rows asked for and of nothing else: neither the
+What a batch holds is a function of the rows and draws asked for and of nothing else: neither the
 number of workers nor the death of one changes it.
 """
 
@@ -28,9 +28,11 @@ from inceptory.data.batches import (
     check_classes,
     decode_all,
     histogram,
+    keep_all,
     machine_memory,
     statistics_of,
 )
+from inceptory.data.crops import Crops
 from inceptory.data.decoding import Decoded, Decoder
 from inceptory.data.labels import showing, shown
 from inceptory.data.preprocess import Preprocess
@@ -54,7 +56,11 @@ GROUP = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one group of rows, without those that could not be read: it may be shorter, or empty."""
+    """Pictures of one group of rows, without those that could not be read: it may be shorter, or empty.
+
+    Of the network's size, and not yet augmented but for the random crop, which is taken where the
+    picture is decoded; what else is done to them is decided in `learn/pictures.py`.
+    """
 
     pixels: Tensor
     """(n, C, H, W) uint8."""
@@ -65,7 +71,12 @@ class Batch:
 
 
 class Feed(Protocol):
-    """Pictures of one split, in any order and as often as wanted."""
+    """Pictures of one split, in any order and as often as wanted.
+
+    The feed decides how pictures are kept and who decodes them, and proposes an order; the caller
+    decides which rows come together, and draws every random number, also those of the crops. Only
+    the feed knows how large a picture is, so it makes the boxes.
+    """
 
     labels: Tensor
     """(N,) int64 of the whole split, or (N, K) uint8."""
@@ -87,8 +98,12 @@ class Feed(Protocol):
         """One epoch's permutation of the rows: each picture once, those known to be unreadable left out."""
         ...
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """The pictures of these groups of rows, in this order; groups may be taken ahead of the batches."""
+    def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order; groups may be taken ahead of the batches.
+
+        As `preprocess` sees them, or, of a feed opened with crops, the parts that `draws` choose:
+        (n, DRAWS) float64 from [0, 1) for each group.
+        """
         ...
 
     def close(self) -> None:
@@ -101,42 +116,47 @@ def feed(
     classes: Sequence[str],
     preprocess: Preprocess,
     *,
+    crops: Crops | None = None,
     workers: int | None = None,
     memory: int | None = None,
     progress: Progress | None = None,
 ) -> Feed:
-    """A feed of a split's pictures, each made by the geometric part of `preprocess`.
+    """A feed of a split's pictures, each made by the geometric part of `preprocess`, or cut out of it by `crops`.
 
     Decoded once into memory where that takes at most `memory` bytes (2 GiB and half of the machine's by
     default), else streamed by `workers` processes (default: one for each core, at most
     8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
     stream does so when it has found out.
     """
-    if memory is None:
-        memory = room_for([split], preprocess)
-    if bytes_of(split, preprocess) <= memory:
-        return InMemory(split, classes, preprocess, progress)
-    return Stream(split, classes, preprocess, workers)
+    need = bytes_of(split, preprocess, crops)
+    if need > (room_for([need]) if memory is None else memory):
+        return Stream(split, classes, preprocess, workers, crops)
+    if crops is not None:
+        return Whole(split, classes, preprocess, crops, progress)
+    return InMemory(split, classes, preprocess, progress)
 
 
-def room_for(splits: Sequence[Split], preprocess: Preprocess) -> int:
-    """Bytes that each of these splits may take: all that they want, or none where together they want too much."""
-    wanted = sum(bytes_of(split, preprocess) for split in splits)
-    return wanted if wanted <= min(IN_MEMORY, machine_memory() * SHARE_OF_MEMORY) else 0
+def room_for(needs: Sequence[int]) -> int:
+    """Bytes up to which a split is held in memory, of splits that need so many: the small ones first."""
+    room = min(IN_MEMORY, machine_memory() * SHARE_OF_MEMORY)
+    return max((need for need in needs if sum(other for other in needs if other <= need) <= room), default=0)
 
 
 class InMemory:
-    """A split decoded once."""
+    """A split decoded once to the network's size."""
 
     def __init__(
         self, split: Split, classes: Sequence[str], preprocess: Preprocess, progress: Progress | None = None
     ) -> None:
         pixels, faults = decode_all(split, preprocess, progress)
+        self._note(split, classes, faults)
+        self._pixels = torch.from_numpy(pixels)
+
+    def _note(self, split: Split, classes: Sequence[str], faults: Sequence[str | None]) -> None:
         check_classes(split, classes, faults)
         self.labels = torch.from_numpy(split.labels)
         self.names = split.names
         self.skipped = [fault for fault in faults if fault is not None]
-        self._pixels = torch.from_numpy(pixels)
         self._good = torch.tensor([fault is None for fault in faults])
 
     def __len__(self) -> int:
@@ -151,8 +171,9 @@ class InMemory:
         """A permutation of the readable rows, all equally likely."""
         return self._good.nonzero()[:, 0][torch.randperm(len(self), generator=generator)]
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """The pictures of these groups of rows, in this order."""
+    def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order; nothing can be cut out of them."""
+        assert draws is None, "this feed was not opened with crops"
         for group in rows:
             kept = group[self._good[group]]
             yield Batch(self._pixels[kept], self.labels[kept], kept)
@@ -165,12 +186,18 @@ class Stream:
     """A split decoded again in each epoch, by workers that are at most a few batches ahead."""
 
     def __init__(
-        self, split: Split, classes: Sequence[str], preprocess: Preprocess, workers: int | None = None
+        self,
+        split: Split,
+        classes: Sequence[str],
+        preprocess: Preprocess,
+        workers: int | None = None,
+        crops: Crops | None = None,
     ) -> None:
-        decoder = Decoder(split.pictures, preprocess)
-        count = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
+        decoder = Decoder(split.pictures, preprocess, crops)
+        cores = min(os.cpu_count() or 1, MOST_WORKERS)
+        count = cores if workers is None else workers
         self._pool: Pool = Processes(decoder, split.names, count) if count else Threads(decoder, split.names)
-        self._ahead = AHEAD * max(count, 1)
+        self._ahead = AHEAD * (count or cores)
         self._split, self._classes = split, classes
         self._bad = np.zeros(len(split), dtype=bool)
         self._readers = 0
@@ -197,18 +224,21 @@ class Stream:
             return torch.randperm(len(self), generator=generator)
         return blockwise(blocks, generator)
 
-    def batches(self, rows: Iterable[Tensor]) -> Iterator[Batch]:
-        """The pictures of these groups of rows, in this order.
+    def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order, or the parts of them that `draws` choose.
 
         Raises DataError when the last picture of a class turns out to be unreadable,
         InterruptedRun where workers keep dying on the same pictures.
         """
+        asked = ((group, None) for group in rows) if draws is None else zip(rows, draws, strict=True)
         waiting = deque[Future[Decoded]]()
         self._readers += 1
         try:
-            for group in rows:
+            for group, numbers in asked:
                 wanted = group.numpy()
-                waiting.append(self._pool.submit(wanted[~self._bad[wanted]]))
+                readable = ~self._bad[wanted]
+                chosen = None if numbers is None else numbers.numpy()[readable]
+                waiting.append(self._pool.submit(wanted[readable], chosen))
                 if len(waiting) > self._ahead:
                     yield self._batch(waiting.popleft().result())
             while waiting:
@@ -238,6 +268,31 @@ class Stream:
     def close(self) -> None:
         """End the workers."""
         self._pool.close()
+
+
+class Whole(InMemory):
+    """A split decoded once to the size that its crops need; threads cut them, a few batches ahead."""
+
+    def __init__(
+        self,
+        split: Split,
+        classes: Sequence[str],
+        preprocess: Preprocess,
+        crops: Crops,
+        progress: Progress | None = None,
+    ) -> None:
+        pictures, faults = keep_all(split, preprocess, crops, progress)
+        self._note(split, classes, faults)
+        self._stream = Stream(Split(pictures, split.labels, split.names), classes, preprocess, 0, crops)
+        self._stream.unreadable[:] = self.unreadable
+
+    def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
+        """The pictures of these groups of rows, in this order, or the parts of them that `draws` choose."""
+        return self._stream.batches(rows, draws)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._stream.close()
 
 
 def refuse_corrupt(feeds: Sequence[Feed], classes: Sequence[str]) -> None:

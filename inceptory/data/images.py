@@ -75,6 +75,15 @@ def open_picture(picture: Picture, name: str) -> Image.Image:
         return _eight_bit(_upright(_decode(data, name)))
 
 
+def size_of(picture: Picture, name: str) -> tuple[int, int]:
+    """(width, height) as they stand in the file, before it is turned upright; raises what `open_picture` raises."""
+    if isinstance(picture, np.ndarray):
+        return picture.shape[1], picture.shape[0]
+    data = _content(picture, name)
+    with _told(data, name):
+        return _opened(data, name).size
+
+
 def examine(picture: Picture, name: str) -> Examined:
     """`open_picture`, and what is special about the file; raises what that raises."""
     if isinstance(picture, np.ndarray):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inceptory.data.crops import Box
 from inceptory.data.images import LARGEST
 from inceptory.data.resample import GRIDS, Grid, bilinear, positions
 
@@ -68,8 +69,20 @@ class Preprocess:
 
     def pixels(self, picture: Image.Image) -> NDArray[np.uint8]:
         """The geometric part: an upright 8-bit picture to (size, size, channels) uint8."""
-        picture = picture.convert("L" if self.order == "L" else "RGB")
-        picture = self._fit(picture)
+        return self._array(self._fit(picture.convert(self._mode)))
+
+    def cropped(self, picture: Image.Image, box: Box) -> NDArray[np.uint8]:
+        """`pixels` of the part in the box alone, resized as torchvision's resized_crop: bilinear with antialias."""
+        part = picture.crop(box)
+        # `convert` copies where there is nothing to convert.
+        part = part if part.mode == self._mode else part.convert(self._mode)
+        return self._array(part.resize((self.size, self.size), Image.Resampling.BILINEAR))
+
+    @property
+    def _mode(self) -> str:
+        return "L" if self.order == "L" else "RGB"
+
+    def _array(self, picture: Image.Image) -> NDArray[np.uint8]:
         array = np.asarray(picture, dtype=np.uint8).reshape(self.size, self.size, -1)
         return array[:, :, ::-1] if self.order == "BGR" else array
 

@@ -37,6 +37,8 @@ REPLACEMENTS = 3
 """Workers that are tried after the first one for the same pictures."""
 HEAD = struct.Struct("<QQ")
 """Before each message: bytes of its JSON and of its array."""
+Draws = NDArray[np.float64]
+"""(n, DRAWS) numbers that choose a part of each picture."""
 
 START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -47,8 +49,8 @@ START = (
 class Pool(Protocol):
     """Who decodes."""
 
-    def submit(self, rows: NDArray[np.int64]) -> Future[Decoded]:
-        """Ask for these rows; the future raises what decoding raised."""
+    def submit(self, rows: NDArray[np.int64], draws: Draws | None = None) -> Future[Decoded]:
+        """Ask for these rows, or for the parts of them that `draws` choose; the future raises what decoding raised."""
         ...
 
     def rest(self) -> None:
@@ -67,9 +69,9 @@ class Threads:
         self._decoder, self._names = decoder, names
         self._executor = ThreadPoolExecutor(os.cpu_count())
 
-    def submit(self, rows: NDArray[np.int64]) -> Future[Decoded]:
+    def submit(self, rows: NDArray[np.int64], draws: Draws | None = None) -> Future[Decoded]:
         """Ask for these rows."""
-        return self._executor.submit(self._decoder, rows, [self._names[row] for row in rows.tolist()])
+        return self._executor.submit(self._decoder, rows, [self._names[row] for row in rows.tolist()], draws)
 
     def rest(self) -> None:
         """Idle threads cost nothing."""
@@ -100,18 +102,18 @@ class Processes:
         """Workers that died or hung so far."""
         return sum(worker.deaths for worker in self._workers)
 
-    def submit(self, rows: NDArray[np.int64]) -> Future[Decoded]:
+    def submit(self, rows: NDArray[np.int64], draws: Draws | None = None) -> Future[Decoded]:
         """Ask for these rows; InterruptedRun where four workers in a row died or hung on them."""
-        return self._executor.submit(self._answer, rows)
+        return self._executor.submit(self._answer, rows, draws)
 
-    def _answer(self, rows: NDArray[np.int64]) -> Decoded:
+    def _answer(self, rows: NDArray[np.int64], draws: Draws | None) -> Decoded:
         worker = self._idle.get()
         # Names go along with each request: a worker has no use for a million of them.
         names = [self._names[row] for row in rows.tolist()]
         try:
             for _ in range(1 + REPLACEMENTS):
                 try:
-                    return worker.ask(rows, names, PATIENCE + PATIENCE_EACH * len(rows))
+                    return worker.ask(rows, names, draws, PATIENCE + PATIENCE_EACH * len(rows))
                 except _WorkerDied:
                     continue
         finally:
@@ -167,7 +169,7 @@ class Worker:
         self._over = False
         self.deaths = 0
 
-    def ask(self, rows: NDArray[np.int64], names: list[str], patience: float) -> Decoded:
+    def ask(self, rows: NDArray[np.int64], names: list[str], draws: Draws | None, patience: float) -> Decoded:
         """The answer of the process; raises _WorkerDied after `patience` seconds without one."""
         process, fresh = self._running()
         # The watch kills, and the pipe's end then wakes whoever reads it, wherever the process hung.
@@ -177,7 +179,7 @@ class Worker:
         try:
             if fresh:
                 _write(process.stdin, {}, ForkingPickler.dumps(self._decoder))
-            _write(process.stdin, {"names": names}, np.ascontiguousarray(rows, dtype="<i8").tobytes())
+            _write(process.stdin, *_request(rows, names, draws))
             told, body = _read(process.stdout)
         except (OSError, EOFError, ValueError):
             self.end()
@@ -228,14 +230,33 @@ def serve() -> None:
         decoder = ForkingPickler.loads(_read(sys.stdin.buffer)[1])
         while True:
             told, body = _read(sys.stdin.buffer)
-            _answer(answers, decoder, np.frombuffer(body, dtype="<i8"), told["names"])
+            _answer(answers, decoder, *_asked(told, body))
     except (EOFError, BrokenPipeError):
         os._exit(0)
 
 
-def _answer(answers: IO[bytes], decoder: Decoder, rows: NDArray[np.int64], names: list[str]) -> None:
+def _request(rows: NDArray[np.int64], names: list[str], draws: Draws | None) -> tuple[dict[str, Any], bytes]:
+    """A request's JSON and array: the rows, and behind them what draws there are."""
+    array = np.ascontiguousarray(rows, dtype="<i8").tobytes()
+    if draws is None:
+        return {"names": names, "draws": None}, array
+    return {"names": names, "draws": draws.shape}, array + np.ascontiguousarray(draws, dtype="<f8").tobytes()
+
+
+def _asked(told: dict[str, Any], body: bytearray) -> tuple[NDArray[np.int64], list[str], Draws | None]:
+    """What `_request` was made of."""
+    names = told["names"]
+    rows = np.frombuffer(body, dtype="<i8", count=len(names))
+    if told["draws"] is None:
+        return rows, names, None
+    return rows, names, np.frombuffer(body, dtype="<f8", offset=rows.nbytes).reshape(told["draws"])
+
+
+def _answer(
+    answers: IO[bytes], decoder: Decoder, rows: NDArray[np.int64], names: list[str], draws: Draws | None
+) -> None:
     try:
-        found = decoder(rows, names)
+        found = decoder(rows, names, draws)
     except MemoryError:
         raise
     except Exception as bug:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from inceptory.data.batches import Progress
+from inceptory.data.batches import Progress, bytes_of
+from inceptory.data.crops import Crops
 from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source
@@ -95,11 +96,14 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
     order = {"order": "L"} if channels == 1 else {}
     blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
     raw = Preprocess(size=plan.image, resize=plan.image, **blank)
-    feeds, memory = {}, room_for(list(source.splits.values()), raw)
+    crops = {"train": Crops(job.recipe.crop)} if job.recipe.crop else {}
+    memory = room_for([bytes_of(split, raw, crops.get(name)) for name, split in source.splits.items()])
+    feeds = {}
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
             look = _stoppable(bar, stop)
-            feeds[name] = feed(split, source.classes, raw, workers=job.workers, memory=memory, progress=look)
+            kept: dict[str, Any] = {"crops": crops.get(name), "workers": job.workers, "memory": memory}
+            feeds[name] = feed(split, source.classes, raw, **kept, progress=look)
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
     refuse_corrupt(list(feeds.values()), source.classes)
     mean, std = _statistics(job.recipe, feeds["train"], channels)

@@ -49,17 +49,15 @@ def prepared(
 
 
 def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generator) -> Tensor:
-    """Each picture by itself: geometry, then colours, then holes."""
+    """Each picture by itself: geometry, then colours, then holes; the crop was taken where it was decoded."""
     pixels = batch.pixels
-    if recipe.crop:
-        pixels = augment.random_resized_crop(pixels, generator, (recipe.crop, 1.0))
     if recipe.flip == "random":
         pixels = augment.flip(pixels, generator)
     elif recipe.flip == "alternate":
         pixels = augment.alternating_flip(pixels, batch.rows, epoch, recipe.seed)
     if recipe.shift_kind != "continuous":
         moves = int(recipe.shift * pixels.shape[3])
-        pixels = augment.shift(pixels, moves, generator)
+        pixels = augment.shift(pixels, moves, generator, recipe.shift_kind)
     if recipe.trivial:
         pixels = trivial_augment(pixels, generator)
     if recipe.colour:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inceptory.data.batches import normalise
+from inceptory.data.crops import DRAWS
 from inceptory.data.feed import Batch, Feed
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, InterruptedRun
@@ -30,8 +31,8 @@ from inceptory.learn.step import Outcome, Part, Stepper
 from inceptory.weights.card import Card
 from inceptory.weights.store import save
 
-ORDER, CHANCE, GLOBAL = range(3)
-"""Purposes of random numbers: the order of an epoch, augmentation, dropout."""
+ORDER, CHANCE, GLOBAL, CROPS = range(4)
+"""Purposes of random numbers: the order of an epoch, augmentation, dropout, random crops."""
 SUSPECT = 0.2
 """By how much training must be ahead of validation, as shares of right answers, for the norms to be looked at."""
 
@@ -80,7 +81,7 @@ class Loop:
     def _epoch(self, stop: Stop, bar: Meter, events: Events) -> None:
         """What is left of an epoch's steps, then its validation."""
         at, number = self.position, len(self.position.history)
-        for parts, batches in islice(self._parts(number), at.step - number * self.per_epoch, None):
+        for parts, batches in self._parts(number, at.step):
             if self.budget is not None and at.step >= self.steps > 0:
                 break
             self._step(parts(), batches, bar, events)
@@ -108,14 +109,26 @@ class Loop:
         at.training += time.monotonic() - start
         _tell(bar, events, at, found)
 
-    def _parts(self, number: int) -> Iterator[tuple[Callable[[], list[Part]], list[Batch]]]:
-        """The steps of an epoch, counted from 0: how to prepare each, and its batches."""
+    def _parts(self, number: int, first: int) -> Iterator[tuple[Callable[[], list[Part]], list[Batch]]]:
+        """The steps of an epoch, counted from 0, from step `first` on: how to prepare each, and its batches."""
         generator = seeded(self.recipe.seed, ORDER, number)
         batches = self._batches(self._order(generator))
-        feed = self.train.batches(self.ranks.part(rows) for rows in batches)
-        for step in range(number * self.per_epoch, (number + 1) * self.per_epoch):
+        done = (first - number * self.per_epoch) * self.recipe.accumulate
+        feed = self.train.batches(map(self.ranks.part, batches[done:]), self._draws(number, batches, done))
+        for step in range(first, (number + 1) * self.per_epoch):
             found = list(islice(feed, self.recipe.accumulate))
             yield self._preparing(step, number, found), found
+
+    def _draws(self, number: int, batches: list[Tensor], done: int) -> Iterator[Tensor] | None:
+        """What chooses the crops in the batches that are left, the same however many processes share a batch."""
+        if not self.recipe.crop:
+            return None
+
+        def drawn(place: int) -> Tensor:
+            chance = seeded(self.recipe.seed, CROPS, number, place)
+            return torch.rand(len(batches[place]), DRAWS, generator=chance, dtype=torch.float64)
+
+        return (self.ranks.part(drawn(place)) for place in range(done, len(batches)))
 
     def _preparing(self, step: int, epoch: int, batches: list[Batch]) -> Callable[[], list[Part]]:
         def prepare() -> list[Part]:

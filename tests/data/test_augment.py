@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from torchvision.transforms import RandomErasing, RandomResizedCrop
+from torchvision.transforms import RandomErasing
 
 from inceptory.data import augment
-from inceptory.data.augment import alternating_flip, erase, flip, keras_shift, moved, random_resized_crop, shift
+from inceptory.data.augment import alternating_flip, erase, flip, keras_shift, moved, shift
 
 
 def generator(seed=0):
@@ -52,7 +52,6 @@ AUGMENTATIONS = {
     "flip": flip,
     "shift": lambda images, source: shift(images, 2, source),
     "zero shift": lambda images, source: shift(images, 2, source, border="zero"),
-    "crop": random_resized_crop,
     "erase": erase,
     "black erase": lambda images, source: erase(images, source, fill=0),
 }
@@ -239,62 +238,17 @@ def test_continuous_shifts_follow_the_generator():
     assert first.dtype == torch.float32
 
 
-def boxed(monkeypatch, images, box, call):
-    """`call` with every picture's box fixed to (top, left, height, width)."""
-    top, left, high, wide = (torch.full((len(images),), side) for side in box)
-    monkeypatch.setattr(augment, "_boxes", lambda *_, **__: (high, wide, torch.ones(len(images), dtype=torch.bool)))
-    monkeypatch.setattr(augment, "_places", lambda *_: (top, left))
-    return call(images, generator())
-
-
-@pytest.mark.parametrize("box", [(0, 0, 24, 20), (3, 2, 9, 13), (5, 0, 1, 20), (23, 19, 1, 1), (0, 7, 24, 5)])
-def test_a_crop_is_enlarged_as_torch_does(monkeypatch, box):
-    images = pictures(4, height=24, width=20)
-    top, left, high, wide = box
-    part = images[:, :, top : top + high, left : left + wide].double()
-    expected = F.interpolate(part, (24, 20), mode="bilinear", align_corners=False, antialias=False)
-    found = boxed(monkeypatch, images, box, random_resized_crop)
-    assert (found.double() - expected).abs().max() <= 0.5 + 1e-4
-
-
-def test_a_crop_of_everything_is_the_same_picture():
-    images = pictures(6, height=12, width=12)
-    assert torch.equal(random_resized_crop(images, generator(), scale=(1.0, 1.0), ratio=(1.0, 1.0)), images)
-
-
-def boxes(images, scale, ratio, most):
-    highs, wides, fits = augment._boxes(images, scale, ratio, generator(), most)
-    return highs[fits].double(), wides[fits].double(), fits
-
-
-def theirs(draw, count):
-    """(heights, widths) of boxes that torchvision draws."""
-    torch.manual_seed(0)
-    found = torch.tensor([draw()[2:4] for _ in range(count)], dtype=torch.float64)
-    return found[:, 0], found[:, 1]
-
-
-@pytest.mark.parametrize("kind", ["crop", "erase"])
-def test_boxes_are_distributed_as_torchvision_draws_them(kind):
+def test_boxes_are_distributed_as_torchvision_draws_them():
     images = torch.zeros(4000, 3, 32, 24, dtype=torch.uint8)
-    if kind == "crop":
-        scale, ratio, most = (0.08, 1.0), (3 / 4, 4 / 3), 1.0
-        high, wide = theirs(lambda: RandomResizedCrop.get_params(images[0], list(scale), list(ratio)), 4000)
-    else:
-        scale, ratio, most = (0.02, 0.33), (0.3, 3.3), 1 - 1e-9
-        high, wide = theirs(lambda: RandomErasing.get_params(images[0], scale, ratio, [0.0]), 4000)
-    highs, wides, _ = boxes(images, scale, ratio, most)
+    scale, ratio = (0.02, 0.33), (0.3, 3.3)
+    highs, wides, fits = augment._boxes(images, scale, ratio, generator())
+    highs, wides = highs[fits].double(), wides[fits].double()
+    torch.manual_seed(0)
+    theirs = [RandomErasing.get_params(images[0], scale, ratio, [0.0])[2:4] for _ in range(4000)]
+    high, wide = torch.tensor(theirs, dtype=torch.float64).T
     for ours, expected in ((highs, high), (wides, wide), (highs * wides, high * wide)):
         assert abs(float(ours.mean() - expected.mean())) < 0.04 * float(expected.mean())
         assert abs(float(ours.std() - expected.std())) < 0.06 * float(expected.std())
-
-
-def test_where_no_box_fits_the_whole_picture_is_cropped_as_far_as_its_aspect_allows():
-    images = pictures(3, height=8, width=64)
-    found = random_resized_crop(images, generator(), scale=(1.0, 1.0))
-    # Eight rows, and the 4/3 * 8 = 11 columns in the middle.
-    expected = F.interpolate(images[:, :, :, 26:37].double(), (8, 64), mode="bilinear", align_corners=False)
-    assert (found.double() - expected).abs().max() <= 0.5 + 1e-4
 
 
 def test_erasing_covers_a_box_and_leaves_the_rest():

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
+from inceptory.data.feed import Stream
 from inceptory.errors import ConfigError, DataError, InterruptedRun, MissingError, UsageError, WriteError
 from inceptory.files import Pending
 from inceptory.learn import state
@@ -397,3 +398,23 @@ def failing(patched: pytest.MonkeyPatch, place: str, n: int) -> None:
         return real(*args, **kwargs)
 
     patched.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_crops_go_on_bit_for_bit_in_the_middle_of_an_epoch(workers, whole, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
+    with monkeypatch.context() as patched:
+        stopped_after(3, patched)
+        with pytest.raises(InterruptedRun):
+            start(colours, tmp_path / "run", workers=workers)
+    asked, real = [], Stream.batches
+
+    def noted(self, rows, draws=None):
+        rows = list(rows)
+        asked.append((len(rows), draws is not None))
+        return real(self, rows, draws)
+
+    monkeypatch.setattr(Stream, "batches", noted)
+    inceptory.train(resume=tmp_path / "run")
+    assert digests(tmp_path / "run") == digests(whole), "whole is cropped in memory, by nobody but itself"
+    assert [count for count, cropped in asked if cropped] == [2, 5], "what was learnt is not decoded again"
