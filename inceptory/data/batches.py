@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.crops import Crops
-from inceptory.data.decoding import Decoder
+from inceptory.data.decoding import Decoder, Kept
 from inceptory.data.images import size_of
 from inceptory.data.labels import showing
 from inceptory.data.preprocess import Preprocess
@@ -46,9 +46,9 @@ def decode_all(
 
 def keep_all(
     split: Split, preprocess: Preprocess, crops: Crops, progress: Progress | None = None
-) -> tuple[list[NDArray[np.uint8]], list[str | None]]:
+) -> tuple[list[Kept], list[str | None]]:
     """(pictures as `Decoder.whole` keeps them, the fault of each that could not be read and is of no size)."""
-    decoder, nothing = Decoder(split.pictures, preprocess, crops), np.empty((0, 0), dtype=np.uint8)
+    decoder, nothing = Decoder(split.pictures, preprocess, crops), Kept(np.empty((0, 0), dtype=np.uint8))
     found = _each(lambda row: decoder.whole(row, split.names[row]), len(split), progress)
     faults = [one if isinstance(one, str) else None for one in found]
     return [nothing if isinstance(one, str) else one for one in found], faults
@@ -75,8 +75,13 @@ def bytes_of(split: Split, preprocess: Preprocess, crops: Crops | None = None) -
     channels, side = len(preprocess.mean), preprocess.size
     if crops is None:
         return len(split) * channels * side**2
-    areas = [math.prod(-(-length // crops.spare(size, side)) for length in size) for size in _some_sizes(split)]
+    areas = [_kept_area(size, crops.spare(size, side), side) for size in _some_sizes(split)]
     return math.ceil(len(split) * channels * sum(areas) / max(len(areas), 1))
+
+
+def _kept_area(size: tuple[int, int], spare: int, side: int) -> int:
+    """Pixels of a picture as it is kept, and of the view that is kept beside a smaller one."""
+    return math.prod(-(-length // spare) for length in size) + (side**2 if spare > 1 else 0)
 
 
 def _some_sizes(split: Split) -> Iterator[tuple[int, int]]:

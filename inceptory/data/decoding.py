@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,15 @@ class Decoded:
     """(n,) their rows."""
     faults: list[tuple[int, str]]
     """Row and fault of each of the others."""
+
+
+class Kept(NamedTuple):
+    """A picture to cut crops from."""
+
+    picture: NDArray[np.uint8]
+    """(H, W) or (H, W, 3)."""
+    view: NDArray[np.uint8] | None = None
+    """(C, size, size), what the preprocessing sees of the whole one, where `picture` is a smaller one."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,8 @@ class Decoder:
         target[:] = pixels.transpose(2, 0, 1)
         return None
 
-    def whole(self, row: int, name: str) -> NDArray[np.uint8] | str:
-        """One picture (H, W) or (H, W, 3) at the size that its crops need, or the fault where it cannot be read.
+    def whole(self, row: int, name: str) -> Kept | str:
+        """One picture at the size that its crops need, or the fault where it cannot be read.
 
         A picture with pixels to spare is averaged over squares of them.
         """
@@ -70,7 +80,9 @@ class Decoder:
         if self.preprocess.order == "L":
             picture = picture.convert("L")
         spare = self.crops.spare(picture.size, self.preprocess.size)
-        return np.array(picture.reduce(spare) if spare > 1 else picture)
+        if spare == 1:
+            return Kept(np.array(picture))
+        return Kept(np.array(picture.reduce(spare)), self.preprocess.pixels(picture).transpose(2, 0, 1).copy())
 
     def __call__(
         self, rows: NDArray[np.int64], names: Sequence[str], draws: NDArray[np.float64] | None = None

@@ -281,14 +281,20 @@ class Whole(InMemory):
         crops: Crops,
         progress: Progress | None = None,
     ) -> None:
-        pictures, faults = keep_all(split, preprocess, crops, progress)
+        kept, faults = keep_all(split, preprocess, crops, progress)
         self._note(split, classes, faults)
-        self._stream = Stream(Split(pictures, split.labels, split.names), classes, preprocess, 0, crops)
+        self._views = {row: torch.from_numpy(one.view) for row, one in enumerate(kept) if one.view is not None}
+        pictures = Split([one.picture for one in kept], split.labels, split.names)
+        self._stream = Stream(pictures, classes, preprocess, 0, crops)
         self._stream.unreadable[:] = self.unreadable
 
     def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
         """The pictures of these groups of rows, in this order, or the parts of them that `draws` choose."""
-        return self._stream.batches(rows, draws)
+        for batch in self._stream.batches(rows, draws):
+            for place, row in enumerate(batch.rows.tolist() if draws is None else ()):
+                if row in self._views:
+                    batch.pixels[place] = self._views[row]
+            yield batch
 
     def close(self) -> None:
         """End the threads."""

@@ -93,10 +93,10 @@ def drawn_by_torchvision(size, scale, seed, monkeypatch):
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (64, 64), (32, 24), (1000, 90), (90, 1000), (3, 2), (1, 1)])
 @pytest.mark.parametrize("scale", [0.08, 0.5, 1.0])
 def test_boxes_are_those_of_torchvision_for_the_same_draws(size, scale, monkeypatch):
-    found = [drawn_by_torchvision(size, scale, seed, monkeypatch) for seed in range(60)]
+    found = [drawn_by_torchvision(size, scale, seed, monkeypatch) for seed in range(40)]
     assert [Crops(scale).box(size, draws) for _, draws in found] == [box for box, _ in found]
     if size == (500, 375) and scale < 1:
-        assert len({box for box, _ in found}) == 60
+        assert len({box for box, _ in found}) == 40
 
 
 @pytest.mark.parametrize("size", [(500, 375), (7, 5), (1, 9)])
@@ -176,10 +176,10 @@ def test_fine_detail_survives_a_small_crop_as_it_does_in_torchvision(opened):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_without_draws_a_feed_with_crops_shows_what_a_feed_without_shows(way, opened):
-    groups = [torch.arange(8).flip(0)]
-    (plain,), (cropping,) = (opened(crops=crops, **WAYS[way]).batches(groups) for crops in (None, CROPS))
+    files, groups = [*FILES, encoded(photo(*LARGE))], [torch.arange(9).flip(0)]
+    (plain,), (cropping,) = (opened(files, crops=crops, **WAYS[way]).batches(groups) for crops in (None, CROPS))
     assert torch.equal(plain.pixels, cropping.pixels)
-    assert statistics(opened(**WAYS[way])) == statistics(opened(crops=None))
+    assert statistics(opened(files, **WAYS[way])) == statistics(opened(files, crops=None))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -237,12 +237,15 @@ def test_pixels_to_spare_are_those_that_no_crop_of_the_network_s_size_needs(size
 
 def test_a_large_picture_is_kept_at_the_size_that_its_crops_need(opened):
     file, small = encoded(photo(*LARGE), "JPEG", quality=95), encoded(photo(40, 50))
-    kept = Decoder([file, small], STEPS, CROPS).whole(0, "")
+    kept, view = Decoder([file, small], STEPS, CROPS).whole(0, "")
     assert kept.shape == (94, 125, 3)
-    assert np.array_equal(Decoder([small], STEPS, CROPS).whole(0, ""), np.asarray(photo(40, 50)))
-    assert isinstance(opened([file] * 2, memory=2 * kept.nbytes), Whole)
-    assert isinstance(opened([file] * 2, memory=2 * kept.nbytes - 1, workers=0), Stream)
-    assert Decoder([file], GREY, CROPS).whole(0, "").shape == (94, 125)
+    alone, none = Decoder([small], STEPS, CROPS).whole(0, "")
+    assert np.array_equal(alone, np.asarray(photo(40, 50)))
+    assert none is None
+    need = 2 * (kept.nbytes + view.nbytes)
+    assert isinstance(opened([file] * 2, memory=need), Whole)
+    assert isinstance(opened([file] * 2, memory=need - 1, workers=0), Stream)
+    assert Decoder([file], GREY, CROPS).whole(0, "").picture.shape == (94, 125)
 
 
 def test_crops_of_a_picture_kept_smaller_look_like_torchvision_s(opened):
