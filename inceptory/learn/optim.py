@@ -1,13 +1,15 @@
-"""The step that follows a gradient: SGD as PyTorch or as Keras computes it, AdamW, decay, penalty, clipping."""
+"""The step that follows a gradient: SGD as PyTorch or Keras computes it, AdamW, RMSProp, decay, penalty, clipping."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from inceptory.learn.recipe import Recipe
+from inceptory.learn.rmsprop import RMSProp
 from inceptory.nets import modules
 from inceptory.nets.network import Network
 
@@ -33,8 +35,11 @@ class Optimizer:
             return 0.0
         return float(self.recipe.penalty * sum(p.detach().square().sum() for p in self.penalised))
 
-    def step(self, rate: float) -> None:
-        """Follow the gradients of all parameters at a learning rate, and forget them."""
+    def step(self, rate: float, momentum: float | None = None) -> None:
+        """Follow the gradients of all parameters at a learning rate, and forget them.
+
+        `momentum` is that of this step (AdamW's beta1), where it is not the recipe's.
+        """
         for parameter in self.penalised:
             assert parameter.grad is not None, "every tensor takes part in the loss"
             parameter.grad.add_(parameter.detach(), alpha=2 * self.recipe.penalty)
@@ -44,8 +49,15 @@ class Optimizer:
             self._keep_velocity(self.rate / rate)
         for group in self.inner.param_groups:
             group["lr"] = rate
+            self._set_momentum(group, self.recipe.momentum if momentum is None else momentum)
         self.inner.step()
         self.inner.zero_grad(set_to_none=True)
+
+    def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
 
     def _keep_velocity(self, factor: float) -> None:
         """Keras remembers moves, PyTorch gradients: at a new rate a remembered move must not change.
@@ -101,5 +113,8 @@ def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
 
 def _inner(groups: list[dict[str, object]], recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        return torch.optim.AdamW(groups, recipe.lr, (recipe.momentum, recipe.rms_decay), recipe.epsilon)
+    if recipe.optimizer == "rmsprop":
+        return RMSProp(groups, recipe.lr, recipe.momentum, recipe.rms_decay, recipe.epsilon)
+    # Without momentum there is nothing to look ahead along.
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov and recipe.momentum > 0)

@@ -75,10 +75,11 @@ class Stepper:
         """The network to measure and keep."""
         return self.net if self.average is None else self.average.net
 
-    def step(self, number: int, rate: float, parts: Sequence[Part]) -> Outcome:
+    def step(self, number: int, rate: float, parts: Sequence[Part], momentum: float | None = None) -> Outcome:
         """Update the weights by the mean loss over all parts, of all processes.
 
-        `number` counts steps from 0. A loss that is not finite changes nothing.
+        `number` counts steps from 0; `momentum` may be another than the recipe's. A loss that is not
+        finite changes nothing.
         """
         self.net.train()
         # Batch norm has no variance of one picture; where a process is left without, all pass over.
@@ -101,7 +102,7 @@ class Stepper:
         if not outcome.finite:
             self.optimizer.inner.zero_grad(set_to_none=True)
             return outcome
-        self.optimizer.step(rate)
+        self.optimizer.step(rate, momentum)
         self.ranks.share_statistics(self.net)
         if self.average is not None:
             self.average.update(number)

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from inceptory.weights.card import Card
     from inceptory.weights.resolve import Resolved
 
-HELP_RECIPE = "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter. The file or flags may change it."
+HELP_RECIPE = (
+    "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper trained "
+    "it on ImageNet. The file or flags may change it."
+)
 Named = Annotated[
     str | Recipe | None,
     Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
@@ -103,8 +106,8 @@ def train(
         return _resume(resume, data, model, out, recipe, config, variant, options)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    wanted = decided(recipe, config, options, model)
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
+    wanted = decided(recipe, config, options, model)
     place = place_of(data)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
