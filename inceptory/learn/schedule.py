@@ -45,10 +45,9 @@ def momentum(recipe: Recipe, step: int, steps: int) -> float:
     if recipe.schedule != "onecycle" or not recipe.momentum:
         return recipe.momentum
     peak = round(recipe.warmup * steps) - 1
-    if step <= peak:
-        share = step / peak if peak else 1.0  # where there is nothing to rise from, the first step is at the peak
-    else:
-        share = max(steps - 1 - step, 0) / max(steps - 1 - peak, 1)
+    # 1 at the peak of the rate, 0 at both ends of the run; the first step may be the peak already.
+    rising, falling = step / max(peak, 1) if peak else 1.0, (steps - 1 - step) / max(steps - 1 - peak, 1)
+    share = rising if step <= peak else max(falling, 0.0)
     return recipe.momentum + SWING * (1 - 2 * share)
 
 
