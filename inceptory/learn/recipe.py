@@ -146,8 +146,10 @@ class Recipe:
     )
     seed: int = option(0, "Start of all random numbers.", low=0, high=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute; auto takes cuda, mps, cpu.")
-    precision: Literal["auto", "bf16", "fp32"] = option(
-        "auto", "Arithmetic of the convolutions; auto takes bf16 where the processor has it."
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = option(
+        "auto",
+        "Arithmetic of the convolutions; auto takes bf16 where the processor has it, and fp16 with a scaled "
+        "loss on GPUs that have only that.",
     )
     compile: bool = option(
         False, "Compile the network first: a wait of minutes for steps that some processors do faster."

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from inceptory.nets.network import Network
 
 Part = tuple[Tensor, Targets]
 """Values and targets of one batch."""
+SMALLEST_SCALE = 1.0
+"""Below it a gradient of fp16 overflows by itself, and not because the loss was scaled."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Stepper:
         for module in net.modules():
             if isinstance(module, BatchNorm):
                 module.biased = recipe.moving_variance == "biased"
-        self.optimizer = Optimizer(net, recipe)
+        self.optimizer = Optimizer(net, recipe, device.scaler())
         self.average = Average(net, recipe.average) if recipe.average else None
         self.class_weights = class_weights
         self._weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
@@ -79,7 +81,8 @@ class Stepper:
         """Update the weights by the mean loss over all parts, of all processes.
 
         `number` counts steps from 0; `momentum` may be another than the recipe's. A loss that is not
-        finite changes nothing.
+        finite changes nothing. In fp16 that, or a gradient that is too large, skips the step until the
+        loss can be scaled no smaller.
         """
         self.net.train()
         # Batch norm has no variance of one picture; where a process is left without, all pass over.
@@ -87,26 +90,39 @@ class Stepper:
         seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
         if idle:
             return Outcome(0.0, 0.0, 0)
-        penalty = self.optimizer.penalty()
+        penalty, before = self.optimizer.penalty(), self._statistics()
         losses = right = 0.0
         for last, (values, targets) in ((part is parts[-1], part) for part in parts):
             with self._exchanging(last):
                 loss, hits = self._losses(values, targets)
                 # Gradients are averaged over the processes, losses are summed over the pictures.
-                (loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
+                self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
             losses += float(loss.detach())
             right += hits
         sound = math.isfinite(losses)
         losses, right = self.ranks.total(losses, right)
         outcome = Outcome(losses + penalty * seen, right, int(seen), sound)
-        if not outcome.finite:
+        if not outcome.finite and self.device.precision != "fp16":
             self.optimizer.inner.zero_grad(set_to_none=True)
             return outcome
-        self.optimizer.step(rate, momentum)
+        if not self.optimizer.step(rate, momentum):
+            return self._skipped(outcome, before)
         self.ranks.share_statistics(self.net)
         if self.average is not None:
             self.average.update(number)
         return outcome
+
+    def _statistics(self) -> list[Tensor]:
+        """What batch norms remember, kept for a step in fp16, whose maps may overflow."""
+        return [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
+
+    def _skipped(self, outcome: Outcome, before: list[Tensor]) -> Outcome:
+        """What is told of a step in which fp16 overflowed: a failure only where a smaller scale cannot help."""
+        for buffer, value in zip(self.net.buffers(), before, strict=True):
+            buffer.copy_(value)
+        if self.optimizer.scale < SMALLEST_SCALE:
+            return replace(outcome, losses=math.nan)
+        return outcome if outcome.finite else Outcome(0.0, 0.0, 0)
 
     def _exchanging(self, last: bool) -> AbstractContextManager[object]:
         """Processes exchange gradients once a step, after the last part."""

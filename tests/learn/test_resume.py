@@ -315,6 +315,7 @@ def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
     def spoilt(self, *_):
         with torch.no_grad():
             self.parameters[0].fill_(float("inf"))
+        return True
 
     monkeypatch.setattr("inceptory.learn.optim.Optimizer.step", spoilt)
     with pytest.raises(DataError, match="not finite any more"):
