@@ -126,8 +126,7 @@ def test_a_gradient_that_is_too_large_skips_the_step_and_halves_the_scale(monkey
     assert stepper.optimizer.scale == scale / 2
     after = tensors(stepper)
     assert all(torch.equal(value, after[name]) for name, value in before.items()), "weights, momentum, average, norms"
-    stepper.step(2, 0.1, [batch()])
-    assert not torch.equal(before[f"net/{stepper.optimizer.names[-1]}"], stepper.optimizer.parameters[-1])
+    assert settled(stepper).optimizer.scale <= scale / 2, "it goes on"
 
 
 def test_a_loss_that_is_not_finite_spoils_nothing_and_counts_nothing(monkeypatch):
