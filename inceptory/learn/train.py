@@ -186,7 +186,8 @@ class Loop:
 
         net = self.stepper.answering
         logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
-        metrics = self.stepper.task.measure(logits, self.validation.labels[rows])
+        found = self.stepper.task.measure(logits, self.validation.labels[rows])
+        metrics: AnyMetrics = replace(found, precision=self.device.precision)
         if self.budget is not None:
             self.budget.reserve = time.monotonic() - start
         row = metrics.epoch(

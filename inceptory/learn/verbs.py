@@ -196,7 +196,7 @@ def evaluate(
     split: Literal["train", "validation", "test"] | None = None,
     out: Path | str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
 ) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
@@ -220,9 +220,9 @@ def evaluate(
         class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
         multi-label checkpoint: mean_ap, micro_f1, macro_f1, exact (with its interval) and each class's.
     device
-        Where to compute.
+        Where to compute; auto takes cuda, mps, cpu.
     precision
-        Arithmetic of the convolutions.
+        Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
     """
