@@ -121,6 +121,13 @@ class Recipe:
     moving_variance: Literal["unbiased", "biased"] = option(
         "unbiased", "Which variance of a batch its norm remembers: PyTorch's (unbiased) or Keras' (biased)."
     )
+    drop_path: float = option(
+        0.0,
+        "Share of the pictures that pass by the last residual branch, fewer by the ones before (stochastic depth); "
+        "networks with such branches only.",
+        low=0,
+        below=1,
+    )
 
     # The pictures
     statistics: Literal["own", "cifar10"] = option(
@@ -151,6 +158,9 @@ class Recipe:
         "Arithmetic of the convolutions; auto takes bf16 where the processor has it, and fp16 with a scaled "
         "loss on GPUs that have only that.",
     )
+    gradient_checkpointing: bool = option(
+        False, "Keep only the maps between stages and compute the rest again on the way back: less memory, more time."
+    )
     compile: bool = option(
         False, "Compile the network first: a wait of minutes for steps that some processors do faster."
     )
@@ -175,6 +185,8 @@ class Recipe:
             raise UsageError(f"--drops {told}: out of range (shares of the run, above 0 and below 1)")
         if self.time is not None:
             seconds(self.time, "--time")
+        if self.compile and self.gradient_checkpointing:
+            raise ConfigError("--compile, --gradient-checkpointing: conflicting settings (leave one of them out)")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:

@@ -20,7 +20,7 @@ from inceptory.learn.pictures import Targets
 from inceptory.learn.ranks import Ranks
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.tasks import OneClass, Task
-from inceptory.nets.modules import BatchNorm
+from inceptory.nets.modules import BatchNorm, Residual
 from inceptory.nets.network import Network
 
 Part = tuple[Tensor, Targets]
@@ -64,6 +64,8 @@ class Stepper:
         for module in net.modules():
             if isinstance(module, BatchNorm):
                 module.biased = recipe.moving_variance == "biased"
+        _drop_paths(net, recipe.drop_path)
+        net.checkpointing = recipe.gradient_checkpointing
         self.optimizer = Optimizer(net, recipe, device.scaler())
         self.average = Average(net, recipe.average) if recipe.average else None
         self.class_weights = class_weights
@@ -167,6 +169,13 @@ class Stepper:
         if self.average is not None:
             self.average.net.load_state_dict(under("average/"))
         self.optimizer.load(under("optimizer/"), rate)
+
+
+def _drop_paths(net: Network, rate: float) -> None:
+    """Shares that rise evenly to `rate` at the last residual branch. Huang et al. 2016, section 3: linear decay."""
+    residuals = [module for module in net.modules() if isinstance(module, Residual)]
+    for depth, module in enumerate(residuals, 1):
+        module.drop = rate * depth / len(residuals)
 
 
 def _together(heads: nn.Module) -> DistributedDataParallel:

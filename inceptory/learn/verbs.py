@@ -22,7 +22,7 @@ from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import AnyMetrics, Run, metrics_of
-from inceptory.nets.catalogue import decide
+from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def train(
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     wanted = decided(recipe, config, options, model)
+    if wanted.drop_path:
+        check_residual(model, "--drop-path")
     place = place_of(data)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))

@@ -39,6 +39,7 @@ RANGES = {
     "clip": {"wrong": [-1.0, NAN, INF], "right": [0.0, 1.0]},
     "label_smoothing": FRACTION,
     "average": FRACTION,
+    "drop_path": FRACTION,
     "shift": FRACTION,
     "crop": SHARE,
     "colour": SHARE,
@@ -48,7 +49,7 @@ RANGES = {
     "validation": {"wrong": [0.0, -0.1, 0.51, 1.0, NAN, INF, -INF], "right": [1e-9, 0.5]},
     "seed": {"wrong": [-1, 2**63], "right": [0, 2**63 - 1]},
 }
-SWITCHES = {"nesterov", "class_weights", "balanced", "trivial", "compile"}
+SWITCHES = {"nesterov", "class_weights", "balanced", "trivial", "gradient_checkpointing", "compile"}
 OF_AN_OPTIMIZER = {"rms_decay": "rmsprop", "epsilon": "rmsprop"}
 """Options that SGD does not have."""
 WORDS = {field.name for field in fields(Recipe) if choices(field.name)}
