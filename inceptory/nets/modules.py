@@ -292,7 +292,7 @@ class Residual(nn.Module):
         self.se = None if node.se is None else SE(node.se, width)
         self.shortcut = None if node.shortcut is None else build(node.shortcut, shape)
         self.drop = 0.0
-        """Share of the pictures that pass by the branch in training: stochastic depth (Huang et al. 2016, 1603.09382)."""
+        """Share of the pictures that pass by the branch in training: stochastic depth (Huang et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.body(x)
