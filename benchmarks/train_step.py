@@ -123,7 +123,7 @@ def trainer(way: str, batch: int, width: float) -> tuple[Callable[[], float], st
         sgd.step()
         return loss.item()
 
-    return step, f"{'bf16, ' if device.bf16 else 'fp32, '}{'channels first' if plain else 'channels last'}"
+    return step, f"{device.precision}, {'channels first' if plain else 'channels last'}"
 
 
 SHARES = {

@@ -45,6 +45,9 @@ MISUSE = [
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--epochs", "0"], 64, "--epochs"),
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--device", "tpu"], 64, "--device"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
+    (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--drop-path", "0.1"], 64, "no residual"),
+    (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--epsilon", "1"], 78, "--epsilon"),
+    (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--recipe", "paper"], 64, "tutorial"),
     (["check", "{data}/none"], 66, "no such data"),
     (["check", "{data}/none", "--model", "inception_v5"], 64, "inception_v4"),
     (["check", "{data}/none", "--model", "inception_v3", "--image", "50"], 64, "75"),
@@ -132,11 +135,11 @@ def test_the_options_of_every_command_are_these(capsys):
 
     variant = ["dialect", "image", "width", "in_channels", "dropout", "se", "scale", "aux"]
     recipe = ["epochs", "time", "batch", "accumulate", "stop_after"]
-    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "patience", "momentum", "momentum_rule"]
-    recipe += ["weight_decay", "penalty", "clip"]
-    recipe += ["label_smoothing", "class_weights", "balanced", "average", "moving_variance"]
+    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "patience"]
+    recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty", "clip"]
+    recipe += ["label_smoothing", "class_weights", "balanced", "average", "moving_variance", "drop_path"]
     recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]
-    recipe += ["validation", "seed", "device", "precision", "compile"]
+    recipe += ["validation", "seed", "device", "precision", "gradient_checkpointing", "compile"]
     assert [field.name for field in fields(Variant)] == variant
     assert [field.name for field in fields(Recipe)] == recipe
     expected = {
@@ -149,7 +152,7 @@ def test_the_options_of_every_command_are_these(capsys):
         ],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
         "compare": ["runs", "out", "json"],
-        "predict": ["model", "images", "top", "out", "weights"],
+        "predict": ["model", "images", "top", "out", "device", "precision", "weights"],
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "json"],
         "convert": ["ours", "destination", "to", "classes"],

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from inceptory.learn.recipe import NAMES, Recipe, differences, named
+from inceptory.learn.recipe import NAMES, Recipe, differences, recipes, with_optimizer
 from inceptory.nets.variant import PUBLISHED, Variant
 
 
@@ -17,11 +17,14 @@ def train_command(data: str, model: str, out: Path | str, variant: Variant, reci
     >>> train_command("my photos", "xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
     "inceptory train 'my photos' --model xception --out runs/x --epochs 3 --flip off"
     """
-    name = min(NAMES, key=lambda name: len(differences(named(name, model), recipe)))
+    # Naming an optimizer brings its defaults along, so flags are what differs from those.
+    bases = {name: with_optimizer(base, recipe.optimizer) for name, base in recipes(model).items()}
+    name = min(bases, key=lambda name: len(differences(bases[name], recipe)))
     words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
     words += [] if name == NAMES[0] else ["--recipe", name]
-    for record, default in ((variant, PUBLISHED), (recipe, named(name, model))):
-        words += [word for field in fields(record) for word in _flag(field.name, record, default)]
+    words += [word for field in fields(variant) for word in _flag(field.name, variant, PUBLISHED)]
+    words += [] if bases[name] is recipes(model)[name] else ["--optimizer", recipe.optimizer]
+    words += [word for field in fields(recipe) for word in _flag(field.name, recipe, bases[name])]
     return shlex.join(words)
 
 

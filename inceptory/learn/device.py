@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from inceptory.errors import ConfigError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -15,14 +19,19 @@ class Device:
     """A place to compute and the arithmetic of its convolutions."""
 
     name: str
-    bf16: bool
+    precision: Precision = "fp32"
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Convolutions and matrix products in bfloat16 inside, where this device uses it."""
-        return torch.autocast(self.name, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+        """Convolutions and matrix products in 16 bits inside, where this device uses them."""
+        kind = TYPES.get(self.precision)
+        return nullcontext() if kind is None else torch.autocast(self.name, dtype=kind)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """What keeps small gradients of fp16 from vanishing; in any other precision it does nothing."""
+        return torch.amp.GradScaler(self.name, enabled=self.precision == "fp16")
 
     def __str__(self) -> str:
-        return f"{self.name} {'bf16' if self.bf16 else 'fp32'}"
+        return f"{self.name} {self.precision}"
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Device:
@@ -33,16 +42,19 @@ def choose(device: str = "auto", precision: str = "auto") -> Device:
     if not present[device]:
         others = ", ".join(name for name, there in present.items() if there)
         raise ConfigError(f"--device {device}: not on this machine (it has {others})")
-    bf16 = has_bf16(device) if precision == "auto" else precision == "bf16"
-    return Device(device, bf16)
+    if device == "mps" and precision == "fp16":
+        raise ConfigError("--precision fp16: gradients cannot be scaled on mps (take fp32, or --device cpu)")
+    return Device(device, fastest(device) if precision == "auto" else precision)  # type: ignore[arg-type]
 
 
-def has_bf16(device: str) -> bool:
-    """Whether bfloat16 is computed by the hardware, so that it is faster and not just possible."""
+def fastest(device: str) -> Precision:
+    """16 bits where the hardware computes them, so that they are faster and not just possible."""
     if device == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)  # Ampere; older ones emulate it
+        # bf16 from Ampere on, which needs no scaling; fp16 on tensor cores from Volta on.
+        capability = torch.cuda.get_device_capability()
+        return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "fp32"
     if device == "cpu":
         # These probes have no public name yet; a torch without them is used in fp32.
         probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
-    return False
+        return "bf16" if any(getattr(torch.cpu, probe, lambda: False)() for probe in probes) else "fp32"
+    return "fp32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ class Scored:
     """Where each picture lies."""
     pixels: Callable[[list[int]], Tensor]
     """Rows to (M, C, H, W) uint8, for showing a few pictures; of a tensor in memory, its `__getitem__`."""
+    precision: str = "fp32"
+    """Arithmetic of the convolutions."""
 
     @classmethod
     def of(cls, logits: Tensor, rows: Tensor, pictures: Feed) -> Scored:
@@ -110,7 +112,7 @@ class Scored:
 
     def metrics(self) -> AnyMetrics:
         """The few numbers that everybody asks for."""
-        return measure(self.logits, self.labels)
+        return replace(measure(self.logits, self.labels), precision=self.precision)
 
     def details(self, classes: Sequence[str]) -> Details | MultiDetails:
         """The measurement by class, by pair of classes and by confidence; `classes` names the K logits."""
@@ -153,7 +155,7 @@ class MultiScored(Scored):
 
     def metrics(self) -> MultiMetrics:
         """The few numbers that everybody asks for."""
-        return measure_several(self.logits, self.labels)
+        return replace(measure_several(self.logits, self.labels), precision=self.precision)
 
     def details(self, classes: Sequence[str]) -> MultiDetails:
         """The measurement by class."""
@@ -195,6 +197,20 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tu
     )
 
 
+def answering(model: Resolved, dialect: str, device: Device) -> Network:
+    """A checkpoint's network, ready to answer on a device."""
+    net = load(model, dialect=dialect).float().eval()
+    return net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.inference_mode()
+def answers(net: Network, pixels: Tensor, preprocess: Preprocess, device: Device) -> Tensor:
+    """Logits (N, K) in 32 bits on the processor, of pixels (N, C, H, W) uint8."""
+    with device.autocast():
+        found: Tensor = net(normalise(pixels, preprocess, device.name))
+    return found.float().cpu()
+
+
 @torch.inference_mode()
 def logits_of(
     net: Network,
@@ -214,8 +230,7 @@ def logits_of(
     logits, found, done = [torch.empty(0, net.plan.classes)], [rows[:0]], 0
     for batch in pictures.batches(rows.split(BATCH)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
-            with device.autocast():
-                logits.append(net(normalise(batch.pixels, preprocess, device.name)).float().cpu())
+            logits.append(answers(net, batch.pixels, preprocess, device))
             found.append(batch.rows)
         done = min(done + BATCH, len(rows))
         if progress is not None:
@@ -227,12 +242,11 @@ def score(model: Resolved, card: Card, split: Split, name: str, device: str, pre
     """A network's answers to a split whose labels are in its own order of classes."""
     place = choose(device, precision)
     assert card.preprocess is not None
-    net = load(model, dialect=card.dialect).float()
+    net = answering(model, card.dialect, place)
     with meter(f"decoding {name}", len(split)) as bar:
         pictures = feed(split, card.labels, card.preprocess, progress=bar)
         bar.say_skipped(pictures.skipped, len(pictures))
-    net = net.to(place.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with meter("evaluating", len(split)) as bar:
         logits, rows = logits_of(net, pictures, card.preprocess, place, bar)
     pictures.close()
-    return Scored.of(logits, rows, pictures)
+    return replace(Scored.of(logits, rows, pictures), precision=place.precision)

@@ -192,7 +192,8 @@ def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = "test" if "test" in feeds else "validation"
-    logits, rows = logits_of(best, feeds[split], loop.preprocess, loop.device, ranks=ranks)
+    # In full precision whatever the training's was, so that `evaluate` gives the same again.
+    logits, rows = logits_of(best, feeds[split], loop.preprocess, Device(loop.device.name), ranks=ranks)
     test, minutes = Scored.of(logits, rows, feeds[split]), loop.used() / 60
     if ranks.first:
         report.write_run(

@@ -1,6 +1,7 @@
 """The flags of `train`: each option of a recipe, left open until someone sets it.
 
-What a flag says counts most, then what the file of --config says, then the recipe.
+What a flag says counts most, then what the file of --config says, then the recipe. Where one of the
+first two names another optimizer than the recipe, that one's own defaults come before the recipe's.
 """
 
 from __future__ import annotations
@@ -14,15 +15,31 @@ from cyclopts import Parameter
 
 from inceptory.errors import ConfigError, DataError, UnknownName
 from inceptory.files import read
-from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, hints, named, takes_number
+from inceptory.learn.recipe import (
+    OPTIMIZERS,
+    PAPERS,
+    QUICK,
+    TUTORIAL,
+    Recipe,
+    hints,
+    named,
+    takes_number,
+    with_optimizer,
+)
 
 
 def _help(name: str, told: str) -> str:
-    """The sentence of an option and what the recipes say."""
-    quick, tutorial = getattr(QUICK, name), getattr(TUTORIAL, name)
-    if quick == tutorial:
-        return told if quick is None else f"{told} [{_shown(quick)}]"
-    return f"{told} [quick {_shown(quick)}, tutorial {_shown(tutorial)}]"
+    """The sentence of an option, what the recipes say, and what each optimizer brings along."""
+    papers = {getattr(recipe, name) for recipe in PAPERS.values()}
+    values = {"quick": _shown(getattr(QUICK, name)), "tutorial": _shown(getattr(TUTORIAL, name))}
+    values["paper"] = _shown(papers.pop()) if len(papers) == 1 else "by network"
+    brought = {key: _shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
+    if len(set(brought.values())) > 1:
+        values = {**brought, **{key: value for key, value in values.items() if key != "quick"}}
+    if getattr(QUICK, name) is None:
+        return told
+    each = ", ".join(f"{key} {value}" for key, value in values.items())
+    return f"{told} [{values['quick'] if len(set(values.values())) == 1 else each}]"
 
 
 def _shown(value: object) -> str:
@@ -99,6 +116,7 @@ def decided(recipe: str | Recipe | None, config: Path | None, options: Options, 
     base = recipe or told.get("recipe", "quick")
     told.pop("recipe", None)
     start = base if isinstance(base, Recipe) else named(base, architecture)
-    made = replace(start, **{**told, **given(options)})
+    told |= given(options)
+    made = replace(with_optimizer(start, told.get("optimizer", start.optimizer)), **told)
     made.check()
     return made

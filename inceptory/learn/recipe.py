@@ -6,11 +6,55 @@ import math
 import operator
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from inceptory.errors import UsageError
+from inceptory.errors import ConfigError, UsageError
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    # Tried on CIFAR-10 in runs of this package, of 10 to 30 epochs of batches of 64.
+    "sgd": {
+        "lr": 0.05,
+        "momentum": 0.9,
+        "nesterov": True,
+        "momentum_rule": "torch",
+        "rms_decay": 0.0,
+        "epsilon": 0.0,
+        "weight_decay": 5e-4,
+        "penalty": 0.0,
+    },
+    # torch.optim.AdamW's own, which are those of Kingma and Ba 2014 and of Loshchilov and Hutter 2017.
+    "adamw": {
+        "lr": 1e-3,
+        "momentum": 0.9,
+        "nesterov": False,
+        "momentum_rule": "torch",
+        "rms_decay": 0.999,
+        "epsilon": 1e-8,
+        "weight_decay": 1e-2,
+        "penalty": 0.0,
+    },
+    # Szegedy et al. 2015, "Rethinking the Inception Architecture", section 8; momentum and the decay of
+    # the weights are those of its released code (tf-slim: train_image_classifier.py).
+    "rmsprop": {
+        "lr": 0.045,
+        "momentum": 0.9,
+        "nesterov": False,
+        "momentum_rule": "keras",
+        "rms_decay": 0.9,
+        "epsilon": 1.0,
+        "weight_decay": 4e-5,
+        "penalty": 0.0,
+    },
+}
+"""What each optimizer brings along where nothing else is said. SGD has no squares to average: 0 stands for none."""
+
+FIXED = {"sgd": ("rms_decay", "epsilon"), "adamw": ("nesterov", "momentum_rule"), "rmsprop": ("nesterov",)}
+"""Settings that an optimizer does not have, and so cannot be told."""
+
+SWING = 0.05
+"""How far schedule onecycle moves the momentum up and down: PyTorch's 0.95 and 0.85 about 0.9."""
 
 
 def option(default: Any, told: str, **bounds: float) -> Any:
@@ -31,24 +75,41 @@ class Recipe:
     accumulate: int = option(1, "Batches whose gradients make one step.", low=1)
     stop_after: int = option(0, "Stop after so many epochs without a better validation; 0 never does.", low=0)
 
-    # The step
-    optimizer: Literal["sgd", "adamw"] = option("sgd", "SGD with Nesterov momentum, or AdamW.")
-    lr: float = option(0.05, "Learning rate at its peak.", above=0, high=100)
-    schedule: Literal["cosine", "onecycle", "step", "plateau", "constant"] = option(
+    # The step. What is None here is filled in from OPTIMIZERS.
+    optimizer: Literal["sgd", "adamw", "rmsprop"] = option(
+        "sgd", "SGD, AdamW, or RMSProp by TensorFlow's rule; each brings defaults of its own for what follows."
+    )
+    lr: float = option(None, "Learning rate at its peak.", above=0, high=100)
+    schedule: Literal["cosine", "onecycle", "step", "exponential", "plateau", "constant"] = option(
         "cosine",
         "The rate after its warm-up: along a cosine to zero, straight to zero, a tenth at each drop, "
-        "a tenth when validation stands still, or as it is.",
+        "times --decay-rate every --decay-epochs, a tenth when validation stands still, or as it is.",
     )
     warmup: float = option(0.2, "Share of all steps in which the rate rises to its peak.", low=0, below=1)
     drops: tuple[float, ...] = option((), "Shares of the epochs after which schedule step takes a tenth of the rate.")
+    decay_rate: float = option(0.94, "Factor on the rate at each decay of schedule exponential.", above=0, high=1)
+    decay_epochs: float = option(2.0, "Epochs from one decay of schedule exponential to the next.", above=0, high=1e6)
     patience: int = option(5, "Epochs without a better validation until schedule plateau takes a tenth.", low=1)
-    momentum: float = option(0.9, "Momentum of SGD.", low=0, below=1)
-    momentum_rule: Literal["torch", "keras"] = option(
-        "torch", "Whether a new rate acts on new gradients and old ones (torch), or on new ones only (keras)."
+    momentum: float = option(
+        None,
+        "Momentum of SGD and RMSProp, beta1 of AdamW. Schedule onecycle moves it against the rate, "
+        f"from {SWING:g} above this to {SWING:g} below and back.",
+        low=0,
+        below=1,
     )
-    weight_decay: float = option(5e-4, "Decay of kernels; biases and batch norms have none.", low=0, below=1)
+    nesterov: bool = option(None, "Look ahead along the momentum (SGD only).")
+    momentum_rule: Literal["torch", "keras"] = option(
+        None, "Whether a new rate acts on new gradients and old ones (torch), or on new ones only (keras)."
+    )
+    rms_decay: float = option(
+        None, "Decay of the running mean of squared gradients: RMSProp's rho, AdamW's beta2.", low=0, below=1
+    )
+    epsilon: float = option(
+        None, "Added to that mean: under the root by RMSProp, outside of it by AdamW.", low=0, high=1e3
+    )
+    weight_decay: float = option(None, "Decay of kernels; biases and batch norms have none.", low=0, below=1)
     penalty: float = option(
-        0.0, "Factor on the sum of squares added to the loss: kernels, and biases inside modules.", low=0, below=1
+        None, "Factor on the sum of squares added to the loss: kernels, and biases inside modules.", low=0, below=1
     )
     clip: float = option(0.0, "Longest gradient, as a norm over all tensors; 0 leaves it.", low=0, high=1e6)
 
@@ -66,6 +127,13 @@ class Recipe:
     )
     moving_variance: Literal["unbiased", "biased"] = option(
         "unbiased", "Which variance of a batch its norm remembers: PyTorch's (unbiased) or Keras' (biased)."
+    )
+    drop_path: float = option(
+        0.0,
+        "Share of the pictures that pass by the last residual branch, fewer by the ones before (stochastic depth); "
+        "networks with such branches only.",
+        low=0,
+        below=1,
     )
 
     # The pictures
@@ -92,15 +160,26 @@ class Recipe:
     )
     seed: int = option(0, "Start of all random numbers.", low=0, high=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute; auto takes cuda, mps, cpu.")
-    precision: Literal["auto", "bf16", "fp32"] = option(
-        "auto", "Arithmetic of the convolutions; auto takes bf16 where the processor has it."
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = option(
+        "auto",
+        "Arithmetic of the convolutions; auto takes bf16 where the processor has it, and fp16 with a scaled "
+        "loss on GPUs that have only that.",
+    )
+    gradient_checkpointing: bool = option(
+        False, "Keep only the maps between stages and compute the rest again on the way back: less memory, more time."
     )
     compile: bool = option(
         False, "Compile the network first: a wait of minutes for steps that some processors do faster."
     )
 
+    def __post_init__(self) -> None:
+        """Take what was left open from the optimizer."""
+        for name, value in OPTIMIZERS.get(self.optimizer, OPTIMIZERS["sgd"]).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
     def check(self) -> None:
-        """Raise UsageError naming the first flag that is out of range."""
+        """Raise UsageError naming the first flag that is out of range, ConfigError for two that do not agree."""
         for each in fields(self):
             value, flag = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
             known = choices(each.name)
@@ -114,6 +193,21 @@ class Recipe:
             raise UsageError(f"--drops {told}: out of range (shares of the run, above 0 and below 1)")
         if self.time is not None:
             seconds(self.time, "--time")
+        if self.compile and self.gradient_checkpointing:
+            raise ConfigError("--compile, --gradient-checkpointing: conflicting settings (leave one of them out)")
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        own = OPTIMIZERS[self.optimizer]
+        for name in FIXED[self.optimizer]:
+            if getattr(self, name) != own[name]:
+                told = f"--{name.replace('_', '-')}: {self.optimizer} has no such setting"
+                raise ConfigError(f"{told} (leave it out, or take another --optimizer)")
+        if own["epsilon"] and not self.epsilon:
+            raise ConfigError(f"--epsilon 0: {self.optimizer} would divide by zero (give a number above 0)")
+        if self.schedule == "onecycle" and self.momentum and not SWING <= self.momentum < 1 - SWING:
+            told = f"schedule onecycle moves it by {SWING:g} either way"
+            raise ConfigError(f"--momentum {self.momentum:g}: {told} (give {SWING:g} to below {1 - SWING:g}, or 0)")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the card."""
@@ -193,15 +287,75 @@ TUTORIAL = Recipe(
 TUTORIAL_OLDER = Recipe(**{**TUTORIAL.__dict__, "epochs": 200, "drops": (0.5,)})
 """The same for its Inception v1 and v2: 200 epochs, so that the second drop, after 225, never comes."""
 
-NAMES = ("quick", "tutorial")
+
+def _paper(**own: Any) -> Recipe:
+    """What the papers share: batches of 32, rates that decay by steps from the first one on, averaged weights
+    (0.9999 in the released inception_train.py), crops of 8 % of a picture and more (GoogLeNet, section 6).
+    Where a paper does not say how many epochs it trained, they are Inception v3's 100."""
+    shared = {"epochs": 100, "batch": 32, "schedule": "exponential", "warmup": 0.0}
+    return Recipe(**{**shared, "label_smoothing": 0.0, "average": 0.9999, "shift": 0.0, "crop": 0.08, **own})
+
+
+_V4 = _paper(optimizer="rmsprop")
+_ALIGNED = _paper(lr=0.05, weight_decay=4e-5)
+_BN_INCEPTION = _paper(epochs=150, lr=0.045, nesterov=False, weight_decay=4e-5, decay_rate=0.96, decay_epochs=8 / 6)
+
+PAPERS = {
+    # "Going Deeper with Convolutions", section 6: momentum 0.9, the rate 4 % lower every 8 epochs. What it leaves
+    # open is from the training that was released (Caffe's bvlc_googlenet/solver.prototxt), of 10 million batches.
+    "googlenet": _paper(
+        epochs=250,
+        lr=0.01,
+        nesterov=False,
+        momentum_rule="keras",
+        weight_decay=2e-4,
+        decay_rate=0.96,
+        decay_epochs=8.0,
+    ),
+    # "Batch Normalization", section 4.2: its BN-x30, which has GoogLeNet's training with 30 times the rate
+    # (0.045), decays that come six times faster, a fifth of the L2, and 6 million steps.
+    "bn_inception": _BN_INCEPTION,
+    "inception_v2": _BN_INCEPTION,
+    # "Rethinking the Inception Architecture", sections 7 and 8: RMSProp (decay 0.9, epsilon 1), rate 0.045,
+    # 0.94 of it every second epoch, gradients clipped at 2, label smoothing of 0.1, 100 epochs.
+    "inception_v3": _paper(optimizer="rmsprop", clip=2.0, label_smoothing=0.1),
+    # "Inception-v4, Inception-ResNet ...", section 4: the same without clipping and without a word on smoothing.
+    "inception_v4": _V4,
+    "inception_resnet_v1": _V4,
+    "inception_resnet_v2": _V4,
+    # "Xception", sections 4.3 and 4.4, on ImageNet: SGD with momentum 0.9, rate 0.045, 0.94 of it every second
+    # epoch, weight decay of 1e-5. Its dropout of one half belongs to the network: --dropout 0.5.
+    "xception": _paper(lr=0.045, nesterov=False, weight_decay=1e-5),
+    # "Encoder-Decoder with Atrous Separable Convolution", section 4: Nesterov, rate 0.05, weight decay of 4e-5.
+    **dict.fromkeys(("xception41", "xception65", "xception71"), _ALIGNED),
+}
+"""How each paper trained its network on ImageNet. Rates are of batches of 32 on each of up to 50 machines, none of
+which waited for another: one process takes the same steps one after another, with no stale gradients."""
+
+NAMES = ("quick", "tutorial", "paper")
+
+
+def recipes(architecture: str) -> dict[str, Recipe]:
+    """The named recipes that there are for a network; those of CIFAR-10 are the tutorial's and of no paper."""
+    older = architecture in ("cifar_inception_v1", "cifar_inception_v2")
+    found = {"quick": QUICK, "tutorial": TUTORIAL_OLDER if older else TUTORIAL}
+    return found | ({"paper": PAPERS[architecture]} if architecture in PAPERS else {})
 
 
 def named(name: str, architecture: str) -> Recipe:
     """The recipe of this name for a network; raises UsageError."""
-    if name not in NAMES:
-        raise UsageError(f"--recipe {name}: no such recipe (choose {', '.join(NAMES)})")
-    older = architecture in ("cifar_inception_v1", "cifar_inception_v2")
-    return {"quick": QUICK, "tutorial": TUTORIAL_OLDER if older else TUTORIAL}[name]
+    found = recipes(architecture)
+    if name in found:
+        return found[name]
+    told = f"{architecture} has none" if name in NAMES else "no such recipe"
+    raise UsageError(f"--recipe {name}: {told} (choose {', '.join(found)})")
+
+
+def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
+    """The recipe with another optimizer and all that this one brings along; with its own, as it is."""
+    if optimizer == recipe.optimizer:
+        return recipe
+    return replace(recipe, **{"optimizer": optimizer, **OPTIMIZERS.get(optimizer, {})})
 
 
 def differences(one: Recipe, other: Recipe) -> Sequence[str]:

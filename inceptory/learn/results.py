@@ -25,16 +25,19 @@ class Metrics:
     n: int
     interval: tuple[float, float]
     """95 % interval of top1 (Wilson 1927): where repeated draws of n such pictures would put it."""
+    precision: str = "fp32"
+    """Arithmetic of the convolutions; told where it is another."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**self.__dict__, "interval": list(self.interval)}
+        return _plain(self)
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Metrics:
         """The metrics among what `to_json` wrote."""
         top1, top5, n = (plain[name] for name in ("top1", "top5", "n"))
-        return cls(top1, top5, _number(plain["log_loss"]), n, (plain["interval"][0], plain["interval"][1]))
+        low, high = plain["interval"]
+        return cls(top1, top5, _number(plain["log_loss"]), n, (low, high), plain.get("precision", "fp32"))
 
     def epoch(self, right: float, **known: Any) -> Epoch:
         """The row of history in which they stand; `right` is the share of training pictures named right."""
@@ -42,7 +45,8 @@ class Metrics:
 
     def __str__(self) -> str:
         told = f"top-1 {100 * self.top1:.2f} % (95 % interval {percent_range(self.interval)})"
-        return f"{told}, top-5 {100 * self.top5:.2f} %, log-loss {self.log_loss:.4f}, n {self.n:,}"
+        told = f"{told}, top-5 {100 * self.top5:.2f} %, log-loss {self.log_loss:.4f}, n {self.n:,}"
+        return f"{told}{_computed(self.precision)}"
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,20 @@ class MultiMetrics:
     n: int
     interval: tuple[float, float]
     """95 % interval of `exact` (Wilson 1927)."""
+    precision: str = "fp32"
+    """Arithmetic of the convolutions; told where it is another."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**self.__dict__, "interval": list(self.interval)}
+        return _plain(self)
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> MultiMetrics:
         """The metrics among what `to_json` wrote."""
         known = {name: plain[name] for name in ("mean_ap", "micro_f1", "macro_f1", "exact", "n")}
-        return cls(**known, log_loss=_number(plain["log_loss"]), interval=(plain["interval"][0], plain["interval"][1]))
+        low, high = plain["interval"]
+        told = plain.get("precision", "fp32")
+        return cls(**known, log_loss=_number(plain["log_loss"]), interval=(low, high), precision=told)
 
     def epoch(self, right: float, **known: Any) -> MultiEpoch:
         """The row of history in which they stand; `right` is the share of exact training pictures."""
@@ -82,10 +90,23 @@ class MultiMetrics:
         told = f"mAP {100 * self.mean_ap:.2f} %, exact {100 * self.exact:.2f} %"
         told = f"{told} (95 % interval {percent_range(self.interval)})"
         both = f"F1 micro {100 * self.micro_f1:.2f} % macro {100 * self.macro_f1:.2f} %"
-        return f"{told}, {both}, log-loss {self.log_loss:.4f}, n {self.n:,}"
+        told = f"{told}, {both}, log-loss {self.log_loss:.4f}, n {self.n:,}"
+        return f"{told}{_computed(self.precision)}"
 
 
 AnyMetrics = Metrics | MultiMetrics
+
+
+def _plain(metrics: AnyMetrics) -> dict[str, Any]:
+    plain = {**metrics.__dict__, "interval": list(metrics.interval)}
+    if metrics.precision == "fp32":
+        del plain["precision"]
+    return plain
+
+
+def _computed(precision: str) -> str:
+    """What is said of results that were not computed in full precision."""
+    return "" if precision == "fp32" else f", computed in {precision}"
 
 
 def _number(value: float | None) -> float:

@@ -1,11 +1,11 @@
-"""The learning rate of every step, and how many steps a length of time holds. Plain numbers."""
+"""The learning rate and the momentum of every step, and how many steps a length of time holds. Plain numbers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from inceptory.learn.recipe import Recipe
+from inceptory.learn.recipe import SWING, Recipe
 
 DROP = 0.1
 """What a drop leaves of the rate."""
@@ -28,10 +28,27 @@ def rate(recipe: Recipe, step: int, steps: int, per_epoch: int, drops: int = 0) 
             return recipe.lr * (1 - math.cos(math.pi * left)) / 2
         case "step":
             return recipe.lr * DROP ** _passed(recipe, step // per_epoch, steps / per_epoch)
+        case "exponential":
+            return float(recipe.lr * recipe.decay_rate ** (step // max(int(recipe.decay_epochs * per_epoch), 1)))
         case "plateau":
             return float(recipe.lr * DROP**drops)
         case "constant":
             return recipe.lr
+
+
+def momentum(recipe: Recipe, step: int, steps: int) -> float:
+    """Momentum of a step, counted from 0, of `steps` in all; it moves only under schedule onecycle.
+
+    There it falls from SWING above the recipe's to SWING below while the rate rises, and rises while the
+    rate falls. Smith 2018 (arXiv 1803.09820, section 4.3), as torch.optim.lr_scheduler.OneCycleLR counts it.
+    """
+    if recipe.schedule != "onecycle" or not recipe.momentum:
+        return recipe.momentum
+    peak = round(recipe.warmup * steps) - 1
+    # 1 at the peak of the rate, 0 at both ends of the run; the first step may be the peak already.
+    rising, falling = step / max(peak, 1) if peak else 1.0, (steps - 1 - step) / max(steps - 1 - peak, 1)
+    share = rising if step <= peak else max(falling, 0.0)
+    return recipe.momentum + SWING * (1 - 2 * share)
 
 
 def _passed(recipe: Recipe, epoch: int, epochs: float) -> int:

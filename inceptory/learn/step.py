@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,11 +20,13 @@ from inceptory.learn.pictures import Targets
 from inceptory.learn.ranks import Ranks
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.tasks import OneClass, Task
-from inceptory.nets.modules import BatchNorm
+from inceptory.nets.modules import BatchNorm, Residual
 from inceptory.nets.network import Network
 
 Part = tuple[Tensor, Targets]
 """Values and targets of one batch."""
+SMALLEST_SCALE = 1.0
+"""Below it a gradient of fp16 overflows by itself, and not because the loss was scaled."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Stepper:
         for module in net.modules():
             if isinstance(module, BatchNorm):
                 module.biased = recipe.moving_variance == "biased"
-        self.optimizer = Optimizer(net, recipe)
+        _drop_paths(net, recipe.drop_path)
+        net.checkpointing = recipe.gradient_checkpointing
+        self.optimizer = Optimizer(net, recipe, device.scaler())
         self.average = Average(net, recipe.average) if recipe.average else None
         self.class_weights = class_weights
         self._weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
@@ -75,10 +79,12 @@ class Stepper:
         """The network to measure and keep."""
         return self.net if self.average is None else self.average.net
 
-    def step(self, number: int, rate: float, parts: Sequence[Part]) -> Outcome:
+    def step(self, number: int, rate: float, parts: Sequence[Part], momentum: float | None = None) -> Outcome:
         """Update the weights by the mean loss over all parts, of all processes.
 
-        `number` counts steps from 0. A loss that is not finite changes nothing.
+        `number` counts steps from 0; `momentum` may be another than the recipe's. A loss that is not
+        finite changes nothing. In fp16 that, or a gradient that is too large, skips the step until the
+        loss can be scaled no smaller.
         """
         self.net.train()
         # Batch norm has no variance of one picture; where a process is left without, all pass over.
@@ -86,26 +92,39 @@ class Stepper:
         seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
         if idle:
             return Outcome(0.0, 0.0, 0)
-        penalty = self.optimizer.penalty()
+        penalty, before = self.optimizer.penalty(), self._statistics()
         losses = right = 0.0
         for last, (values, targets) in ((part is parts[-1], part) for part in parts):
             with self._exchanging(last):
                 loss, hits = self._losses(values, targets)
                 # Gradients are averaged over the processes, losses are summed over the pictures.
-                (loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
+                self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
             losses += float(loss.detach())
             right += hits
         sound = math.isfinite(losses)
         losses, right = self.ranks.total(losses, right)
         outcome = Outcome(losses + penalty * seen, right, int(seen), sound)
-        if not outcome.finite:
+        if not outcome.finite and self.device.precision != "fp16":
             self.optimizer.inner.zero_grad(set_to_none=True)
             return outcome
-        self.optimizer.step(rate)
+        if not self.optimizer.step(rate, momentum):
+            return self._skipped(outcome, before)
         self.ranks.share_statistics(self.net)
         if self.average is not None:
             self.average.update(number)
         return outcome
+
+    def _statistics(self) -> list[Tensor]:
+        """What batch norms remember, kept for a step in fp16, whose maps may overflow."""
+        return [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
+
+    def _skipped(self, outcome: Outcome, before: list[Tensor]) -> Outcome:
+        """What is told of a step in which fp16 overflowed: a failure only where a smaller scale cannot help."""
+        for buffer, value in zip(self.net.buffers(), before, strict=True):
+            buffer.copy_(value)
+        if self.optimizer.scale < SMALLEST_SCALE:
+            return replace(outcome, losses=math.nan)
+        return outcome if outcome.finite else Outcome(0.0, 0.0, 0)
 
     def _exchanging(self, last: bool) -> AbstractContextManager[object]:
         """Processes exchange gradients once a step, after the last part."""
@@ -150,6 +169,13 @@ class Stepper:
         if self.average is not None:
             self.average.net.load_state_dict(under("average/"))
         self.optimizer.load(under("optimizer/"), rate)
+
+
+def _drop_paths(net: Network, rate: float) -> None:
+    """Shares that rise evenly to `rate` at the last residual branch. Huang et al. 2016, section 3: linear decay."""
+    residuals = [module for module in net.modules() if isinstance(module, Residual)]
+    for depth, module in enumerate(residuals, 1):
+        module.drop = rate * depth / len(residuals)
 
 
 def _together(heads: nn.Module) -> DistributedDataParallel:

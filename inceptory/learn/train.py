@@ -24,7 +24,7 @@ from inceptory.learn.pictures import prepared
 from inceptory.learn.progress import Meter, duration, meter
 from inceptory.learn.recipe import seconds
 from inceptory.learn.results import AnyEpoch, AnyMetrics, best_epoch
-from inceptory.learn.schedule import Budget, plateaus, rate
+from inceptory.learn.schedule import Budget, momentum, plateaus, rate
 from inceptory.learn.signals import Stop
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
@@ -100,8 +100,9 @@ class Loop:
         at, start = self.position, time.monotonic()
         torch.manual_seed(state.number(self.recipe.seed, GLOBAL, at.step, self.ranks.rank))
         drops = plateaus([row.rank for row in at.history], self.recipe.patience)
-        at.rate = rate(self.recipe, at.step, self.steps, self.per_epoch, drops)
-        found = self.stepper.step(at.step, at.rate, parts)
+        steps = self.steps  # under --time another at each look
+        at.rate = rate(self.recipe, at.step, steps, self.per_epoch, drops)
+        found = self.stepper.step(at.step, at.rate, parts, momentum(self.recipe, at.step, steps))
         if not found.finite:
             raise DataError(self._not_finite(found, batches))
         at.step += 1
@@ -209,7 +210,8 @@ class Loop:
                 norms.renew(net, (values for values, _ in self._some_training(number)))
             self.ranks.share_statistics(net)
         logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
-        metrics = self.stepper.task.measure(logits, self.validation.labels[rows])
+        found = self.stepper.task.measure(logits, self.validation.labels[rows])
+        metrics: AnyMetrics = replace(found, precision=self.device.precision)
         if self.budget is not None:
             self.budget.reserve = time.monotonic() - start
         row = metrics.epoch(

@@ -22,7 +22,7 @@ from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import AnyMetrics, Run, metrics_of
-from inceptory.nets.catalogue import decide
+from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from inceptory.weights.card import Card
     from inceptory.weights.resolve import Resolved
 
-HELP_RECIPE = "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter. The file or flags may change it."
+HELP_RECIPE = (
+    "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper trained "
+    "it on ImageNet. The file or flags may change it."
+)
 Named = Annotated[
     str | Recipe | None,
     Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
@@ -103,8 +106,10 @@ def train(
         return _resume(resume, data, model, out, recipe, config, variant, options)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    wanted = decided(recipe, config, options, model)
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
+    wanted = decided(recipe, config, options, model)
+    if wanted.drop_path:
+        check_residual(model, "--drop-path")
     place = place_of(data)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
@@ -193,7 +198,7 @@ def evaluate(
     split: Literal["train", "validation", "test"] | None = None,
     out: Path | str | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
 ) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
@@ -217,9 +222,9 @@ def evaluate(
         class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
         multi-label checkpoint: mean_ap, micro_f1, macro_f1, exact (with its interval) and each class's.
     device
-        Where to compute.
+        Where to compute; auto takes cuda, mps, cpu.
     precision
-        Arithmetic of the convolutions.
+        Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
     """

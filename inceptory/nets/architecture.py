@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inceptory.nets.blocks import Switches, Tree
+from inceptory.nets.blocks import Residual, Switches, Tree, holds
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,9 @@ class Architecture:
     """Whether auxiliary heads belong to it."""
     scale: bool = False
     """Whether its residual blocks are scaled."""
+
+    @property
+    def residual(self) -> bool:
+        """Whether it has residual branches; of all dialects alike."""
+        tree = self.build(next(iter(self.dialects.values())))
+        return any(holds(stage.body, Residual) for stage in tree.stages)

@@ -243,6 +243,11 @@ def holds_parameters(node: Node) -> bool:
     return any(holds_parameters(child) for _, child in children(node))
 
 
+def holds(node: Node, kind: type) -> bool:
+    """Whether the node or anything inside it is of a kind."""
+    return isinstance(node, kind) or any(holds(child, kind) for _, child in children(node))
+
+
 def children(node: Node) -> Iterator[tuple[str, Node]]:
     """(name, child) in order of execution; the one place where names of parameters come from.
 

@@ -135,6 +135,12 @@ def decide(name: str, classes: int | None, variant: Variant) -> Plan:
     )
 
 
+def check_residual(name: str, flag: str) -> None:
+    """Raise UsageError where an option of residual branches is asked of a network that has none."""
+    if not architecture(name).residual:
+        raise UsageError(f"{flag}: {name} has no residual branches (those with: {_having('residual')})")
+
+
 def _tree(found: Architecture, switches: Switches, width: float, se: bool) -> Tree:
     tree = inherit(widen(found.build(switches), width), switches.defaults)
     tree = with_se(tree) if se else tree

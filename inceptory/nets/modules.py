@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from inceptory.nets import blocks
 from inceptory.nets.arithmetic import MapVanished, Shape, output_size, projection, same_padding, trace
@@ -120,6 +123,8 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.empty(channels))
         self.biased = False
         """Whether running_var takes in the variance over n, as Keras does, and not over n - 1."""
+        self.recomputing = False
+        """Whether a batch passes for the second time (`recomputed`), so that statistics have it already."""
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -131,7 +136,7 @@ class BatchNorm(nn.Module):
             self.weight.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and self.biased):
+        if not (self.training and self.biased) or self.recomputing:
             return self._normalised(x, self.running_var)
         # Autograd keeps what batch norm was given, so a copy of it takes in the unbiased variance.
         unbiased, n = self.running_var.clone(), x.numel() // x.shape[1]
@@ -141,8 +146,9 @@ class BatchNorm(nn.Module):
         return x
 
     def _normalised(self, x: Tensor, running_var: Tensor) -> Tensor:
+        momentum = 0.0 if self.recomputing else self.momentum
         return F.batch_norm(
-            x, self.running_mean, running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+            x, self.running_mean, running_var, self.weight, self.bias, self.training, momentum, self.eps
         )
 
 
@@ -285,6 +291,8 @@ class Residual(nn.Module):
         self.up = Conv(projection(node, width), inner) if node.project else None
         self.se = None if node.se is None else SE(node.se, width)
         self.shortcut = None if node.shortcut is None else build(node.shortcut, shape)
+        self.drop = 0.0
+        """Share of the pictures that pass by the branch in training: stochastic depth (Huang et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.body(x)
@@ -292,9 +300,34 @@ class Residual(nn.Module):
             branch = self.up(branch)
         if self.se is not None:
             branch = self.se(branch)
+        if self.training and self.drop:
+            # Divided by the share that is kept, a branch has the mean that it has in answering.
+            share = 1 - self.drop
+            branch = branch * branch.new_empty(len(branch), 1, 1, 1).bernoulli_(share).div_(share)
         kept = x if self.shortcut is None else self.shortcut(x)
         total = torch.add(kept, branch, alpha=self.scale)
         return total.relu_() if self.act else total
+
+
+def recomputed(module: nn.Module, x: Tensor) -> Tensor:
+    """module(x) whose inner maps are not kept but computed again on the way back. Chen et al. 2016 (1604.06174).
+
+    Chance falls as it did the first time, and batch norms take the batch in once.
+    """
+    found: Tensor = checkpoint(module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _second_pass(module)))
+    return found
+
+
+@contextmanager
+def _second_pass(module: nn.Module) -> Iterator[None]:
+    norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
+    for norm in norms:
+        norm.recomputing = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.recomputing = False
 
 
 def build(node: Node, shape: Shape) -> nn.Module:

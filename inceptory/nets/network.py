@@ -32,6 +32,8 @@ class Network(nn.Module):
         self.plan = plan
         self.card: Any = None
         """What the checkpoint knew of itself, where the network came from one (`weights.card.Card`)."""
+        self.checkpointing = False
+        """Whether training keeps the maps between stages only (`modules.recomputed`)."""
         parts = steps(plan.tree, plan.in_channels, plan.image, plan.image)
         after = {name: shape for name, shape, _ in parts}
         shape = (plan.in_channels, plan.image, plan.image)
@@ -54,8 +56,10 @@ class Network(nn.Module):
 
     def _stages(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         self._check(x)
+        again = self.checkpointing and self.training and torch.is_grad_enabled()
         for name in self.stage_names:
-            x = self.get_submodule(name)(x)
+            stage = self.get_submodule(name)
+            x = modules.recomputed(stage, x) if again else stage(x)
             yield name, x
 
     def _check(self, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint as a function from values to probabilities, on the processor in full precision."""
+"""A checkpoint as a function from pixels to probabilities, by the way that `evaluate` goes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inceptory.weights.adopt import load
+from inceptory.learn.device import Precision, choose
+from inceptory.learn.evaluate import answering, answers
+from inceptory.weights.card import Card
 from inceptory.weights.resolve import Resolved
 
-Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(N, C, H, W) values to (N, classes) probabilities."""
+Answer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(N, H, W, C) pixels to (N, classes) probabilities."""
 
 
-def answerer(model: Resolved, dialect: str, multi_label: bool = False) -> Answer:
-    """The checkpoint's network, ready to answer; multi-label, each class has a probability of its own."""
-    net = load(model, dialect=dialect).float().to(memory_format=torch.channels_last)
+def answerer(model: Resolved, card: Card, device: str, precision: str) -> tuple[Answer, Precision]:
+    """The checkpoint's network, ready to answer, and in which arithmetic; multi-label, each class by itself."""
+    place, preprocess = choose(device, precision), card.preprocess
+    assert preprocess is not None
+    net = answering(model, card.dialect, place)
 
-    def answer(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            logits = net(torch.from_numpy(values))
-            return (logits.sigmoid() if multi_label else logits.softmax(1)).numpy()  # type: ignore[no-any-return]
+    def answer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = answers(net, torch.from_numpy(pixels).permute(0, 3, 1, 2), preprocess, place)
+        return (logits.sigmoid() if card.multi_label else logits.softmax(1)).numpy()
 
-    return answer
+    return answer, place.precision

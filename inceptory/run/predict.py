@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from inceptory import files
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
@@ -54,6 +54,8 @@ class Predictions:
     found: tuple[Prediction, ...]
     skipped: tuple[str, ...]
     """One line for each picture that could not be read."""
+    precision: str = "fp32"
+    """Arithmetic of the convolutions; told where it is another."""
 
     def __iter__(self) -> Iterator[Prediction]:
         return iter(self.found)
@@ -62,7 +64,8 @@ class Predictions:
         return len(self.found)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.found))
+        told = [] if self.precision == "fp32" else [f"computed in {self.precision}"]
+        return "\n".join([*map(str, self.found), *told])
 
 
 def predict(
@@ -71,6 +74,8 @@ def predict(
     *images: Path | str,
     top: int = 3,
     out: Path | str | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
 ) -> Predictions:
     """Name what is in pictures.
@@ -94,7 +99,12 @@ def predict(
     out
         Also write the answers to this .csv, .jsonl or .parquet file. In .csv a name that begins like
         a formula gets an apostrophe before it; the others hold every name as it is. A picture of no
-        class has an empty list in .jsonl and no row in the others.
+        class has an empty list in .jsonl and no row in the others. Where `precision` is not fp32, each
+        row says which it was.
+    device
+        Where to compute; auto takes cuda, mps, cpu.
+    precision
+        Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
     """
@@ -109,11 +119,11 @@ def predict(
 
     from inceptory.run.answer import answerer
 
-    answer = answerer(meant, card.dialect, card.multi_label)
+    answer, taken = answerer(meant, card, device, precision)
     found, skipped = _answer(paths, card, top, answer)
     if out is not None:
-        files.write(out, _written(found, Path(out).suffix.lower()))
-    return Predictions(tuple(found), tuple(skipped))
+        files.write(out, _written(found, Path(out).suffix.lower(), taken))
+    return Predictions(tuple(found), tuple(skipped), taken)
 
 
 def _find(images: Sequence[Path | str]) -> list[Path]:
@@ -138,7 +148,7 @@ def _answer(
     paths: list[Path],
     card: Card,
     top: int,
-    answer: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
 ) -> tuple[list[Prediction], list[str]]:
     import numpy as np
 
@@ -152,7 +162,7 @@ def _answer(
         for start in range(0, len(paths), BATCH):
             read, faults = _decode(paths[start : start + BATCH], preprocess)
             if read:
-                scores = answer(preprocess.values(np.stack([pixels for _, pixels in read])))
+                scores = answer(np.stack([pixels for _, pixels in read]))
                 found += [_prediction(path, row, card, top) for (path, _), row in zip(read, scores, strict=True)]
             skipped += faults
             bar(start + len(read) + len(faults), len(paths))
@@ -182,21 +192,24 @@ def _prediction(path: Path, scores: NDArray[np.float32], card: Card, top: int) -
     return Prediction(str(path), tuple(card.labels[i] for i in best), tuple(float(scores[i]) for i in best))
 
 
-def _written(found: list[Prediction], ending: str) -> bytes | str:
+def _written(found: list[Prediction], ending: str, precision: str) -> bytes | str:
     """The answers as a file: one row a picture in .jsonl, one row a picture and rank otherwise."""
+    computed = {} if precision == "fp32" else {"precision": precision}
     if ending == ".jsonl":
-        return "".join(json.dumps(prediction.__dict__, ensure_ascii=False) + "\n" for prediction in found)
+        rows = [{**prediction.__dict__, **computed} for prediction in found]
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     rows = [
-        {"picture": one.picture, "rank": rank, "label": label, "probability": probability}
+        {"picture": one.picture, "rank": rank, "label": label, "probability": probability, **computed}
         for one in found
         for rank, (label, probability) in enumerate(zip(one.labels, one.probabilities, strict=True), 1)
     ]
-    return _parquet(rows) if ending == ".parquet" else _csv(rows)
+    columns = {**COLUMNS, **dict.fromkeys(computed, "string")}
+    return _parquet(rows, columns) if ending == ".parquet" else _csv(rows, columns)
 
 
-def _csv(rows: list[dict[str, object]]) -> str:
+def _csv(rows: list[dict[str, object]], columns: dict[str, str]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(COLUMNS), lineterminator="\n")
+    table = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
     table.writeheader()
     table.writerows([{key: _inert(value) for key, value in row.items()} for row in rows])
     return text.getvalue()
@@ -207,11 +220,11 @@ def _inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def _parquet(rows: list[dict[str, object]]) -> bytes:
+def _parquet(rows: list[dict[str, object]], columns: dict[str, str]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
     pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
     return buffer.getvalue()

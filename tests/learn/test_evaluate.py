@@ -211,7 +211,7 @@ def test_a_faultless_network_has_no_mistakes_and_fetches_no_picture():
 
 
 STEPS = Preprocess(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
-CPU = Device("cpu", bf16=False)
+CPU = Device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,7 @@ def test_measuring_leaves_the_statistics_of_the_network_alone(net, images):
 
 
 def test_measuring_in_bf16_gives_logits_of_32_bits(net, images):
-    assert logits_of(net, images, STEPS, Device("cpu", bf16=True))[0].dtype == torch.float32
+    assert logits_of(net, images, STEPS, Device("cpu", "bf16"))[0].dtype == torch.float32
 
 
 def test_progress_is_told_after_every_batch(net, images, monkeypatch):

@@ -314,7 +314,7 @@ def test_a_step_sums_all_heads_and_both_pictures_of_a_mixture_by_their_weights()
     assert len(weights) == 2
     heads = {name: torch.randn(4, 3, requires_grad=True) for name in weights}
     recipe = Recipe(label_smoothing=0.1)
-    stepper = Stepper(net, recipe, Device("cpu", bf16=False), heads=lambda _: heads, task=ManyClasses())
+    stepper = Stepper(net, recipe, Device("cpu"), heads=lambda _: heads, task=ManyClasses())
     found = stepper.step(0, 0.0, [(values, Targets(labels, others, share))])
 
     def cost(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

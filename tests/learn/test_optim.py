@@ -127,7 +127,7 @@ def values_of(count, size=32):
 
 def test_biased_moving_variance_is_the_mean_square_deviation(net):
     first = net.get_submodule("Conv2d_1a_3x3")
-    stepper = Stepper(net, replace(TUTORIAL, average=0.0), Device("cpu", bf16=False))
+    stepper = Stepper(net, replace(TUTORIAL, average=0.0), Device("cpu"))
     values, labels = values_of(4)
     with torch.no_grad():
         maps = first.conv(values)
@@ -144,7 +144,7 @@ def test_two_halves_give_the_step_of_the_mean_over_both():
         torch.manual_seed(0)
         net = inceptory.create("googlenet", dialect="caffe", width=0.25, classes=3, image=64, dropout=0.0).double()
         values, labels = values_of(8, 64)
-        stepper = Stepper(net, PLAIN, Device("cpu", bf16=False))
+        stepper = Stepper(net, PLAIN, Device("cpu"))
         cut = zip(values.split(list(parts)), labels.split(list(parts)), strict=True)
         found = stepper.step(0, 0.1, [(v, Targets(t)) for v, t in cut])
         nets.append((net, found))
@@ -157,7 +157,7 @@ def test_two_halves_give_the_step_of_the_mean_over_both():
 def test_auxiliary_heads_weigh_in_the_loss_as_their_papers_say():
     torch.manual_seed(0)
     net = inceptory.create("googlenet", aux=True, width=0.25, classes=3, image=64, dropout=0.0)
-    stepper = Stepper(net, QUICK, Device("cpu", bf16=False), heads=lambda _: heads)
+    stepper = Stepper(net, QUICK, Device("cpu"), heads=lambda _: heads)
     labels = torch.tensor([0, 1])
     heads = {name: torch.randn(2, 3, requires_grad=True) for name in ("logits", "aux1", "aux2")}
     terms = {
@@ -171,7 +171,7 @@ def test_auxiliary_heads_weigh_in_the_loss_as_their_papers_say():
 
 def test_mixed_targets_weigh_by_their_share():
     net = inceptory.create("cifar_inception_v3", width=0.25, classes=3)
-    stepper = Stepper(net, Recipe(label_smoothing=0.0), Device("cpu", bf16=False))
+    stepper = Stepper(net, Recipe(label_smoothing=0.0), Device("cpu"))
     logits = torch.randn(2, 3)
     labels, others = torch.tensor([0, 1]), torch.tensor([1, 2])
     cross = torch.nn.functional.cross_entropy

@@ -11,7 +11,8 @@ import pytest
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided, from_file
-from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, choices, differences, named, seconds
+from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, choices, differences, named, recipes, seconds
+from inceptory.nets.catalogue import catalogue
 
 NAN, INF = float("nan"), float("inf")
 FRACTION = {"wrong": [-0.1, 1.0, NAN, INF, -INF], "right": [0.0, 0.999]}
@@ -27,14 +28,19 @@ RANGES = {
     "lr": {"wrong": [0.0, -0.05, 101.0, NAN, INF, -INF], "right": [1e-9, 100.0]},
     "warmup": FRACTION,
     "drops": {"wrong": [(0.0,), (0.5, 1.0), (NAN,), (-0.5,)], "right": [(), (0.5,), (1 / 3, 2 / 3)]},
+    "decay_rate": {"wrong": [0.0, -0.1, 1.01, NAN, INF], "right": [1e-9, 1.0]},
+    "decay_epochs": {"wrong": [0.0, -1.0, NAN, INF], "right": [1e-9, 4 / 3, 1e6]},
     "patience": COUNT,
     "momentum": FRACTION,
+    "rms_decay": FRACTION,
+    "epsilon": {"wrong": [-1e-9, 1001.0, NAN, INF], "right": [1e-12, 1000.0]},
     "weight_decay": FRACTION,
     "penalty": FRACTION,
     "clip": {"wrong": [-1.0, NAN, INF], "right": [0.0, 1.0]},
     "label_smoothing": FRACTION,
     "average": FRACTION,
     "norm_momentum": {"wrong": [-0.1, 1.01, NAN, "", "other"], "right": [0.0, 0.01, 1.0, "auto", "origin"]},
+    "drop_path": FRACTION,
     "shift": FRACTION,
     "crop": SHARE,
     "colour": SHARE,
@@ -44,7 +50,9 @@ RANGES = {
     "validation": {"wrong": [0.0, -0.1, 0.51, 1.0, NAN, INF, -INF], "right": [1e-9, 0.5]},
     "seed": {"wrong": [-1, 2**63], "right": [0, 2**63 - 1]},
 }
-SWITCHES = {"class_weights", "balanced", "trivial", "compile"}
+SWITCHES = {"nesterov", "class_weights", "balanced", "trivial", "gradient_checkpointing", "compile"}
+OF_AN_OPTIMIZER = {"rms_decay": "rmsprop", "epsilon": "rmsprop"}
+"""Options that SGD does not have."""
 WORDS = {field.name for field in fields(Recipe) if choices(field.name)} - {*RANGES}
 
 
@@ -63,17 +71,18 @@ def test_an_option_out_of_range_is_a_usage_error_that_names_its_flag(name, value
 
 @pytest.mark.parametrize(("name", "value"), cases("right"))
 def test_an_option_at_the_end_of_its_range_is_taken(name, value):
-    assert replace(QUICK, **{name: value}).check() is None
+    assert Recipe(**{"optimizer": OF_AN_OPTIMIZER.get(name, "sgd"), name: value}).check() is None
 
 
 def test_every_option_but_a_yes_or_no_can_be_out_of_range():
     assert {field.name for field in fields(Recipe)} == {*RANGES, *WORDS, *SWITCHES}
 
 
-@pytest.mark.parametrize("name", ["quick", "tutorial"])
-@pytest.mark.parametrize("architecture", ["inception_v3", "cifar_inception_v1"])
-def test_every_named_recipe_is_in_range(name, architecture):
-    assert named(name, architecture).check() is None
+@pytest.mark.parametrize("architecture", catalogue())
+def test_every_named_recipe_is_in_range(architecture):
+    found = recipes(architecture)
+    assert all(recipe.check() is None for recipe in found.values())
+    assert set(found) == {"quick", "tutorial"} | (set() if architecture.startswith("cifar_") else {"paper"})
 
 
 def test_a_recipe_survives_json():
@@ -153,5 +162,6 @@ def test_help_tells_every_option_with_the_recipes_values(capsys):
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for field in fields(Recipe):
         assert f"--{field.name.replace('_', '-')}" in told
-    assert "[quick 20, tutorial 300]" in told
-    assert "[64]" in told
+    assert "[quick 20, tutorial 300, paper by network]" in told
+    assert "[quick 64, tutorial 64, paper 32]" in told
+    assert "[5]" in told, "where all recipes agree it is said once"

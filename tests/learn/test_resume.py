@@ -313,9 +313,10 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypa
 def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
     states = {path: path.read_bytes() for path in state.listed(broken)}
 
-    def spoilt(self, rate):
+    def spoilt(self, *_):
         with torch.no_grad():
             self.parameters[0].fill_(float("inf"))
+        return True
 
     monkeypatch.setattr("inceptory.learn.optim.Optimizer.step", spoilt)
     with pytest.raises(DataError, match="not finite any more"):

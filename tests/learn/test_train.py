@@ -175,8 +175,8 @@ def test_a_device_that_is_not_there_is_named():
         pytest.skip("this machine has a GPU")
     with pytest.raises(ConfigError, match="not on this machine"):
         choose("cuda")
-    assert choose("auto", "fp32").bf16 is False
-    assert choose("cpu", "bf16").bf16 is True
+    assert choose("auto", "fp32").precision == "fp32"
+    assert choose("cpu", "bf16").precision == "bf16"
 
 
 def test_cifar10_in_parquet_trains(cifar10: Path, tmp_path: Path):

@@ -42,7 +42,7 @@ def losses(folder: Path, name: str, recipe: Recipe) -> tuple[list[float], incept
     net = inceptory.load(folder / "start.h5", name=name).double().to(memory_format=torch.channels_last)
     net.head.dropout = 0.0
     steps = np.load(folder / "steps.npz")
-    stepper, found = Stepper(net, recipe, Device("cpu", bf16=False)), []
+    stepper, found = Stepper(net, recipe, Device("cpu")), []
     for number, (values, classes, rate) in enumerate(
         zip(steps["values"], steps["classes"], steps["rates"], strict=True)
     ):
