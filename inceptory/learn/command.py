@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from inceptory.data.layout import AUTO, Layout
 from inceptory.learn.recipe import NAMES, Recipe, differences, named
 from inceptory.nets.variant import PUBLISHED, Variant
 
 
-def train_command(data: str, model: str, out: Path | str, variant: Variant, recipe: Recipe) -> str:
+def train_command(
+    data: str, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout = AUTO
+) -> str:
     """`inceptory train ...` for a shell: the recipe by the nearest name, and what differs from it by flags.
 
     >>> train_command("my photos", "xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
@@ -22,7 +26,16 @@ def train_command(data: str, model: str, out: Path | str, variant: Variant, reci
     words += [] if name == NAMES[0] else ["--recipe", name]
     for record, default in ((variant, PUBLISHED), (recipe, named(name, model))):
         words += [word for field in fields(record) for word in _flag(field.name, record, default)]
-    return shlex.join(words)
+    return shlex.join([*words, *_said(layout)])
+
+
+def _said(layout: Layout) -> Iterator[str]:
+    """The flags of a layout; a column may have any name, also one that looks like a flag."""
+    for field in fields(layout):
+        value = getattr(layout, field.name)
+        if value != field.default:
+            for each in value if isinstance(value, tuple) else (value,):
+                yield f"--{field.name.replace('_', '-')}={each}"
 
 
 def _flag(name: str, record: Any, default: Any) -> list[str]:
