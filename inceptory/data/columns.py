@@ -20,8 +20,6 @@ from inceptory.errors import ConfigError, DataError, MissingError
 PATHS = {"path", "file", "filename", "file_name", "filepath", "image", "image_path", "img"}
 LABELS = {"label", "labels", "class", "class_name", "category", "target"}
 PARTS = {"split", "set", "subset", "partition"}
-LOOKED_AT = 20
-"""Lines by which a table is judged."""
 HOT = {"0": "0", "0.0": "0", "1": "1", "1.0": "1"}
 """What may stand in a column that is a class."""
 

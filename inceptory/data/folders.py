@@ -25,14 +25,18 @@ def open_folders(path: Path, layout: Layout = AUTO) -> Source:
     """Each folder is a class, or each holds the class folders of a split; raises DataError."""
     parts, notes = split_folders(path, layout)
     found = {split: [folder.name for folder in class_folders(part)] for split, part in parts.items()}
-    for split, part in parts.items():
-        if not found[split]:
-            raise DataError(f"{part}: holds no class folders (put each class's pictures in a folder of its own)")
     classes = sorted({name for names in found.values() for name in names}, key=natural)
+    _check_classes(path, classes)
+    notes += [f"left out, for it holds no class folders: {parts[split].name!r}" for split in parts if not found[split]]
+    splits = {split: _split(part, found[split], classes) for split, part in parts.items() if found[split]}
+    return Source(str(path), tuple(classes), splits, tuple(notes))
+
+
+def _check_classes(path: Path, classes: list[str]) -> None:
+    if not classes:
+        raise DataError(f"{path}: holds no class folders (put each class's pictures in a folder of its own)")
     if len(classes) == 1:
         raise DataError(f"{path}: holds one class only, {classes[0]!r} (a classifier needs two or more class folders)")
-    splits = {split: _split(part, found[split], classes) for split, part in parts.items()}
-    return Source(str(path), tuple(classes), splits, tuple(notes))
 
 
 def class_folders(part: Path) -> list[Path]:
@@ -90,7 +94,7 @@ def _doubt(named: Sequence[Path], beside: Sequence[Path]) -> str:
     nested = [folder for folder in named if _kind(folder) == "split"]
     flat = [folder for folder in named if _kind(folder) == "class"]
     if not nested:
-        return "they hold pictures, and no folder lies beside them"
+        return "pictures lie in them, and no class folder beside them"
     other = f"pictures lie in {_names(flat)}" if flat else f"{_names(beside)} lies beside them"
     return f"class folders lie in {_names(nested)}, and {other}"
 
@@ -115,8 +119,12 @@ def _kind(folder: Path) -> Literal["split", "class", "empty"]:
 
 def _may_show(folder: Path) -> bool:
     """Whether a folder holds what may be pictures; notes and boxes beside the splits are none."""
-    endings = {_ending(name) for name in _files(folder)}
-    return endings == {""} or bool(endings & ENDINGS.keys())
+    endings = set()
+    for name in _files(folder):
+        if _ending(name) in ENDINGS:
+            return True
+        endings.add(_ending(name))
+    return endings == {""}
 
 
 def _ending(name: str) -> str:

@@ -24,13 +24,11 @@ class Layout:
     """How labelled pictures are laid out, where that cannot be told from the files."""
 
     split_folders: Literal["auto", "on", "off"] = "auto"
-    """Whether folders with a word such as train, val or test in their names are splits (on) or classes (off); auto
-    looks at what they hold."""
+    """Folders named train, val, test and the like are splits (on) or classes (off); auto looks at what they hold."""
     path_column: str | None = None
-    """Column of a table with the paths of the pictures, or of a parquet file with the pictures."""
+    """Column of a table with the paths of the pictures; of a parquet file, with the pictures."""
     label_column: Sequence[str] | None = None
-    """Column of a table or parquet file with the labels; of a table also several (give the flag again for each), which
-    hold 0 or 1 and are classes."""
+    """Column with the labels; in a table also several of 0 and 1 that are classes, the flag given for each."""
 
     def __post_init__(self) -> None:
         """One name or any sequence of them becomes a tuple, which is compared and hashed."""

@@ -2,8 +2,8 @@
 
 An image column holds {bytes, path} or plain bytes; a label column holds numbers of named classes
 (the file's own metadata names them), or plain numbers or words, which are then the names. Lists of
-them make the files multi-label. A row without a label is left out: null, or -1 where classes are
-counted from 0, as in splits whose labels are kept hidden.
+them make the files multi-label. A row without a label is left out: null, or -1 where that cannot be
+a class, since the file names its classes, or counts them from 0, or a split has no other label.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Sour
     layout.only(path, "path_column", "label_column")
     shards = {split: [_read(file, layout) for file in group] for split, group in by_split(path, files).items()}
     every = [shard for group in shards.values() for shard in group]
-    classes, number = _classes(path, every)
+    classes, number = _classes(path, list(shards.values()))
     splits, notes = {}, list(_notes(every, layout))
     for split, group in shards.items():
         found, total = _split(group, number, len(classes)), sum(len(shard.labels) for shard in group)
@@ -176,17 +176,19 @@ def _notes(shards: Sequence[Shard], layout: Layout) -> Iterator[str]:
         yield f"labels are taken from {shards[0].columns.label!r}, not from {also} (--label-column names another)"
 
 
-def _classes(path: Path, shards: Sequence[Shard]) -> tuple[tuple[str, ...], dict[int | str, int]]:
+def _classes(path: Path, splits: Sequence[Sequence[Shard]]) -> tuple[tuple[str, ...], dict[int | str, int]]:
     """(class names, the number of each label); without names on which all files agree the labels are the names."""
+    shards = [shard for split in splits for shard in split]
     if len({shard.columns.classes for shard in shards}) > 1:
         raise DataError(f"{path}: one of its files names other classes than the rest (make them agree)")
     if len({shard.several for shard in shards}) > 1:
         raise DataError(f"{path}: labels are lists in one file and not in another (make them agree)")
-    known = {label for shard in shards for row in set(shard.labels) for label in row or ()}
+    each = [{label for shard in split for row in set(shard.labels) for label in row or ()} for split in splits]
+    known = set[int | str]().union(*each)
     if len({isinstance(label, str) for label in known}) > 1:
         raise DataError(f"{path}: labels are words in one file and numbers in another (make them agree)")
     named = shards[0].columns.classes
-    if named is not None or 0 in known:
+    if named is not None or 0 in known or {HIDDEN} in each:
         known.discard(HIDDEN)
     if not known:
         raise DataError(f"{path}: every label is hidden, null or {HIDDEN} (give pictures with labels)")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inceptory.data.columns import HOT, LOOKED_AT, Columns, columns_of
+from inceptory.data.columns import HOT, Columns, columns_of
 from inceptory.data.labels import Labels, several_hot
 from inceptory.data.layout import AUTO, ORDER, Layout, Spelling
 from inceptory.data.sequences import Texts, paths
@@ -26,6 +26,8 @@ from inceptory.errors import DataError, MissingError
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
 """Between the classes of one picture."""
+LOOKED_AT = 20
+"""Lines by which a table is judged; where none of their pictures is there, the paths are meant from elsewhere."""
 
 
 @dataclass
