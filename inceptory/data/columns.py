@@ -124,11 +124,11 @@ def _paths(path: Path, rows: Sequence[Sequence[str]], said: list[int], asked: Se
         for places in (iter([Place(path.parent)]), map(Place, filter(Path.is_dir, visible(path.parent)))):
             if found := _located(path, rows, group, places, decided=group is usual):
                 return found
+    alike = [i for i in others if all(_is_pathlike(row[i]) for row in rows[1:] or rows if row[i:])]
+    if len(alike) == 1 and not settled:
+        return alike[0], Place(path.parent)
     if usual:
         return usual[0], Place(path.parent)
-    alike = [i for i in others if all(_is_pathlike(row[i]) for row in rows[1:] or rows if row[i:])]
-    if len(alike) == 1:
-        return alike[0], Place(path.parent)
     told = "no column names pictures that are there"
     raise MissingError(f"{path}: {told} (paths are meant from the table's folder; --path-column NAME says which)")
 

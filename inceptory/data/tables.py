@@ -64,12 +64,13 @@ def open_table(path: Path, layout: Layout = AUTO) -> Source:
 
 
 def _read(path: Path, lines: Iterable[tuple[int, list[str]]], columns: Columns) -> dict[str, _Rows]:
-    parts, spelling = dict[str, _Rows](), Spelling()
+    parts, spelling, splits = dict[str, _Rows](), Spelling(), dict[str, str]()
     whole = spelling.split(path.parent, path.name) or "train" if columns.split is None else ""
     for line, cells in lines:
         try:
             file, label = cells[columns.path].strip(), _label(path, line, cells, columns)
-            split = whole or _split_of(path, line, cells[columns.split or 0], spelling)
+            cell = cells[columns.split or 0]
+            split = whole or splits.get(cell) or splits.setdefault(cell, _split_of(path, line, cell, spelling))
         except IndexError:
             raise DataError(f"{path}: line {line} has {len(cells)} columns (give path and label in each)") from None
         if not file:

@@ -153,8 +153,9 @@ def test_no_files_at_all_are_told_with_the_flag(tmp_path):
 def test_evident_paths_that_lead_nowhere_are_told_by_the_first(tmp_path):
     path = store(tmp_path, "image,number,label\nx/1.png,1,dog\nx/2.png,2,cat\n", "pics/1.png", "pics/2.png")
     assert f"names {tmp_path / 'x' / '1.png'}, which is not there" in refused(path, MissingError)
-    path = store(tmp_path, "photo,kind\nx/1.png,dog\nx/2.png,cat\n")
-    assert f"names {tmp_path / 'x' / '1.png'}, which is not there" in refused(path, MissingError)
+    for header in ("photo,kind\n", "x/1.png,file\n", "path,kind\n"):
+        path = store(tmp_path, f"{header}x/1.png,dog\nx/2.png,cat\n")
+        assert f"names {tmp_path / 'x' / '1.png'}, which is not there" in refused(path, MissingError)
 
 
 # Labels

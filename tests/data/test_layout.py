@@ -195,6 +195,12 @@ def test_several_configurations_are_refused_by_name_and_one_of_them_opens(tmp_pa
     assert sizes(open_source(tmp_path / "mini")) == {"train": 4, "test": 4}
 
 
+@pytest.mark.parametrize("ending", SHARDS)
+def test_a_folder_named_data_belongs_to_what_lies_around_it(tmp_path, ending):
+    store(tmp_path, f"train{ending}", f"data/test{ending}")
+    assert sizes(open_source(tmp_path)) == {"train": 4, "test": 4}
+
+
 def test_shards_beside_the_folder_of_a_configuration_are_another_set(tmp_path):
     store(tmp_path, "train.parquet", "mini/train.parquet")
     assert "holds several sets, '.', 'mini'" in refused(tmp_path)
