@@ -12,6 +12,7 @@ from inceptory.version import __version__
 
 if TYPE_CHECKING:
     from inceptory.data.check import check
+    from inceptory.data.layout import Layout
     from inceptory.errors import InceptoryError
     from inceptory.learn.compare import compare
     from inceptory.learn.recipe import Recipe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Card": "inceptory.weights.card",
     "InceptoryError": "inceptory.errors",
+    "Layout": "inceptory.data.layout",
     "Network": "inceptory.nets.network",
     "Recipe": "inceptory.learn.recipe",
     "Variant": "inceptory.nets.variant",
@@ -56,6 +58,7 @@ _HOMES = {
 __all__ = [
     "Card",
     "InceptoryError",
+    "Layout",
     "Network",
     "Recipe",
     "Variant",

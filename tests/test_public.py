@@ -33,6 +33,7 @@ def _saved(place: Path) -> Path:
 CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "Card": lambda run, data, place: inceptory.load(run / "model.safetensors").card.labels,
     "InceptoryError": lambda run, data, place: inceptory.InceptoryError("told").line(),
+    "Layout": lambda run, data, place: inceptory.Layout(split_folders="off"),
     "Network": lambda run, data, place: inceptory.Network(inceptory.plan("inception_v2", **TINY)),
     "Recipe": lambda run, data, place: inceptory.Recipe(epochs=2).check() or True,
     "Variant": lambda run, data, place: inceptory.Variant(width=0.5),

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from inceptory import files
 from inceptory.data.check import cheap
+from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.command import train_command
@@ -40,6 +41,7 @@ Named = Annotated[
     Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
 ]
 """A recipe by name, or in Python also one of your own."""
+LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
 
 
 def train(
@@ -56,6 +58,7 @@ def train(
     workers: int | None = None,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
     options: Annotated[Options, Parameter(name="*")] = AS_THE_RECIPE,
+    layout: LaidOut = AUTO,
 ) -> Run:
     """Train a network from fresh weights on your own pictures, or go on with a run.
 
@@ -100,10 +103,12 @@ def train(
         How the network differs from its published form.
     options
         How it is trained.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
     """
     Every.of(checkpoint_every)
     if resume is not None:
-        return _resume(resume, data, model, out, recipe, config, variant, options)
+        return _resume(resume, data, model, out, recipe, config, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
@@ -114,7 +119,7 @@ def train(
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
     with meter(f"looking for {data}", None, shown=is_first()) as bar:
-        source = open_source(place, bar)
+        source = open_source(place, bar, layout)
     source.split("train")
     known = cheap(source)
     if source.multi_label and wanted.balanced:
@@ -122,8 +127,8 @@ def train(
     source = source.with_validation(wanted.validation)
     _check_trainable(source)
     decide(model, len(source.classes), variant)
-    kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
-    command = train_command(data, model, out, variant, wanted)
+    kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
+    command = train_command(data, model, out, variant, wanted, layout)
     job = Job(place, model, variant, wanted, source.fingerprint(), command, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
@@ -154,6 +159,7 @@ def _resume(
     config: Path | None,
     variant: Variant,
     options: Options,
+    layout: Layout,
 ) -> Run:
     job = Job.read(folder)
     if out is not None and Path(out).resolve() != folder.resolve():
@@ -162,6 +168,7 @@ def _resume(
         "data": None if data is None else place_of(data),
         "model": model,
         "variant": None if variant == PUBLISHED else variant,
+        "layout": None if layout == AUTO else layout,
     }
     same = recipe is None and config is None
     wanted = decided(job.recipe if same else recipe, config, options, job.model)
@@ -200,6 +207,7 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
+    layout: LaidOut = AUTO,
 ) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
 
@@ -227,10 +235,13 @@ def evaluate(
         Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
     """
     meant, card = classifier(model, weights)
     _check_json(out)
-    source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
+    source = open_source(data, layout=layout).with_validation(float(card.recipe.get("validation", Recipe.validation)))
+    print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
     chosen = split or ("test" if "test" in source.splits else "validation")
     part = replace(source.split(chosen), labels=relabelled(source, card, chosen))
 
