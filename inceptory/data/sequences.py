@@ -107,16 +107,22 @@ class Blocks(NamedTuple):
 
     of_row: NDArray[np.int64]
     """(N,) the block of each row, from 0."""
-    together: int
-    """Blocks that a reader can hold at a time."""
+    each: NDArray[np.int64]
+    """Bytes that one row of each block takes in memory, on average."""
 
 
 @runtime_checkable
 class Blocked(Protocol):
-    """A sequence that is cheaper to read in an order that keeps to its blocks for a while."""
+    """A sequence that is cheaper to read block by block."""
 
     def blocks(self) -> Blocks:
         """How its rows lie together."""
+
+    def read(self, block: int, rows: NDArray[np.int64]) -> Sequence[bytes]:
+        """What stands at these rows, all of one block and in ascending order, at the cost of reading the block once.
+
+        Errors of single rows are raised when they are asked for.
+        """
 
 
 class View(Frozen[T]):
@@ -145,5 +151,5 @@ def blocks_of(sequence: Sequence[object]) -> Blocks | None:
     """How the rows of a sequence or of a view lie together; None where their order costs nothing."""
     if isinstance(sequence, View):
         whole = blocks_of(sequence.base)
-        return None if whole is None else Blocks(whole.of_row[sequence.rows], whole.together)
+        return None if whole is None else Blocks(whole.of_row[sequence.rows], whole.each)
     return sequence.blocks() if isinstance(sequence, Blocked) else None

@@ -19,6 +19,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from typing import IO, Any, Protocol
 
@@ -26,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.decoding import Decoded, Decoder
-from inceptory.errors import InterruptedRun
+from inceptory.data.images import Picture
+from inceptory.data.sequences import Frozen
+from inceptory.errors import DataError, InceptoryError, InterruptedRun
 from inceptory.files import reason
 
 PATIENCE = 60.0
@@ -82,11 +85,14 @@ class Threads:
 class Processes:
     """Decodes in `count` other processes; each is started when it is first needed.
 
-    One thread for each process waits for it, so answers are fetched while the caller computes.
+    One thread for each process waits for it, so answers are fetched while the caller computes. Where
+    pictures are `carried`, that thread reads them, and their bytes go along with each request.
     """
 
-    def __init__(self, decoder: Decoder, names: Sequence[str], count: int) -> None:
+    def __init__(self, decoder: Decoder, names: Sequence[str], count: int, carried: bool = False) -> None:
         self._names = names
+        self._carried = decoder.pictures if carried else None
+        decoder = replace(decoder, pictures=()) if carried else decoder
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._workers = [Worker(decoder) for _ in range(count)]
         for worker in self._workers:
@@ -109,9 +115,10 @@ class Processes:
         # Names go along with each request: a worker has no use for a million of them.
         names = [self._names[row] for row in rows.tolist()]
         try:
+            pieces = None if self._carried is None else [_piece(self._carried, row) for row in rows.tolist()]
             for _ in range(1 + REPLACEMENTS):
                 try:
-                    return worker.ask(rows, names, PATIENCE + PATIENCE_EACH * len(rows))
+                    return worker.ask(rows, names, PATIENCE + PATIENCE_EACH * len(rows), pieces)
                 except _WorkerDied:
                     continue
         finally:
@@ -167,8 +174,13 @@ class Worker:
         self._over = False
         self.deaths = 0
 
-    def ask(self, rows: NDArray[np.int64], names: list[str], patience: float) -> Decoded:
-        """The answer of the process; raises _WorkerDied after `patience` seconds without one."""
+    def ask(
+        self, rows: NDArray[np.int64], names: list[str], patience: float, pieces: list[bytes | str] | None = None
+    ) -> Decoded:
+        """The answer of the process; raises _WorkerDied after `patience` seconds without one.
+
+        `pieces` are the encoded pictures, where the process cannot read them itself, or their faults.
+        """
         process, fresh = self._running()
         # The watch kills, and the pipe's end then wakes whoever reads it, wherever the process hung.
         watch = threading.Timer(patience, process.kill)
@@ -177,7 +189,12 @@ class Worker:
         try:
             if fresh:
                 _write(process.stdin, {}, ForkingPickler.dumps(self._decoder))
-            _write(process.stdin, {"names": names}, np.ascontiguousarray(rows, dtype="<i8").tobytes())
+            asked: dict[str, Any] = {"names": names}
+            content = np.ascontiguousarray(rows, dtype="<i8").tobytes()
+            if pieces is not None:
+                asked["pieces"] = [len(piece) if isinstance(piece, bytes) else piece for piece in pieces]
+                content += b"".join(piece for piece in pieces if isinstance(piece, bytes))
+            _write(process.stdin, asked, content)
             told, body = _read(process.stdout)
         except (OSError, EOFError, ValueError):
             self.end()
@@ -218,6 +235,36 @@ class Worker:
                 pipe.close()
 
 
+def _piece(pictures: Sequence[Picture], row: int) -> bytes | str:
+    """The encoded picture of a row, or why it cannot be read."""
+    try:
+        piece = pictures[row]
+    except InceptoryError as fault:
+        return str(fault)
+    assert isinstance(piece, bytes)
+    return piece
+
+
+class Carried(Frozen[bytes]):
+    """Pictures of a few rows that came along with a request; those that could not be read raise a DataError."""
+
+    def __init__(self, rows: Sequence[int], sizes: Sequence[int | str], content: memoryview) -> None:
+        self._pieces: dict[int, bytes | str] = {}
+        for row, size in zip(rows, sizes, strict=True):
+            self._pieces[row] = size if isinstance(size, str) else bytes(content[:size])
+            content = content if isinstance(size, str) else content[size:]
+
+    def __len__(self) -> int:
+        return max(self._pieces, default=-1) + 1
+
+    def item(self, row: int) -> bytes:
+        """The bytes of a picture."""
+        piece = self._pieces[row]
+        if isinstance(piece, str):
+            raise DataError(piece)
+        return piece
+
+
 def serve() -> None:
     """The worker's side: decode what is asked for until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the caller's to handle
@@ -228,7 +275,11 @@ def serve() -> None:
         decoder = ForkingPickler.loads(_read(sys.stdin.buffer)[1])
         while True:
             told, body = _read(sys.stdin.buffer)
-            _answer(answers, decoder, np.frombuffer(body, dtype="<i8"), told["names"])
+            rows = np.frombuffer(body, dtype="<i8", count=len(told["names"]))
+            if "pieces" in told:
+                carried = Carried(rows.tolist(), told["pieces"], memoryview(body)[rows.nbytes :])
+                decoder = replace(decoder, pictures=carried)
+            _answer(answers, decoder, rows, told["names"])
     except (EOFError, BrokenPipeError):
         os._exit(0)
 

@@ -99,7 +99,10 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
             look = _stoppable(bar, stop)
-            feeds[name] = feed(split, source.classes, raw, workers=job.workers, memory=memory, progress=look)
+            batch = job.recipe.batch if name == "train" else None
+            feeds[name] = feed(
+                split, source.classes, raw, workers=job.workers, memory=memory, progress=look, batch=batch
+            )
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
     refuse_corrupt(list(feeds.values()), source.classes)
     mean, std = _statistics(job.recipe, feeds["train"], channels)

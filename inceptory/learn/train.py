@@ -104,7 +104,7 @@ class Loop:
     def _parts(self, number: int) -> Iterator[tuple[Callable[[], list[Part]], list[Batch]]]:
         """The steps of an epoch, counted from 0: how to prepare each, and its batches."""
         generator = seeded(self.recipe.seed, ORDER, number)
-        batches = self._batches(self._order(generator))
+        batches = self._batches(self.train.order(generator, self.recipe.balanced))
         feed = self.train.batches(self.ranks.part(rows) for rows in batches)
         for step in range(number * self.per_epoch, (number + 1) * self.per_epoch):
             found = list(islice(feed, self.recipe.accumulate))
@@ -117,15 +117,6 @@ class Loop:
             return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
 
         return prepare
-
-    def _order(self, generator: torch.Generator) -> Tensor:
-        """Every picture once, or with `balanced` as many draws with equal chances for all classes."""
-        order = self.train.order(generator)
-        if not self.recipe.balanced:
-            return order
-        labels = self.train.labels[order]
-        chances = 1 / torch.bincount(labels).double()[labels]
-        return order[torch.multinomial(chances, len(order), replacement=True, generator=generator)]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """Rows of each batch; a rest of fewer than two pictures a process is left out.
