@@ -15,7 +15,7 @@ from inceptory.errors import DataError
 def open_folders(path: Path) -> Source:
     """Each folder is a class, or each holds the class folders of a split; raises DataError."""
     parts = _split_folders(path)
-    if "train" not in parts and "test" not in parts:
+    if "train" not in parts and "test" not in parts and not _alone(path, parts):
         parts = {"train": path}
     found = {split: [folder.name for folder in visible(part) if folder.is_dir()] for split, part in parts.items()}
     classes = sorted({name for names in found.values() for name in names}, key=natural)
@@ -34,6 +34,12 @@ def _split_folders(path: Path) -> dict[str, Path]:
         if split is not None and folder.is_dir():
             parts[split] = folder
     return parts
+
+
+def _alone(path: Path, parts: dict[str, Path]) -> bool:
+    """Whether a validation folder with class folders is all that there is, as where only that was fetched."""
+    folders = [folder for folder in visible(path) if folder.is_dir()]
+    return bool(folders) and folders == list(parts.values()) and any(entry.is_dir() for entry in visible(folders[0]))
 
 
 def _check_classes(path: Path, classes: list[str]) -> None:

@@ -14,7 +14,8 @@ from cyclopts import Parameter
 from inceptory import files
 from inceptory.data.check import cheap
 from inceptory.data.sources import open_source
-from inceptory.errors import ConfigError, UsageError
+from inceptory.errors import ConfigError, UsageError, printable
+from inceptory.learn.classes import Matching, matched
 from inceptory.learn.command import train_command
 from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, is_first, place_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from inceptory.weights.card import Card
     from inceptory.weights.resolve import Resolved
 
+EVERY = "all"
+"""In place of a split's name, where all pictures were measured."""
 HELP_RECIPE = "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter. The file or flags may change it."
 Named = Annotated[
     str | Recipe | None,
@@ -209,9 +212,11 @@ def evaluate(
     model
         A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
     data
-        Labelled pictures, as for `train`.
+        Labelled pictures, as for `train`. Its classes are found by name, by WordNet synset (n01440764) or
+        by aliases of the checkpoint; they may be some of the checkpoint's, whose answers all count.
     split
-        Part of the data; without it test, or validation where the data has no test split.
+        Part of the data; without it test, or validation where the data has no test split. Data with
+        neither is measured whole; if the checkpoint was trained on it, the part that was held out then.
     out
         File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
         class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
@@ -225,9 +230,10 @@ def evaluate(
     """
     meant, card = classifier(model, weights)
     _check_json(out)
-    source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
-    chosen = split or ("test" if "test" in source.splits else "validation")
-    part = replace(source.split(chosen), labels=relabelled(source, card, chosen))
+    source, chosen, told = measured(open_source(data), card, split)
+    matching = matched(source.name, source.classes, card)
+    part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
+    print(printable(matching), printable(told), sep="\n", file=sys.stderr)
 
     from inceptory.learn.evaluate import score
 
@@ -236,7 +242,11 @@ def evaluate(
     if out is not None:
         from inceptory.learn.report import record, write_json
 
-        known = {"split": chosen, "model": str(meant.path), "data": source.name}
+        known = {
+            "split": EVERY if chosen == "train" and split is None else chosen,
+            "model": str(meant.path),
+            "data": source.name,
+        }
         write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), meant.path, **known))
     return metrics
 
@@ -252,24 +262,40 @@ def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved,
     return meant, card
 
 
-def relabelled(source: Source, card: Card, split: str) -> Labels:
-    """Labels of a split in the checkpoint's order of classes; raises ConfigError for other classes.
+def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str, str]:
+    """(source, split to measure, a line that says which pictures those are).
+
+    Without a wish: test, else validation. Data with neither has no part that was kept from training: it
+    is measured whole, unless the checkpoint was trained on just this data (its fingerprint tells);
+    then the part that was held out of the training is found again.
+    """
+    held = source.with_validation(float(card.recipe.get("validation", Recipe.validation)))
+    if split is not None or "test" in source.splits or "validation" in source.splits:
+        chosen = split or ("test" if "test" in source.splits else "validation")
+        return held, chosen, f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
+    count, known = len(source.split("train")), card.data.get("fingerprint")
+    if known is not None and known == held.fingerprint():
+        told = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
+        return held, "validation", f"measuring {told}: those held out when the checkpoint was trained on it"
+    told = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
+    if known is not None and place_of(str(card.data.get("name"))) == place_of(source.name):
+        told += "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    return source, "train", told
+
+
+def relabelled(source: Source, card: Card, split: str, matching: Matching) -> Labels:
+    """Labels of a split in the checkpoint's order of classes; ConfigError for sets of classes where it names one.
 
     For a multi-label checkpoint one class a picture is a set of one.
     """
     import numpy as np
 
-    strange = [name for name in source.classes if name not in card.labels]
-    if strange:
-        told = ", ".join(repr(name) for name in strange[:5])
-        raise ConfigError(
-            f"{source.name}: {len(strange)} of its classes are unknown to the checkpoint: {told} (use its own data)"
-        )
-    order = np.asarray([card.labels.index(name) for name in source.classes], dtype=np.int64)
-    labels = source.split(split).labels
+    order, labels = matching.order, source.split(split).labels
     if card.multi_label:
         several = np.zeros((len(labels), len(card.labels)), dtype=np.uint8)
-        several[:, order] = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
+        given = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
+        for place, column in zip(order.tolist(), given.T, strict=True):
+            several[:, place] |= column  # two of its classes may be one of the checkpoint's
         return several
     if source.multi_label:
         raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")
