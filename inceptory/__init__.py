@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
+    from inceptory.data.arrays import from_arrays
     from inceptory.data.check import check
+    from inceptory.data.datasets import from_dataset
     from inceptory.errors import InceptoryError
     from inceptory.learn.compare import compare
     from inceptory.learn.recipe import Recipe
@@ -35,6 +37,8 @@ _HOMES = {
     "compare": "inceptory.learn.compare",
     "create": "inceptory.nets.network",
     "evaluate": "inceptory.learn.verbs",
+    "from_arrays": "inceptory.data.arrays",
+    "from_dataset": "inceptory.data.datasets",
     "load": "inceptory.weights.adopt",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
@@ -54,6 +58,8 @@ __all__ = [
     "compare",
     "create",
     "evaluate",
+    "from_arrays",
+    "from_dataset",
     "load",
     "plan",
     "predict",

@@ -34,6 +34,7 @@ from inceptory.data.batches import (
 from inceptory.data.decoding import Decoded, Decoder
 from inceptory.data.labels import showing, shown
 from inceptory.data.preprocess import Preprocess
+from inceptory.data.sequences import is_local
 from inceptory.data.sources import Split
 from inceptory.data.survey import corrupt_classes
 from inceptory.data.windows import Mixture, held, mixture
@@ -190,9 +191,11 @@ class Stream:
         self._held = held(split.pictures)
         decoder = Decoder(split.pictures if self._held is None else self._held, preprocess)
         count = min(os.cpu_count() or 1, MOST_WORKERS) if workers is None else workers
+        self._ahead = AHEAD * max(count, 1)
+        if is_local(split.pictures):
+            count = 0  # threads, whose decoders work side by side too
         pool = Processes(decoder, split.names, count, carried=self._held is not None) if count else None
         self._pool: Pool = pool or Threads(decoder, split.names)
-        self._ahead = AHEAD * max(count, 1)
         self._split, self._classes, self._group = split, classes, batch
         self._mixture: Mixture | None = None
         self._bad = np.zeros(len(split), dtype=bool)

@@ -75,6 +75,12 @@ def open_picture(picture: Picture, name: str) -> Image.Image:
         return _eight_bit(_upright(_decode(data, name)))
 
 
+def pixels_of(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    """The pixels, (H, W) or (H, W, 3), of a picture that somebody else has opened; raises DataError naming it."""
+    with _told(b"", name):
+        return np.asarray(_eight_bit(_upright(picture)))
+
+
 def examine(picture: Picture, name: str) -> Examined:
     """`open_picture`, and what is special about the file; raises what that raises."""
     if isinstance(picture, np.ndarray):

@@ -20,6 +20,9 @@ T = TypeVar("T")
 class Frozen(Sequence[T], Generic[T]):
     """A sequence made of `item(row)` and `__len__`: slices, negative rows and equality to any sequence."""
 
+    LOCAL = False
+    """Whether only this process can read it, since it holds what is too much to send."""
+
     @abstractmethod
     def item(self, row: int) -> T:
         """What stands at a row from 0 to len - 1."""
@@ -145,6 +148,12 @@ def take(sequence: Sequence[T], rows: NDArray[np.int64]) -> Sequence[T]:
     if isinstance(sequence, View):
         return View(sequence.base, sequence.rows[rows])
     return View(sequence, rows)
+
+
+def is_local(sequence: Sequence[object]) -> bool:
+    """Whether a sequence, or the one behind a view, must be read by this process."""
+    base = sequence.base if isinstance(sequence, View) else sequence
+    return isinstance(base, Frozen) and base.LOCAL
 
 
 def blocks_of(sequence: Sequence[object]) -> Blocks | None:

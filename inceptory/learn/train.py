@@ -157,7 +157,7 @@ class Loop:
     def interrupted(self) -> InterruptedRun:
         """What to say when the run is stopped."""
         told = f"stopped after step {self.position.step:,} of {self.steps:,}, saved"
-        return InterruptedRun(f"{self.folder}: {told} (go on with inceptory train --resume {self.folder})")
+        return InterruptedRun(f"{self.folder}: {told} (go on with {self.job.going_on(self.folder)})")
 
     def used(self) -> float:
         """Seconds spent in the run, in all of its parts."""

@@ -7,16 +7,16 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from inceptory import files
 from inceptory.data.check import cheap
-from inceptory.data.sources import open_source
+from inceptory.data.given import source_of
 from inceptory.errors import ConfigError, UsageError, printable
 from inceptory.learn.classes import Matching, matched
-from inceptory.learn.command import train_command
+from inceptory.learn.command import train_call, train_command
 from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, is_first, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
@@ -42,8 +42,12 @@ Named = Annotated[
 """A recipe by name, or in Python also one of your own."""
 
 
+Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
+"""Labelled pictures: on the command line a name or path, in Python also what `data.given.source_of` takes."""
+
+
 def train(
-    data: str | None = None,
+    data: Given = None,
     /,
     *,
     model: str | None = None,
@@ -79,13 +83,15 @@ def train(
         .csv or .tsv with paths and labels, a parquet file or folder in the Hugging Face image layout,
         WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist. Where a
         label of a table joins names, as in cat|dog, every picture may show several classes, or none.
+        In Python also (pictures, labels) as arrays, a dict of such pairs by split, what `from_arrays` and
+        `from_dataset` give, or a Hugging Face Dataset or DatasetDict; `resume` wants them again.
     model
         Name of the network; `inceptory models` lists them.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
         history.csv, metrics.json, report.html, pictures of them, events for TensorBoard.
     resume
-        Folder of a run to go on with; everything else is known from it.
+        Folder of a run to go on with; everything else is known from it, but for pictures from Python.
     recipe
         Named set of the options below.
     config
@@ -103,26 +109,28 @@ def train(
     """
     Every.of(checkpoint_every)
     if resume is not None:
-        return _resume(resume, data, model, out, recipe, config, variant, options)
+        return _resume(Path(resume), data, model, out, recipe, config, variant, options)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     wanted = decided(recipe, config, options, model)
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
-    place = place_of(data)
+    handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
-    with meter(f"looking for {data}", None, shown=is_first()) as bar:
-        source = open_source(place, bar)
+    with meter(f"looking for {data}", None, shown=is_first() and not handed) as bar:
+        source = source_of(data if handed else place_of(str(data)), bar)
     source.split("train")
     known = cheap(source)
     if source.multi_label and wanted.balanced:
-        raise ConfigError(f"--balanced: {data} shows several classes a picture (leave it out; --class-weights works)")
+        raise ConfigError(
+            f"--balanced: {source.name} shows several classes a picture (leave it out; --class-weights works)"
+        )
     source = source.with_validation(wanted.validation)
     _check_trainable(source)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
-    command = train_command(data, model, out, variant, wanted)
-    job = Job(place, model, variant, wanted, source.fingerprint(), command, **kept)  # type: ignore[arg-type]
+    line = train_call(model, out, variant, wanted) if handed else train_command(str(data), model, out, variant, wanted)
+    job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), line, given=handed, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
@@ -135,17 +143,22 @@ def train(
         return fit(job, source, folder, resumed=False)
 
 
+def _place(data: object, source: Source | None) -> str:
+    """What a job calls its data: name or path, or the name of what Python handed over."""
+    return place_of(str(data)) if isinstance(data, str | Path) or source is None else source.name
+
+
 def _check_free(out: Path) -> None:
     """Raise ConfigError for a folder with a run in it, telling how to go on with that one."""
-    if (out / RUN).exists() and not Job.read(out).finished:
-        raise ConfigError(f"{out}: holds an unfinished run (inceptory train --resume {out} goes on with it)")
+    if (out / RUN).exists() and not (job := Job.read(out)).finished:
+        raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
     if (out / RUN).exists() or (out / "history.csv").exists():
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
 
 
 def _resume(
     folder: Path,
-    data: str | None,
+    data: object,
     model: str | None,
     out: Path | str | None,
     recipe: str | Recipe | None,
@@ -154,10 +167,12 @@ def _resume(
     options: Options,
 ) -> Run:
     job = Job.read(folder)
+    handed = data is not None and not isinstance(data, str | Path)
+    source = source_of(data) if handed else None
     if out is not None and Path(out).resolve() != folder.resolve():
         raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
     given_parts = {
-        "data": None if data is None else place_of(data),
+        "data": None if data is None else _place(data, source),
         "model": model,
         "variant": None if variant == PUBLISHED else variant,
     }
@@ -167,7 +182,10 @@ def _resume(
     if job.finished:
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
         return finished_run(folder)
-    source = job.source()
+    if source is None and job.given:
+        told = f"{folder}: its pictures were handed over in Python and cannot be found from here"
+        raise ConfigError(f"{told} (go on there with {job.going_on(folder)})")
+    source = job.source() if source is None else source.with_validation(job.recipe.validation)
     job.check_data(folder, source)
     from inceptory.learn.fit import fit
 
@@ -190,7 +208,7 @@ def _check_trainable(source: Source) -> None:
 
 def evaluate(
     model: Path | str,
-    data: str,
+    data: Given,
     /,
     *,
     split: Literal["train", "validation", "test"] | None = None,
@@ -230,7 +248,7 @@ def evaluate(
     """
     meant, card = classifier(model, weights)
     _check_json(out)
-    source, chosen, told = measured(open_source(data), card, split)
+    source, chosen, told = measured(source_of(data), card, split)
     matching = matched(source.name, source.classes, card)
     part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
     print(printable(matching), printable(told), sep="\n", file=sys.stderr)
