@@ -14,7 +14,7 @@ from inceptory.learn import fit
 from inceptory.learn.command import train_call
 from tests.data import hub
 
-from .running import digests
+from .running import digests, stopping
 
 RECIPE = Recipe(epochs=2, batch=8, precision="fp32", flip="off", shift=0.0)
 
@@ -70,26 +70,8 @@ def test_arrays_with_names_are_matched_by_them(run, capsys):
 
 @pytest.fixture
 def broken_off(tmp_path, monkeypatch):
-    """A run that was stopped after three steps."""
-
-    class Stopping:
-        """A stop that is asked for when it has been looked at a few times."""
-
-        def __init__(self):
-            self.looks = 0
-
-        @property
-        def asked(self):
-            self.looks += 1
-            return self.looks > 5
-
-    from contextlib import contextmanager
-
-    @contextmanager
-    def watched():
-        yield Stopping()
-
-    monkeypatch.setattr(fit, "watched", watched)
+    """A run that was stopped after some steps."""
+    monkeypatch.setattr(fit, "watched", stopping(5))
     with pytest.raises(InterruptedRun) as caught:
         start(arrays(), tmp_path / "run")
     monkeypatch.undo()
