@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
+    from inceptory.data.arrays import from_arrays
     from inceptory.data.check import check
+    from inceptory.data.datasets import from_dataset
     from inceptory.data.layout import Layout
     from inceptory.errors import InceptoryError
     from inceptory.learn.compare import compare
@@ -44,6 +46,8 @@ _HOMES = {
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.learn.verbs",
+    "from_arrays": "inceptory.data.arrays",
+    "from_dataset": "inceptory.data.datasets",
     "load": "inceptory.weights.adopt",
     "models": "inceptory.nets.show",
     "plan": "inceptory.nets.catalogue",
@@ -70,6 +74,8 @@ __all__ = [
     "create",
     "demo",
     "evaluate",
+    "from_arrays",
+    "from_dataset",
     "load",
     "models",
     "plan",

@@ -99,6 +99,12 @@ def size_of(picture: Picture, name: str) -> tuple[int, int]:
         return _opened(data, name).size
 
 
+def pixels_of(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    """The pixels, (H, W) or (H, W, 3), of a picture that somebody else has opened; raises DataError naming it."""
+    with _told(b"", name):
+        return np.asarray(_eight_bit(_upright(picture), name))
+
+
 def examine(picture: Picture, name: str) -> Examined:
     """`open_picture`, and what is special about the file; raises what that raises."""
     if isinstance(picture, np.ndarray):

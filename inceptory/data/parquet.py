@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from inceptory.data.labels import several_hot
 from inceptory.data.layout import AUTO, Layout
@@ -35,10 +36,15 @@ LISTS = ("Sequence", "List", "LargeList")
 """What the data sets library calls a column of lists, by its version."""
 HIDDEN = -1
 """A label that is kept from us; on the Hub, those of a competition's test split."""
-MIXED = 16 * 2**20
-"""Bytes of the row groups among which a stream mixes its rows, where they are small."""
-MIXED_AT_MOST, GROUPS = 64 * 2**20, 8
+HELD = 16 * 2**20
+"""Bytes of the row groups that are held for reading single pictures, where they are small."""
+HELD_AT_MOST, GROUPS = 64 * 2**20, 8
 """Bytes, where so many groups take more."""
+AT_ONCE = 4 * 2**20
+"""Bytes of a row group that are unpacked at a time where a part of it is kept."""
+BUFFER = 2**20
+PLACE = 8
+"""Bytes beside those of the picture itself that it takes in a column."""
 HEAVY = 256 * 2**20
 """Bytes of a row group above which a person is told."""
 
@@ -69,33 +75,52 @@ class Shard:
     """Path of its column of bytes."""
     groups: tuple[int, ...]
     """Rows in each of its row groups."""
-    size: int
-    """Bytes of all its pictures, unpacked."""
+    sizes: tuple[int, ...]
+    """Bytes of the pictures of each row group, unpacked."""
     labels: list[Row | None]
     """Of each picture; None where it has none. Equal ones are one object."""
     several: bool
     """Whether the column holds lists."""
 
 
+class _Column(Frozen[bytes]):
+    """Pictures of some rows of a row group."""
+
+    def __init__(self, column: Any, file: str, rows: NDArray[np.int64]) -> None:
+        self._column, self._file, self._rows = column, file, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def item(self, row: int) -> bytes:
+        """The bytes of a picture; raises DataError."""
+        data = self._column[row].as_py()
+        if data is None:
+            raise DataError(f"{self._file}: {_without_bytes(int(self._rows[row]))}")
+        return bytes(data)
+
+
 class ParquetPictures(Frozen[bytes]):
-    """Pictures in row groups, which are read whole; each process holds those that it used last."""
+    """Pictures in row groups. Single ones are read with their group, and those used last are held."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._files = [(str(shard.file), shard.image) for shard in shards]
         self._groups = [(part, group) for part, shard in enumerate(shards) for group in range(len(shard.groups))]
         self._ends = np.cumsum([count for shard in shards for count in shard.groups], dtype=np.int64)
-        each = max(sum(shard.size for shard in shards) // len(self._groups), 1)
-        self._together = max(MIXED // each, min(MIXED_AT_MOST // each, GROUPS), 1)
+        each = max(sum(sum(shard.sizes) for shard in shards) // len(self._groups), 1)
+        self._most = max(HELD // each, min(HELD_AT_MOST // each, GROUPS), 1)
+        self._each = np.concatenate([_each(shard) for shard in shards])
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._open: tuple[int, Any] = (-1, None)
+        self._footers: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Where the pictures are, without those that are held."""
-        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_together")}
+        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_most", "_each")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -119,8 +144,8 @@ class ParquetPictures(Frozen[bytes]):
             if group not in self._held:
                 self._held[group] = self._read(group)
             self._held.move_to_end(group)
-            # Some of the next ones too, for batches that cross from one mixture to the next.
-            if len(self._held) > self._together + self._together // 2 + 1:
+            # Some more, for threads that read neighbours at the same time.
+            if len(self._held) > self._most + self._most // 2 + 1:
                 self._held.popitem(last=False)
             return self._held[group]
 
@@ -134,9 +159,36 @@ class ParquetPictures(Frozen[bytes]):
         return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
     def blocks(self) -> Blocks:
-        """Row groups, as many together as fit into a reader's memory."""
+        """Row groups."""
         counts = np.diff(self._ends, prepend=0)
-        return Blocks(np.repeat(np.arange(len(counts)), counts), self._together)
+        return Blocks(np.repeat(np.arange(len(counts)), counts), self._each)
+
+    def read(self, block: int, rows: NDArray[np.int64]) -> Sequence[bytes]:
+        """These rows of one row group, which is unpacked a little at a time; raises DataError or MissingError."""
+        part, number = self._groups[block]
+        file, image = self._files[part]
+        within = rows - (int(self._ends[block - 1]) if block else 0)
+        size = max(AT_ONCE // int(self._each[block]), 1)
+        kept, start = [], 0
+        known = self._footers.get(part)
+        with _readable(Path(file)), pq.ParquetFile(file, metadata=known, buffer_size=BUFFER) as opened:
+            self._footers[part] = opened.metadata
+            for some in opened.iter_batches(size, [number], [image], use_threads=False):
+                wanted = within[np.searchsorted(within, start) : np.searchsorted(within, start + len(some))]
+                if len(wanted):
+                    column = some.column(0)
+                    blobs = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+                    kept.append(blobs.take(pa.array(wanted - start)))
+                start += len(some)
+                if start > within[-1]:
+                    break
+            return _Column(pa.chunked_array(kept), file, within)
+
+
+def _each(shard: Shard) -> NDArray[np.int64]:
+    """Bytes of a picture in each of a file's row groups, and of its place in a column."""
+    pairs = zip(shard.sizes, shard.groups, strict=True)
+    return np.asarray([size // max(rows, 1) + PLACE for size, rows in pairs], dtype=np.int64)
 
 
 def is_parquet(path: Path) -> bool:
@@ -167,9 +219,9 @@ def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Sour
 
 
 def _notes(shards: Sequence[Shard], layout: Layout) -> Iterator[str]:
-    heavy = max(shard.size / len(shard.groups) for shard in shards)
+    heavy = max(max(shard.sizes) for shard in shards)
     if heavy > HEAVY:
-        told = "which each worker reads whole (smaller ones are better)"
+        told = "each read several times an epoch (smaller ones are better)"
         yield f"its row groups hold up to {heavy / 2**20:.0f} MiB, {told}"
     if shards[0].columns.also and layout.label_column is None:
         also = ", ".join(map(repr, shards[0].columns.also))
@@ -232,9 +284,9 @@ def _read(file: Path, layout: Layout) -> Shard:
         leaf = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == image)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         _check_bytes(file, opened, image, [group.column(leaf).statistics for group in groups])
-    size = sum(group.column(leaf).total_uncompressed_size for group in groups)
+    sizes = tuple(group.column(leaf).total_uncompressed_size for group in groups)
     rows = tuple(group.num_rows for group in groups)
-    return Shard(file, columns, image, rows, size, _labels(file, labels, columns), _is_list(labels.type))
+    return Shard(file, columns, image, rows, sizes, _labels(file, labels, columns), _is_list(labels.type))
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from inceptory.data.labels import Labels, several_hot
 from inceptory.data.layout import AUTO, Layout
-from inceptory.data.sequences import Blocks, Frozen, Texts
+from inceptory.data.sequences import Frozen, Texts
 from inceptory.data.shards import below, by_split
 from inceptory.data.sources import Source, Split, check_classes, natural, numbered, visible
 from inceptory.data.tar_index import Member, is_compressed, members
@@ -34,8 +34,6 @@ LONGEST_LABEL = 2**20
 """Bytes of a member that may hold a label."""
 BUFFER = 2**15
 """Bytes read at a time: headers of small pictures come many at once, large pictures are jumped over."""
-NEIGHBOURS, TOGETHER = 64, 128
-"""Pictures read in one go, and how many such pieces are mixed."""
 
 
 def is_tar(path: Path) -> bool:
@@ -66,7 +64,7 @@ def shards(path: Path) -> list[Path]:
 
 
 class TarPictures(Frozen[bytes]):
-    """Pictures by their places in tars."""
+    """Pictures by their places in tars: each is one reading, so that any order costs the same and none is held."""
 
     def __init__(self, files: Sequence[str], ends: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         self._files, self._ends, self._places = tuple(files), ends, places
@@ -87,10 +85,6 @@ class TarPictures(Frozen[bytes]):
         if len(data) < size:
             raise DataError(f"{file}: has become shorter (open the data again)")
         return data
-
-    def blocks(self) -> Blocks:
-        """Neighbours in a tar."""
-        return Blocks(np.arange(len(self)) // NEIGHBOURS, TOGETHER)
 
 
 Label = str | int | tuple[str | int, ...]

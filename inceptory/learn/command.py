@@ -41,6 +41,21 @@ def _said(layout: Layout) -> Iterator[str]:
                 yield f"--{field.name.replace('_', '-')}={each}"
 
 
+def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe) -> str:
+    """`inceptory.train(data, ...)` for Python, where the pictures came from there.
+
+    >>> train_call("xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
+    "inceptory.train(data, model='xception', out='runs/x', recipe=inceptory.Recipe(epochs=3, flip='off'))"
+    """
+    told = {"model": repr(model), "out": repr(str(out))}
+    for name, record, default in (("variant", variant, PUBLISHED), ("recipe", recipe, Recipe())):
+        if record != default:
+            values = ((field.name, getattr(record, field.name)) for field in fields(record))
+            changed = ", ".join(f"{key}={value!r}" for key, value in values if value != getattr(default, key))
+            told[name] = f"inceptory.{type(record).__name__}({changed})"
+    return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in told.items())})"
+
+
 def _flag(name: str, record: Any, default: Any) -> list[str]:
     value, flag = getattr(record, name), name.replace("_", "-")
     if value == getattr(default, name):

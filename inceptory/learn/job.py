@@ -44,6 +44,8 @@ class Job:
     finished: bool = False
     layout: Layout = AUTO
     """What was said about where pictures and labels are in the data."""
+    given: bool = False
+    """Whether Python handed the pictures over, so that `data` is but a name for them."""
 
     def plan(self, classes: int) -> Plan:
         """The network, for so many classes; raises UsageError for one that cannot be."""
@@ -56,6 +58,10 @@ class Job:
         from inceptory.data.sources import open_source
 
         return open_source(self.data, layout=self.layout).with_validation(self.recipe.validation)
+
+    def going_on(self, folder: Path) -> str:
+        """How a person goes on with the run."""
+        return f"inceptory.train(data, resume={str(folder)!r})" if self.given else f"inceptory train --resume {folder}"
 
     def write(self, folder: Path) -> None:
         """Put the record into a run's folder."""

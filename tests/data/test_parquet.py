@@ -272,20 +272,30 @@ def test_pictures_in_order_read_each_row_group_once(tmp_path, reads):
 
 
 def test_few_row_groups_are_held_at_a_time(tmp_path, reads, monkeypatch):
-    monkeypatch.setattr(parquet, "MIXED", 0)
-    monkeypatch.setattr(parquet, "MIXED_AT_MOST", 0)
+    monkeypatch.setattr(parquet, "HELD", 0)
+    monkeypatch.setattr(parquet, "HELD_AT_MOST", 0)
     pictures = grouped(tmp_path / "a.parquet")
     found = open_source(tmp_path / "a.parquet").split("train").pictures
     assert [found[row] for row in (0, 5, 1, 6, 9, 0)] == [pictures[row] for row in (0, 5, 1, 6, 9, 0)]
     assert reads == [0, 1, 2, 0]
-    assert blocks_of(found).together == 1
 
 
-def test_rows_of_a_group_are_blocks_and_small_groups_are_mixed(tmp_path):
-    grouped(tmp_path / "a.parquet")
+def test_rows_of_a_group_are_blocks_that_know_their_bytes(tmp_path):
+    pictures = [bytes(1000) for _ in range(8)] + [bytes(50) for _ in range(32)]
+    table = pa.table({"image": structs(pictures), "label": pa.array([row % 2 for row in range(40)])})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=4, use_dictionary=False)
     blocks = blocks_of(open_source(tmp_path / "a.parquet").split("train").pictures)
     assert blocks.of_row.tolist() == [row // 4 for row in range(40)]
-    assert blocks.together > 10
+    assert np.all((blocks.each[:2] >= 1000) & (blocks.each[:2] < 1600))
+    assert np.all((blocks.each[2:] >= 50) & (blocks.each[2:] < 200))
+
+
+def test_some_rows_of_a_group_are_read_by_themselves(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "AT_ONCE", 1)  # one picture is unpacked at a time
+    pictures = grouped(tmp_path / "a.parquet", rows=30, size=10)
+    found = open_source(tmp_path / "a.parquet").split("train").pictures
+    assert list(found.read(1, np.array([10, 13, 19]))) == [pictures[row] for row in (10, 13, 19)]
+    assert list(found.read(2, np.arange(20, 30))) == pictures[20:]
 
 
 def test_row_groups_of_several_files_follow_each_other(tmp_path):
@@ -300,7 +310,7 @@ def test_heavy_row_groups_are_noted(tmp_path, monkeypatch):
     grouped(tmp_path / "a.parquet")
     assert open_source(tmp_path / "a.parquet").notes == ()
     monkeypatch.setattr(parquet, "HEAVY", 10)
-    assert "which each worker reads whole" in open_source(tmp_path / "a.parquet").notes[0]
+    assert "each read several times an epoch" in open_source(tmp_path / "a.parquet").notes[0]
 
 
 def test_a_file_that_vanished_is_told_when_a_picture_is_read(tmp_path):
@@ -318,6 +328,10 @@ def test_a_null_that_the_file_does_not_count_is_told_when_it_is_read(tmp_path):
     assert pictures[0] == PICTURES[0]
     with pytest.raises(DataError, match="row 1 holds no picture bytes"):
         pictures[1]
+    part = pictures.read(0, np.arange(2))
+    assert part[0] == PICTURES[0]
+    with pytest.raises(DataError, match=r"a\.parquet: row 1 holds no picture bytes"):
+        part[1]
 
 
 # Labels that are hidden
