@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from inceptory.learn.recipe import NAMES, Recipe, differences, named
+from inceptory.learn.recipe import NAMES, Recipe, beside_time, differences, named
 from inceptory.nets.variant import PUBLISHED, Variant
 
 
@@ -20,14 +20,15 @@ def train_command(data: str, model: str, out: Path | str, variant: Variant, reci
     name = min(NAMES, key=lambda name: len(differences(named(name, model), recipe)))
     words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
     words += [] if name == NAMES[0] else ["--recipe", name]
-    for record, default in ((variant, PUBLISHED), (recipe, named(name, model))):
+    start = {**vars(named(name, model)), **beside_time({"time": recipe.time}), "time": None}
+    for record, default in ((variant, vars(PUBLISHED)), (recipe, start)):
         words += [word for field in fields(record) for word in _flag(field.name, record, default)]
     return shlex.join(words)
 
 
-def _flag(name: str, record: Any, default: Any) -> list[str]:
+def _flag(name: str, record: Any, default: dict[str, Any]) -> list[str]:
     value, flag = getattr(record, name), name.replace("_", "-")
-    if value == getattr(default, name):
+    if value == default[name]:
         return []
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]

@@ -42,20 +42,23 @@ from inceptory.weights.card import Card
 from inceptory.weights.store import versions
 
 
-def fit(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
-    """Train the network of a job and leave its run in the folder, or go on with the one that is there."""
+def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
+    """Train the network of a job and leave its run in the folder, or go on with the one that is there.
+
+    `began` is the moment from which a time counts: `clock.began`.
+    """
     with _kept_or_taken_back(folder, resumed):
-        return _trained(job, source, folder, resumed)
+        return _trained(job, source, folder, began, resumed)
 
 
-def _trained(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
+def _trained(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
     device = choose(job.recipe.device, job.recipe.precision)
     with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
         if ranks.first:
             state.tidy(folder)
         feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
         try:
-            loop = _loop(job, source, feeds, preprocess, device, ranks, folder)
+            loop = _loop(job, source, feeds, preprocess, device, ranks, folder, began)
             if resumed:
                 _go_on(loop)
             loop.run(stop)
@@ -82,7 +85,7 @@ def _take_back(folder: Path) -> None:
     """Leave nothing of a run that failed before its first epoch was done, so that it can be started again."""
     if (folder / "history.csv").exists() or (folder / LOCK).exists():
         return  # of an epoch that is done, or of another run that came first
-    for path in (folder / FILE, *(folder / EVENTS).glob("events.out.tfevents.*")):
+    for path in (folder / FILE, folder / report.BATCH, *(folder / EVENTS).glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     for place in (EVENTS, state.FOLDER):
         with contextlib.suppress(OSError):
@@ -131,6 +134,7 @@ def _loop(
     device: Device,
     ranks: Ranks,
     folder: Path,
+    began: float,
 ) -> Loop:
     """The loop at its start: a fresh network, everything in its place."""
     plan = job.plan(len(source.classes))
@@ -142,7 +146,7 @@ def _loop(
     weights = task.class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None
     heads = compiled(net, -(-job.recipe.batch // ranks.world)) if job.recipe.compile else None
     stepper = Stepper(net, job.recipe, device, ranks, weights, heads, task)
-    return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder)
+    return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder, began)
 
 
 def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: Device) -> Card:
@@ -167,7 +171,7 @@ def _go_on(loop: Loop) -> None:
     if loop.ranks.first:
         for note in notes:
             print(printable(note), file=sys.stderr)
-        print(f"resumed at step {loop.position.step} of {loop.steps}", file=sys.stderr)
+        print(f"resumed at {loop.place()}", file=sys.stderr)
 
 
 def _check_place(loop: Loop, found: State) -> None:
@@ -188,8 +192,8 @@ def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = "test" if "test" in feeds else "validation"
-    logits, rows = logits_of(best, feeds[split], loop.preprocess, loop.device, ranks=ranks)
-    test, minutes = Scored.of(logits, rows, feeds[split]), loop.used() / 60
+    logits, rows = logits_of(best, loop.final, loop.preprocess, loop.device, ranks=ranks)
+    test, minutes = Scored.of(logits, rows, loop.final), loop.used() / 60
     if ranks.first:
         report.write_run(
             folder,
@@ -199,6 +203,7 @@ def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
             test=test,
             split=split,
             minutes=minutes,
+            ending=loop.ending(),
             command=loop.job.command,
         )
         loop.job.done(folder)

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from inceptory.errors import ConfigError, DataError, UnknownName
 from inceptory.files import read
-from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, hints, named
+from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, beside_time, hints, named
 
 
 def _help(name: str, told: str) -> str:
@@ -99,6 +99,7 @@ def decided(recipe: str | Recipe | None, config: Path | None, options: Options, 
     base = recipe or told.get("recipe", "quick")
     told.pop("recipe", None)
     start = base if isinstance(base, Recipe) else named(base, architecture)
-    made = replace(start, **{**told, **given(options)})
+    asked = {**told, **given(options)}
+    made = replace(start, **(asked if isinstance(base, Recipe) else beside_time(asked)))
     made.check()
     return made

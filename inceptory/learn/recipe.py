@@ -12,6 +12,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from inceptory.errors import UsageError
 
+EPOCHS = 20
+"""Of a recipe that says neither epochs nor a time."""
+
 
 def option(default: Any, told: str, **bounds: float) -> Any:
     """A field with its sentence and its range: `low` and `high` are inside, `above` and `below` outside."""
@@ -23,9 +26,11 @@ class Recipe:
     """Every option of a training; its defaults are the recipe `quick`."""
 
     # How long
-    epochs: int = option(20, "Passes over the training pictures.", low=1)
+    epochs: int | None = option(None, "Passes over the training pictures; given beside --time, at most so many.", low=1)
     time: str | None = option(
-        None, "Length of the training instead of epochs, such as 20m or 1h: the schedule is fitted to it."
+        None,
+        "Length of the whole command instead of epochs, such as 20m or 1h, from its start to its last file: "
+        "the schedule is fitted to it.",
     )
     batch: int = option(64, "Pictures that pass through the network at once.", low=2)
     accumulate: int = option(1, "Batches whose gradients make one step.", low=1)
@@ -92,6 +97,11 @@ class Recipe:
         False, "Compile the network first: a wait of minutes for steps that some processors do faster."
     )
 
+    def __post_init__(self) -> None:
+        # A time needs no number of epochs, and one that nobody gave must not cut it short.
+        if self.epochs is None and self.time is None:
+            object.__setattr__(self, "epochs", EPOCHS)
+
     def check(self) -> None:
         """Raise UsageError naming the first flag that is out of range."""
         for each in fields(self):
@@ -99,7 +109,7 @@ class Recipe:
             known = choices(each.name)
             if known and value not in known:
                 raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)})")
-            if not _inside(value, each.metadata["bounds"]):
+            if value is not None and not _inside(value, each.metadata["bounds"]):
                 raise UsageError(f"{flag} {value:g}: out of range ({_range(each.metadata['bounds'])})")
         if not all(0 < drop < 1 for drop in self.drops):
             told = " ".join(f"{drop:g}" for drop in self.drops)
@@ -181,11 +191,19 @@ NAMES = ("quick", "tutorial")
 
 
 def named(name: str, architecture: str) -> Recipe:
-    """The recipe of this name for a network; raises UsageError."""
+    """The recipe of this name for a network; raises UsageError.
+
+    Its epochs are a proposal: with a time, only those count that somebody gave (`beside_time`).
+    """
     if name not in NAMES:
         raise UsageError(f"--recipe {name}: no such recipe (choose {', '.join(NAMES)})")
     older = architecture in ("cifar_inception_v1", "cifar_inception_v2")
     return {"quick": QUICK, "tutorial": TUTORIAL_OLDER if older else TUTORIAL}[name]
+
+
+def beside_time(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that were given on top of a named recipe; with a time among them, its epochs are left out."""
+    return {"epochs": None, **options} if options.get("time") is not None else options
 
 
 def differences(one: Recipe, other: Recipe) -> Sequence[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from inceptory import files
+from inceptory import clock, files
 from inceptory.data.check import cheap
 from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, UsageError
@@ -98,9 +98,10 @@ def train(
     options
         How it is trained.
     """
+    began = clock.began()
     Every.of(checkpoint_every)
     if resume is not None:
-        return _resume(resume, data, model, out, recipe, config, variant, options)
+        return _resume(resume, began, data, model, out, recipe, config, variant, options)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     wanted = decided(recipe, config, options, model)
@@ -129,7 +130,7 @@ def train(
             print(*known, sep="\n", file=sys.stderr)
         from inceptory.learn.fit import fit
 
-        return fit(job, source, folder, resumed=False)
+        return fit(job, source, folder, began, resumed=False)
 
 
 def _check_free(out: Path) -> None:
@@ -142,6 +143,7 @@ def _check_free(out: Path) -> None:
 
 def _resume(
     folder: Path,
+    began: float,
     data: str | None,
     model: str | None,
     out: Path | str | None,
@@ -168,7 +170,7 @@ def _resume(
     job.check_data(folder, source)
     from inceptory.learn.fit import fit
 
-    return fit(job, source, folder, resumed=True)
+    return fit(job, source, folder, began, resumed=True)
 
 
 def finished_run(folder: Path) -> Run:
