@@ -81,8 +81,6 @@ class Loop:
                 self._show_first_batch()
             self._mark = clock.now()
             self._since = at.step, self._mark
-            # A resumed run may find at the start of an epoch that its time has been used.
-            at.over = at.over or (not at.seen and bool(at.history) and self._too_late())
             while not at.over:
                 self._epoch(stop, bar, events)
             bar.say(f"trained for {self.ending().told(self.recipe.time)}")
@@ -297,12 +295,13 @@ class Loop:
         return f"{self.per_epoch:,} steps an epoch, {' or '.join(ends)}{first}"
 
     def _left(self) -> str:
-        step, moment = self._since
         if self.budget is not None:
             return f", {duration(self.budget.seconds - self.used())} left"
         assert self.steps is not None, "a recipe has epochs or a time"
-        pace = (clock.now() - moment) / (self.position.step - step)
-        return f", {duration(pace * (self.steps - self.position.step))} left"
+        step, moment = self._since
+        done, steps = self.position.step - step, self.steps - self.position.step
+        # A run that was resumed just before this validation has made no step to judge by.
+        return f", {duration((clock.now() - moment) / done * steps)} left" if done else ""
 
     def _not_finite(self, found: Outcome, batches: Iterable[Batch]) -> str:
         at = self.position
