@@ -145,7 +145,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "check": ["data", "model", "image", "strict", "json"],
         "train": [
             *("data", "model", "out", "resume", "recipe", "config"),
-            *("checkpoint_every", "tensorboard", "workers", "variant", "options"),
+            *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options"),
         ],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
         "compare": ["runs", "out", "json"],

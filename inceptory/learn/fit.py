@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from inceptory import clock
 from inceptory.data.batches import Progress
 from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
 from inceptory.data.preprocess import Preprocess
@@ -28,6 +29,7 @@ from inceptory.learn.lock import locked
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.progress import Meter, meter
 from inceptory.learn.ranks import Ranks, joined
+from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Run
 from inceptory.learn.signals import Stop, watched
@@ -56,16 +58,47 @@ def _trained(job: Job, source: Source, folder: Path, began: float, resumed: bool
     with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
         if ranks.first:
             state.tidy(folder)
-        feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
-        try:
-            loop = _loop(job, source, feeds, preprocess, device, ranks, folder, began)
+        with _ready(job, source, device, ranks, stop, folder, began) as loop:
             if resumed:
                 _go_on(loop)
             loop.run(stop)
-            return _finished(loop, source, feeds)
-        finally:
-            for each in feeds.values():
-                each.close()
+            return _finished(loop, source)
+
+
+def find_rate(job: Job, source: Source, folder: Path) -> Search:
+    """Try learning rates on the network of a job, and leave only what was found of them in the folder."""
+    # Only the loss of each step counts: an average of the weights would never be asked.
+    job = replace(job, recipe=replace(job.recipe, average=0.0))
+    device = choose(job.recipe.device, job.recipe.precision)
+    with joined(device.name) as ranks, watched() as stop:
+        with (
+            _ready(job, source, device, ranks, stop, folder, clock.now()) as loop,
+            meter("trying rates", STEPS, shown=ranks.first) as bar,
+        ):
+            bar.say(f"trying learning rates on {job.model}, {device}: {STEPS} from {LOWEST:g} to {HIGHEST:g}")
+            found = Search.of(_ticking(loop.objectives(tried(), stop), bar))
+        if ranks.first:
+            found.write(folder, f"{job.model} on {source.name}, {job.recipe.optimizer}")
+        return found
+
+
+def _ticking(found: Iterator[tuple[float, float]], bar: Meter) -> Iterator[tuple[float, float]]:
+    for rate, objective in found:
+        bar.tick(f"rate {rate:.1e} objective {objective:.3f}")
+        yield rate, objective
+
+
+@contextmanager
+def _ready(
+    job: Job, source: Source, device: Device, ranks: Ranks, stop: Stop, folder: Path, began: float
+) -> Iterator[Loop]:
+    """The loop of a job at its start, with its feeds open."""
+    feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
+    try:
+        yield _loop(job, source, feeds, preprocess, device, ranks, folder, began)
+    finally:
+        for each in feeds.values():
+            each.close()
 
 
 @contextmanager
@@ -185,13 +218,13 @@ def _check_place(loop: Loop, found: State) -> None:
         print(f"not bit for bit the run without a break: {'; '.join(other)}", file=sys.stderr)
 
 
-def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
+def _finished(loop: Loop, source: Source) -> Run:
     """Measure the best checkpoint, write what there is to tell, and remove the states."""
     folder, plan, ranks = loop.folder, loop.job.plan(len(source.classes)), loop.ranks
     ranks.wait()
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split = "test" if "test" in feeds else "validation"
+    split = "test" if loop.final is not loop.validation else "validation"
     logits, rows = logits_of(best, loop.final, loop.preprocess, loop.device, ranks=ranks)
     test, minutes = Scored.of(logits, rows, loop.final), loop.used() / 60
     if ranks.first:

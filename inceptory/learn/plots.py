@@ -266,6 +266,24 @@ def calibration(bins: Sequence[Bin], error: float) -> bytes:
     return _png(figure)
 
 
+def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: float, suggested: float) -> bytes:
+    """Loss against learning rate: (rate, objective, its running mean) of each step, and what is suggested."""
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    tried, objectives, smooth = zip(*points, strict=True)
+    axes.plot(tried, objectives, color=GREY, alpha=0.5, linewidth=0.8, label="of each step")
+    axes.plot(tried, smooth, color=TRAIN, linewidth=1.8, label="running mean")
+    axes.axvline(lowest, color=GREY, linewidth=1, linestyle=":", label=f"smallest at {lowest:.2g}")
+    axes.axvline(suggested, color=VALIDATION, linewidth=1.4, label=f"suggested: {suggested:g}")
+    # The last losses may be so large that the valley would be one flat line.
+    low, high = min(objectives), max(smooth[0], *smooth[: tried.index(lowest) + 1])
+    axes.set_xscale("log")
+    _tidy(axes, xlabel="learning rate", ylabel="objective", ylim=(low - 0.1 * (high - low), high + 0.6 * (high - low)))
+    axes.legend(frameon=False)
+    figure.suptitle(title, parse_math=False, fontfamily=families())
+    return _png(figure)
+
+
 def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1") -> bytes:
     """Curves of several runs over one another: (name, rows of history, best epoch) of each.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Literal
 
@@ -127,7 +127,7 @@ class Loop:
 
     def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
         at, start = self.position, clock.now()
-        torch.manual_seed(state.number(self.recipe.seed, GLOBAL, at.step, self.ranks.rank))
+        self._seed(at.step)
         at.rate = self._rate()
         found = self.stepper.step(at.step, at.rate, parts)
         if not found.finite:
@@ -137,6 +137,27 @@ class Loop:
         at.right += found.right
         at.training += clock.now() - start
         _tell(bar, events, at, found)
+
+    def objectives(self, rates: Iterable[float], stop: Stop) -> Iterator[tuple[float, float]]:
+        """(learning rate, objective) of one step after another from the start of the run, while the loss is finite.
+
+        Nothing is kept. Raises InterruptedRun after a signal.
+        """
+        steps = chain.from_iterable(map(self._parts, count()))
+        for (step, lr), (parts, _) in zip(enumerate(rates), steps, strict=False):
+            self._seed(step)
+            found = self.stepper.step(step, lr, parts())
+            (asked,) = self.ranks.total(stop.asked)
+            if asked:
+                raise InterruptedRun("stopped before all rates were tried, nothing is written (start again)")
+            if not found.finite:
+                return
+            if found.seen:
+                yield lr, found.losses / found.seen
+
+    def _seed(self, step: int) -> None:
+        """Dropout draws from torch's own generator."""
+        torch.manual_seed(state.number(self.recipe.seed, GLOBAL, step, self.ranks.rank))
 
     def _rate(self) -> float:
         """Learning rate of the next step."""

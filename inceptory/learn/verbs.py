@@ -20,6 +20,7 @@ from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, is_first, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
+from inceptory.learn.rates import Suggestion
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import AnyMetrics, Run, metrics_of
 from inceptory.nets.catalogue import decide
@@ -51,9 +52,10 @@ def train(
     checkpoint_every: str = "5m",
     tensorboard: bool = True,
     workers: int | None = None,
+    find_lr: Annotated[bool, Parameter(negative="")] = False,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
     options: Annotated[Options, Parameter(name="*")] = AS_THE_RECIPE,
-) -> Run:
+) -> Run | Suggestion:
     """Train a network from fresh weights on your own pictures, or go on with a run.
 
     For example:
@@ -93,6 +95,10 @@ def train(
         Write events for TensorBoard.
     workers
         Processes that decode pictures where they do not fit in memory; without it one for each core.
+    find_lr
+        Instead of training, try 140 learning rates from 1e-6 to 10, one a step, and suggest one: a quarter
+        of the rate with the smallest loss. Into --out come find-lr.png (loss against rate) and
+        find-lr.csv; no run is left, so that the same folder can take the training.
     variant
         How the network differs from its published form.
     options
@@ -100,6 +106,8 @@ def train(
     """
     began = clock.began()
     Every.of(checkpoint_every)
+    if resume is not None and find_lr:
+        raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
         return _resume(resume, began, data, model, out, recipe, config, variant, options)
     if data is None or model is None or out is None:
@@ -124,6 +132,8 @@ def train(
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
+        if find_lr:
+            return _suggestion(job, source, data, folder)
         if is_first():
             # Before anything else: from now on the run can go on, whatever happens to it.
             job.write(folder)
@@ -131,6 +141,14 @@ def train(
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, began, resumed=False)
+
+
+def _suggestion(job: Job, source: Source, data: str, folder: Path) -> Suggestion:
+    from inceptory.learn.fit import find_rate
+
+    found = find_rate(job, source, folder)
+    wanted = replace(job.recipe, lr=found.suggested)
+    return Suggestion(found, folder, train_command(data, job.model, folder, job.variant, wanted))
 
 
 def _check_free(out: Path) -> None:
