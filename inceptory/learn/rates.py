@@ -58,8 +58,9 @@ class Search:
     @property
     def lowest(self) -> tuple[float, float]:
         """(rate, loss) where the running mean is smallest; raises DataError where it never falls."""
-        rate, _, loss = min(self.points, key=lambda point: point[2], default=(LOWEST, 0.0, 0.0))
-        if rate <= LOWEST:
+        start = self.points[0][2] if self.points else 0.0
+        rate, _, loss = min(self.points, key=lambda point: point[2], default=(LOWEST, 0.0, start))
+        if not loss < start * (1 - 1e-6):  # less is rounding
             told = f"the loss falls at no rate from {LOWEST:g} to {HIGHEST:g}"
             raise DataError(f"--find-lr: {told} (look at the pictures and labels with `inceptory check`)")
         return rate, loss
