@@ -32,7 +32,7 @@ MARKED = 40
 LOSS = "log-loss (cross-entropy), nats"
 FAR = 10
 """A loss of so many times the median makes the axis logarithmic."""
-TILE, GAP, LINE, COLUMNS = 128, 12, 14, 8
+TILE, GAP, LINE, COLUMNS = 128, 12, 18, 8
 """Pictures beside one another: longest side, space between, height of a line of words, in dots; how many in a row."""
 LONGEST_NAME = 24
 FONTS = (
@@ -155,7 +155,8 @@ def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
         _line(axes, numbers, validation, VALIDATION, label="validation (weights that are kept)")
         axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":", label=f"best: epoch {best.epoch}")
         _over_epochs(axes, name, numbers[-1])
-        axes.legend(frameon=False)
+    # Below both, since words that say what was measured are too long for a corner.
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"{title}: best validation {best.choice} {100 * best.rank[0]:.1f} % in epoch {best.epoch}")
     return _png(figure)
 
@@ -177,7 +178,7 @@ def pictures(shown: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, floa
         top, left = number // columns * high, number % columns * wide + GAP // 2
         canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
         place = (left + tile.shape[1] / 2) / canvas.shape[1], 1 - (top + tile.shape[0] + 3) / canvas.shape[0]
-        style: dict[str, Any] = {"fontsize": 5.5, "fontfamily": families(), "parse_math": False, "color": GREY}
+        style: dict[str, Any] = {"fontsize": 7, "fontfamily": families(), "parse_math": False, "color": GREY}
         figure.text(*place, _caption(told), ha="center", va="top", **style)
     figure.figimage(canvas)
     return _png(figure)
@@ -200,7 +201,7 @@ def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _caption(told: Sequence[tuple[str, float]]) -> str:
     words = zip(names([name for name, _ in told]), told, strict=True)
     return "\n".join(
-        f"{_cut(word, 14)} {100 * share:.0f} %" if len(told) > 1 else _cut(word, 20) for word, (_, share) in words
+        f"{_cut(word, 10)}: {100 * share:.0f} %" if len(told) > 1 else _cut(word, 16) for word, (_, share) in words
     )
 
 

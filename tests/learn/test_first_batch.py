@@ -170,7 +170,7 @@ def test_the_curves_are_of_one_measure_and_say_what_differs(first, monkeypatch):
     left = shown[0].axes[0]
     assert [line.get_ydata()[0] for line in left.get_lines()[:2]] == [7.0, run.epochs[0].validation_log_loss]
     assert "log-loss" in left.get_ylabel()
-    told = [text.get_text() for text in left.get_legend().get_texts()]
+    told = [text.get_text() for text in shown[0].legends[0].get_texts()]
     assert told[0].startswith("training (augmented, in train mode")
     page = (first[0] / "report.html").read_text()
     assert "with the weights as the epoch left them" in page, "this run keeps no average"
