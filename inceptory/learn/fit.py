@@ -104,6 +104,8 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
                 split, source.classes, raw, workers=job.workers, memory=memory, progress=look, batch=batch
             )
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
+            for note in feeds[name].notes:
+                bar.say(note)
     refuse_corrupt(list(feeds.values()), source.classes)
     mean, std = _statistics(job.recipe, feeds["train"], channels)
     return feeds, replace(raw, mean=mean, std=std)
