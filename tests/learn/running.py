@@ -10,6 +10,7 @@ from typing import Any
 from inceptory import Recipe, Variant, train
 from inceptory.errors import InceptoryError
 
+MODEL = "cifar_inception_v2"
 TINY = Variant(width=0.25)
 STEPS = 10
 """Of the recipe below on the 66 training pictures of `colours`: five an epoch, the last one smaller."""
@@ -24,7 +25,7 @@ def start(data: Path, out: Path, workers: int | None = None, **changed: Any) -> 
     """A fresh run that saves its state after every step."""
     train(
         str(data),
-        model="cifar_inception_v3",
+        model=MODEL,
         out=out,
         variant=TINY,
         recipe=recipe(**changed),
