@@ -1,4 +1,4 @@
-"""Small data and one trained checkpoint that many tests share; one thread a process; what was left out, told at the end."""
+"""Small data and a checkpoint that many tests share; one thread a process; what was left out, told at the end."""
 
 from __future__ import annotations
 

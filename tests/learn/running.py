@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,16 @@ def _main(data: Path, out: Path, changed: dict[str, Any]) -> None:
 
 def process(data: Path, out: Path, **changed: Any) -> multiprocessing.process.BaseProcess:
     """`child` in a process of its own, begun."""
+    return begun(_main, data, out, changed)
+
+
+def begun(target: Callable[..., None], *arguments: Any) -> multiprocessing.process.BaseProcess:
+    """A process that has the package imported from its start, where the system can fork."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload(["inceptory.learn.fit", "inceptory.learn.verbs"])
-    made = context.Process(target=_main, args=(data, out, changed))
+    made = context.Process(target=target, args=arguments)
     made.start()
     return made
 
