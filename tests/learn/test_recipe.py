@@ -44,7 +44,7 @@ RANGES = {
     "seed": {"wrong": [-1, 2**63], "right": [0, 2**63 - 1]},
 }
 SWITCHES = {"class_weights", "balanced", "trivial", "compile"}
-WORDS = {field.name for field in fields(Recipe) if choices(field.name)}
+WORDS = [field.name for field in fields(Recipe) if choices(field.name)]
 
 
 def cases(kind):
