@@ -29,16 +29,16 @@ from tests.learn.test_resume import stopped_after
 
 def test_an_optimizer_brings_rate_and_decay_where_none_is_given():
     made = decided(None, None, Options(optimizer="adamw"), "inception_v3")
-    assert (made.lr, made.weight_decay, made.rms_decay, made.epsilon, made.nesterov) == (1e-3, 1e-2, 0.999, 1e-8, False)
+    assert (made.lr, made.weight_decay, made.rms_decay, made.epsilon, made.nesterov) == (3e-3, 1e-2, 0.999, 1e-8, False)
     made = decided("quick", None, Options(optimizer="rmsprop"), "inception_v3")
     assert (made.lr, made.weight_decay, made.rms_decay, made.epsilon, made.momentum) == (0.045, 4e-5, 0.9, 1.0, 0.9)
     assert made.epochs == QUICK.epochs, "what is not the optimizer's stays the recipe's"
 
 
 def test_what_is_given_counts_more_than_what_the_optimizer_brings(tmp_path: Path):
-    (tmp_path / "own.toml").write_text('optimizer = "adamw"\nlr = 0.003\n')
+    (tmp_path / "own.toml").write_text('optimizer = "adamw"\nlr = 0.007\n')
     made = decided(None, tmp_path / "own.toml", Options(weight_decay=0.2), "inception_v3")
-    assert (made.optimizer, made.lr, made.weight_decay, made.epsilon) == ("adamw", 0.003, 0.2, 1e-8)
+    assert (made.optimizer, made.lr, made.weight_decay, made.epsilon) == ("adamw", 0.007, 0.2, 1e-8)
 
 
 def test_the_recipes_own_optimizer_changes_nothing():
@@ -79,7 +79,7 @@ def test_a_setting_that_an_optimizer_does_not_have_is_refused(given, told):
 def test_the_help_says_what_each_optimizer_brings(capsys):
     assert main(["train", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "[sgd 0.05, adamw 0.001, rmsprop 0.045, tutorial 0.01, paper by network]" in told
+    assert "[sgd 0.05, adamw 0.003, rmsprop 0.045, tutorial 0.01, paper by network]" in told
     assert "[sgd 0.0005, adamw 0.01, rmsprop 4e-05, tutorial 0, paper by network]" in told
 
 
@@ -323,9 +323,10 @@ def test_a_run_of_onecycle_cycles_and_goes_on_bit_for_bit(name, colours, tmp_pat
     seen, real = [], Optimizer.step
 
     def noted(self, *arguments):
-        real(self, *arguments)
+        taken = real(self, *arguments)
         group = self.inner.param_groups[0]
         seen.append(group["betas"][0] if "betas" in group else group["momentum"])
+        return taken
 
     monkeypatch.setattr(Optimizer, "step", noted)
     changed = {"schedule": "onecycle", "optimizer": name, "warmup": 0.5}
