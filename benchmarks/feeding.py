@@ -2,9 +2,12 @@
 
     python benchmarks/feeding.py batches                            64 pictures of 32x32 out of memory, augmented
     python benchmarks/feeding.py stream [pictures] [parquet|tar]    a long stream by two workers, and its memory
+    python benchmarks/feeding.py sorted parquet|tar [KB] [rows]     CIFAR-10 sorted by class, an epoch by two workers
 
 `stream` writes its pictures below the folder for temporary files (0.7 KB each), reads a part of an
 epoch and tells the greatest sum of the resident memory of the program and its workers, from /proc.
+`sorted` takes the training pictures of CIFAR-10 from $INCEPTORY_DATA, lengthens each to so many KB by
+bytes that its decoder passes over, and writes row groups of so many rows (1,000).
 """
 
 from __future__ import annotations
@@ -177,6 +180,74 @@ def stream(path: Path) -> Iterator[str]:
     held.close()
 
 
+def write_sorted(path: Path, length: int, group: int) -> None:
+    """The training pictures of CIFAR-10, class after class."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from inceptory.data.sources import open_source
+
+    train = open_source("cifar10").split("train")
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+    order, random = np.argsort(train.labels, kind="stable"), np.random.default_rng(0)
+
+    def longer(row: int) -> bytes:
+        data = train.pictures[row]
+        assert isinstance(data, bytes)
+        return data + random.bytes(max(length - len(data), 0))
+
+    if path.suffix == ".tar":
+        with tarfile.open(path, "w") as tar:
+            for row in order.tolist():
+                for kind, data in (("png", longer(row)), ("cls", str(train.labels[row]).encode())):
+                    member = tarfile.TarInfo(f"{row:08}.{kind}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+                tar.members = []  # type: ignore[attr-defined]
+        return
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(order), group):
+            rows = order[start : start + group].tolist()
+            images = [{"bytes": longer(row), "path": None} for row in rows]
+            writer.write_table(pa.table([images, train.labels[rows]], schema=schema))
+
+
+def sorted_epoch(path: Path) -> Iterator[str]:
+    """An epoch of a file sorted by class: what its batches show, what it takes."""
+    import torch
+
+    highest = Highest()
+    from inceptory.data.feed import Stream
+    from inceptory.data.preprocess import Preprocess
+    from inceptory.data.sources import open_source
+
+    source = open_source(path).with_validation(0.1)
+    train = source.split("train")
+    one = Stream(train, source.classes, Preprocess(size=32, mean=(0.0,) * 3, std=(1.0,) * 3), 2, BATCH)
+    start = time.process_time()
+    order = one.order(torch.Generator().manual_seed(0))
+    planning = time.process_time() - start
+    if one._mixture is not None:
+        yield f"{one._mixture.windows} windows, each row group read at most {one._mixture.reads} times"
+    shown = [len(np.unique(train.labels[rows.numpy()])) for rows in order.split(BATCH)[:-1]]
+    full = [len(np.unique(train.labels[rows])) for rows in torch.randperm(len(train)).split(BATCH)[:-1]]
+    yield f"classes in a batch of {BATCH}: {np.mean(shown):.2f}; of a full shuffle {np.mean(full):.2f}"
+    yield f"ordered in {planning:.2f} s of processor time; resident before the first picture {mib(highest)} MiB"
+    for turn in ("first", "second"):
+        start, own, clock = os.times().children_user, time.process_time(), time.perf_counter()
+        seen = sum(len(batch.rows) for batch in one.batches(order.split(BATCH)))
+        # Workers end with the epoch, so that their time is known.
+        theirs, own = os.times().children_user - start, time.process_time() - own
+        clock = time.perf_counter() - clock
+        yield f"{turn} epoch of {seen:,}: processor {own:.1f} s here, {theirs:.1f} s in workers; {clock:.0f} s in all"
+    yield f"greatest resident memory, two workers included: {mib(highest)} MiB"
+    one.close()
+
+
+def mib(highest: Highest) -> int:
+    return highest.bytes // 2**20
+
+
 def main() -> None:
     """Measure what the first word says."""
     what, *rest = sys.argv[1:] or ["batches"]
@@ -185,6 +256,18 @@ def main() -> None:
     )
     if what == "batches":
         batches()
+        return
+    if what == "sorted":
+        kind, length, group = [*rest, *("parquet", "0", "1000")[len(rest) :]]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"train.{kind}"
+            if os.fork() == 0:
+                write_sorted(path, int(length) * 1000, int(group))
+                os._exit(0)
+            os.wait()
+            print(f"a {kind} of {path.stat().st_size / 2**20:.0f} MiB")
+            for line in sorted_epoch(path):
+                print(line, flush=True)
         return
     count, kind = int(rest[0]) if rest else 1_000_000, rest[1] if len(rest) > 1 else "parquet"
     with tempfile.TemporaryDirectory() as folder:

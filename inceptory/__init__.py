@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
+    from inceptory.data.arrays import from_arrays
     from inceptory.data.check import check
+    from inceptory.data.datasets import from_dataset
+    from inceptory.data.layout import Layout
     from inceptory.errors import InceptoryError
     from inceptory.learn.compare import compare
     from inceptory.learn.recipe import Recipe
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Card": "inceptory.weights.card",
     "InceptoryError": "inceptory.errors",
+    "Layout": "inceptory.data.layout",
     "Network": "inceptory.nets.network",
     "Recipe": "inceptory.learn.recipe",
     "Variant": "inceptory.nets.variant",
@@ -42,6 +46,8 @@ _HOMES = {
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.learn.verbs",
+    "from_arrays": "inceptory.data.arrays",
+    "from_dataset": "inceptory.data.datasets",
     "load": "inceptory.weights.adopt",
     "models": "inceptory.nets.show",
     "plan": "inceptory.nets.catalogue",
@@ -56,6 +62,7 @@ _HOMES = {
 __all__ = [
     "Card",
     "InceptoryError",
+    "Layout",
     "Network",
     "Recipe",
     "Variant",
@@ -67,6 +74,8 @@ __all__ = [
     "create",
     "demo",
     "evaluate",
+    "from_arrays",
+    "from_dataset",
     "load",
     "models",
     "plan",

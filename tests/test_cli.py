@@ -131,26 +131,28 @@ def test_the_options_of_every_command_are_these(capsys):
     import inspect
     from dataclasses import fields
 
-    from inceptory import Recipe, Variant
+    from inceptory import Layout, Recipe, Variant
 
     variant = ["dialect", "image", "width", "in_channels", "dropout", "se", "scale", "aux"]
     recipe = ["epochs", "time", "batch", "accumulate", "stop_after"]
     recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "patience"]
     recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty", "clip"]
-    recipe += ["label_smoothing", "class_weights", "balanced", "average", "moving_variance", "drop_path"]
+    recipe += ["label_smoothing", "class_weights", "balanced", "average"]
+    recipe += ["norm_momentum", "moving_variance", "drop_path"]
     recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]
     recipe += ["validation", "seed", "device", "precision", "gradient_checkpointing", "compile"]
     assert [field.name for field in fields(Variant)] == variant
     assert [field.name for field in fields(Recipe)] == recipe
+    assert [field.name for field in fields(Layout)] == ["split_folders", "path_column", "label_column"]
     expected = {
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "json"],
-        "check": ["data", "model", "image", "strict", "json"],
+        "check": ["data", "model", "image", "strict", "json", "layout"],
         "train": [
             *("data", "model", "out", "resume", "recipe", "config"),
-            *("checkpoint_every", "tensorboard", "workers", "variant", "options"),
+            *("checkpoint_every", "tensorboard", "workers", "variant", "options", "layout"),
         ],
-        "evaluate": ["model", "data", "split", "out", "device", "precision", "weights"],
+        "evaluate": ["model", "data", "split", "out", "device", "precision", "weights", "layout"],
         "compare": ["runs", "out", "json"],
         "predict": ["model", "images", "top", "out", "device", "precision", "weights"],
         "weights": ["json"],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,6 +34,7 @@ def _saved(place: Path) -> Path:
 CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "Card": lambda run, data, place: inceptory.load(run / "model.safetensors").card.labels,
     "InceptoryError": lambda run, data, place: inceptory.InceptoryError("told").line(),
+    "Layout": lambda run, data, place: inceptory.Layout(split_folders="off"),
     "Network": lambda run, data, place: inceptory.Network(inceptory.plan("inception_v2", **TINY)),
     "Recipe": lambda run, data, place: inceptory.Recipe(epochs=2).check() or True,
     "Variant": lambda run, data, place: inceptory.Variant(width=0.5),
@@ -43,6 +45,8 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "create": lambda run, data, place: inceptory.create("inception_v2", **TINY).eval()(torch.rand(1, 3, 32, 32)),
     "demo": lambda run, data, place: inceptory.demo(out=str(place / "demo")),
     "evaluate": lambda run, data, place: inceptory.evaluate(run, str(data)),
+    "from_arrays": lambda run, data, place: inceptory.from_arrays(np.zeros((4, 8, 8), np.uint8), list("abab")),
+    "from_dataset": lambda run, data, place: callable(inceptory.from_dataset),
     "load": lambda run, data, place: inceptory.load(str(run / "model.safetensors")),
     "models": lambda run, data, place: inceptory.models(),
     "plan": lambda run, data, place: inceptory.plan("xception").numbers(),

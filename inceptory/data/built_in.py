@@ -112,6 +112,8 @@ FASHION_MD5 = {
 class Pixels(Frozen[NDArray[np.uint8]]):
     """Pictures (H, W) or (H, W, 3) in one array."""
 
+    LOCAL = True
+
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self._array = array
 

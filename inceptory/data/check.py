@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from cyclopts import Parameter
 
 from inceptory.data import walk
 from inceptory.data.findings import Finding, Report
+from inceptory.data.folders import empty_classes
 from inceptory.data.labels import per_class, showing
+from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sources import Source, open_source
 from inceptory.data.survey import Wanted, conclusions, survey
 from inceptory.errors import DataError, UsageError, printable
@@ -24,6 +28,7 @@ def check(
     image: int | None = None,
     strict: bool = False,
     json: bool = False,
+    layout: Annotated[Layout, Parameter(name="*", negative="")] = AUTO,
 ) -> Report:
     """Look a data set over: damaged and duplicate pictures, labels, names, sizes.
 
@@ -51,14 +56,17 @@ def check(
         End with 65 for warnings too.
     json
         Print a record instead of a text; each finding lists all its files.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
     """
     wanted = _wanted(model, image)
     try:
-        source = open_source(data)
+        source = open_source(data, layout=layout)
     except DataError as fault:
-        return Report(printable(data), {}, tuple(_unusable(data, fault)), strict, json)
+        return Report(printable(data), {}, tuple(_unusable(data, layout, fault)), strict, json)
     tree = _tree(source)
-    found = [*_layout(source, tree), *_oddities(tree), *conclusions(survey(source), wanted)]
+    notes = (Finding("reading", (), f"{source.name}: {note}") for note in source.notes)
+    found = [*_names(source, tree), *notes, *_oddities(tree), *conclusions(survey(source), wanted)]
     sizes = {name: len(split) for name, split in source.splits.items()}
     return Report(source.name, counts(source), tuple(found), strict, json, sizes)
 
@@ -69,7 +77,7 @@ def cheap(source: Source) -> list[str]:
     Takes a source as it was opened: a validation split that we cut ourselves is not its fault.
     Raises DataError for what cannot be trained on. For folders it costs one walk over their names.
     """
-    found = list(_layout(source, _tree(source)))
+    found = list(_names(source, _tree(source)))
     for finding in found:
         if finding.grade == "fault":
             raise DataError(finding.message)
@@ -100,10 +108,12 @@ def _wanted(model: str | None, image: int | None) -> Wanted | None:
     return Wanted(model, minimum_image(plan.tree, plan.in_channels), plan.image)
 
 
-def _unusable(data: str, fault: DataError) -> Iterator[Finding]:
+def _unusable(data: str, layout: Layout, fault: DataError) -> Iterator[Finding]:
     """Why it could not be opened; where empty class folders are to blame, all of them."""
-    root = Path(data)
-    empty = walk.walk(root).empty if root.is_dir() else []
+    try:
+        empty = empty_classes(Path(data), layout) if Path(data).is_dir() else []
+    except DataError:  # it cannot be told which folders are classes
+        empty = []
     if any(str(fault).startswith(folder) for folder in empty):
         told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
         yield Finding("empty-class", tuple(empty), told, tuple(Path(folder).name for folder in empty))
@@ -114,7 +124,7 @@ def _unusable(data: str, fault: DataError) -> Iterator[Finding]:
 # What names and numbers tell
 
 
-def _layout(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
+def _names(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
     """Findings about classes and names; no picture is opened."""
     if source.multi_label:
         yield _several(source)
@@ -131,7 +141,9 @@ def _several(source: Source) -> Finding:
     """That the data was taken for multi-label, and what it is like."""
     sizes = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
     told = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
-    return Finding("multi-label", (), f'multi-label, since labels are lists or joined by "|": {told}')
+    return Finding(
+        "multi-label", (), f'multi-label, since labels are lists, columns of 0 and 1, or joined by "|": {told}'
+    )
 
 
 def _entries(tree: walk.Tree) -> Iterator[Finding]:

@@ -36,9 +36,10 @@ from inceptory.data.crops import Crops
 from inceptory.data.decoding import Decoded, Decoder
 from inceptory.data.labels import showing, shown
 from inceptory.data.preprocess import Preprocess
-from inceptory.data.sequences import Blocks, blocks_of
+from inceptory.data.sequences import is_local
 from inceptory.data.sources import Split
 from inceptory.data.survey import corrupt_classes
+from inceptory.data.windows import Mixture, held, mixture
 from inceptory.data.workers import Pool, Processes, Threads
 from inceptory.errors import DataError
 
@@ -52,6 +53,8 @@ MOST_WORKERS = 8
 SAMPLE = 20_000
 """Pictures of a stream that its channel statistics look at."""
 GROUP = 256
+USUAL_BATCH = 64
+"""Pictures for which a stream's order is mixed where nobody says how many a batch has."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,11 @@ class Feed(Protocol):
         """Pictures in one epoch's order."""
         ...
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """One epoch's permutation of the rows: each picture once, those known to be unreadable left out."""
+    def order(self, generator: torch.Generator, balanced: bool = False) -> Tensor:
+        """One epoch's permutation of the rows: each picture once, those known to be unreadable left out.
+
+        With `balanced` as many draws, in which every class has the same chance.
+        """
         ...
 
     def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
@@ -120,17 +126,22 @@ def feed(
     workers: int | None = None,
     memory: int | None = None,
     progress: Progress | None = None,
+    batch: int | None = None,
 ) -> Feed:
     """A feed of a split's pictures, each made by the geometric part of `preprocess`, or cut out of it by `crops`.
 
     Decoded once into memory where that takes at most `memory` bytes (2 GiB and half of the machine's by
     default), else streamed by `workers` processes (default: one for each core, at most
     8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
-    stream does so when it has found out.
+    stream does so when it has found out. `batch` is given where `order` will be asked for, in batches
+    of so many: then DataError is also raised for files in which classes lie so that a stream cannot mix them.
     """
     need = bytes_of(split, preprocess, crops)
     if need > (room_for([need]) if memory is None else memory):
-        return Stream(split, classes, preprocess, workers, crops)
+        stream = Stream(split, classes, preprocess, workers, crops, batch or USUAL_BATCH)
+        if batch is not None:
+            stream.prepare()
+        return stream
     if crops is not None:
         return Whole(split, classes, preprocess, crops, progress)
     return InMemory(split, classes, preprocess, progress)
@@ -167,9 +178,10 @@ class InMemory:
         """(N,) rows that could not be read."""
         return ~self._good.numpy()
 
-    def order(self, generator: torch.Generator) -> Tensor:
+    def order(self, generator: torch.Generator, balanced: bool = False) -> Tensor:
         """A permutation of the readable rows, all equally likely."""
-        return self._good.nonzero()[:, 0][torch.randperm(len(self), generator=generator)]
+        order = self._good.nonzero()[:, 0][torch.randperm(len(self), generator=generator)]
+        return _drawn(self.labels, order, generator) if balanced else order
 
     def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
         """The pictures of these groups of rows, in this order; nothing can be cut out of them."""
@@ -183,7 +195,11 @@ class InMemory:
 
 
 class Stream:
-    """A split decoded again in each epoch, by workers that are at most a few batches ahead."""
+    """A split decoded again in each epoch, by workers that are at most a few batches ahead.
+
+    Pictures that lie in blocks (row groups of a parquet file) are read by this process, which holds
+    those of two windows at most (`data.windows`: 1 GiB), and sent to the workers encoded.
+    """
 
     def __init__(
         self,
@@ -192,13 +208,19 @@ class Stream:
         preprocess: Preprocess,
         workers: int | None = None,
         crops: Crops | None = None,
+        batch: int = USUAL_BATCH,
     ) -> None:
-        decoder = Decoder(split.pictures, preprocess, crops)
+        self._held = held(split.pictures)
+        decoder = Decoder(split.pictures if self._held is None else self._held, preprocess, crops)
         cores = min(os.cpu_count() or 1, MOST_WORKERS)
         count = cores if workers is None else workers
-        self._pool: Pool = Processes(decoder, split.names, count) if count else Threads(decoder, split.names)
         self._ahead = AHEAD * (count or cores)
-        self._split, self._classes = split, classes
+        if is_local(split.pictures):
+            count = 0  # threads, whose decoders work side by side too
+        pool = Processes(decoder, split.names, count, carried=self._held is not None) if count else None
+        self._pool: Pool = pool or Threads(decoder, split.names)
+        self._split, self._classes, self._group = split, classes, batch
+        self._mixture: Mixture | None = None
         self._bad = np.zeros(len(split), dtype=bool)
         self._readers = 0
         self.labels = torch.from_numpy(split.labels)
@@ -213,16 +235,28 @@ class Stream:
         """(N,) rows that could not be read so far."""
         return self._bad
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """A permutation of all rows, in pieces that are near each other where that saves reading.
+    def prepare(self) -> None:
+        """Find out how blocks are mixed; raises DataError where they cannot be."""
+        if self._held is not None and self._mixture is None:
+            file = self.names[0].rpartition(":")[0]
+            self._mixture = mixture(self._held.blocks, self._split.labels, self._group, file)
+
+    def order(self, generator: torch.Generator, balanced: bool = False) -> Tensor:
+        """A permutation of all rows; of pictures that lie in blocks one by windows, classes mixed in each.
 
         Pictures found to be unreadable stay in: the order depends on the generator alone, so that a
         resumed run, which has not yet found them, has the same batches.
         """
-        blocks = blocks_of(self._split.pictures)
-        if blocks is None:
-            return torch.randperm(len(self), generator=generator)
-        return blockwise(blocks, generator)
+        order = torch.randperm(len(self), generator=generator)
+        if balanced:
+            order = _drawn(self.labels, order, generator)
+        self.prepare()
+        if self._held is None or self._mixture is None:
+            return order
+        seed = int(torch.randint(2**62, (), generator=generator))
+        window = self._mixture.dealt(np.random.default_rng(seed))
+        self._held.arrange(window)
+        return order[torch.argsort(torch.from_numpy(window)[order], stable=True)]
 
     def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
         """The pictures of these groups of rows, in this order, or the parts of them that `draws` choose.
@@ -245,6 +279,8 @@ class Stream:
                 yield self._batch(waiting.popleft().result())
             if self._readers == 1:
                 self._pool.rest()
+                if self._held is not None:
+                    self._held.forget()
         finally:
             self._readers -= 1
             for future in waiting:
@@ -316,13 +352,11 @@ def refuse_corrupt(feeds: Sequence[Feed], classes: Sequence[str]) -> None:
         raise DataError(f"{told}, the first of all: {next(faults)}")
 
 
-def blockwise(blocks: Blocks, generator: torch.Generator) -> Tensor:
-    """A permutation of rows: blocks in random order, and rows mixed among `together` blocks that follow each other."""
-    of_row = torch.from_numpy(blocks.of_row)
-    place = torch.randperm(int(of_row.max()) + 1, generator=generator)[of_row]
-    mixed = torch.rand(len(of_row), generator=generator, dtype=torch.float64)
-    mixed += place.div_(blocks.together, rounding_mode="floor")
-    return torch.argsort(mixed, stable=True)
+def _drawn(labels: Tensor, order: Tensor, generator: torch.Generator) -> Tensor:
+    """As many rows as an order has, drawn from it with equal chances for all classes."""
+    inside = labels[order]
+    chances = 1 / torch.bincount(inside).double()[inside]
+    return order[torch.multinomial(chances, len(order), replacement=True, generator=generator)]
 
 
 def statistics(pictures: Feed) -> tuple[tuple[float, ...], tuple[float, ...]]:

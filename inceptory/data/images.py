@@ -1,8 +1,11 @@
 """One picture out of a file or bytes, safely: allow-listed formats, a cap on pixels, upright, 8 bit.
 
-Conversions: palette, alpha, CMYK and Lab become RGB as Pillow has it (alpha is dropped); 16-bit grey
-is divided by 256; of an animation the first frame counts; EXIF's orientation is applied. HEIC is
-accepted where pillow-heif is installed, and its decoder loaded only when such a file comes.
+Conversions: palette, alpha, CMYK and Lab become RGB as Pillow has it (alpha is dropped); of an animation
+the first frame counts; EXIF's orientation is applied. Grey of 16 bits is divided by 256, of 12 bits by
+16. A TIFF of fractions or of 32-bit whole numbers does not say where white lies, so its values tell:
+fractions from 0 to 1 are multiplied by 255, values from 0 to 255 are taken as they are, whole numbers
+up to 65535 are divided by 256; anything else is refused. HEIC is accepted where pillow-heif is
+installed, and its decoder loaded only when such a file comes.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from inceptory.errors import DataError
 from inceptory.files import read
@@ -26,12 +30,21 @@ from inceptory.files import read
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """First bytes of those formats: a file with them that cannot be read is a damaged one."""
+ENDINGS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **dict.fromkeys((".heic", ".heif"), "HEIF"),
+    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "GIF", "BMP")},
+}
+"""What the end of a file's name promises."""
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 """ISO/IEC 23008-12: what a file of HEVC-coded pictures calls itself or says it is compatible with."""
 LARGEST = 50_000_000
 """Pixels: a picture above is refused before it is decoded."""
 
 ORIENTATION, NEW_SUBFILE_TYPE, DNG_VERSION = 0x0112, 254, 50706
+BITS, SAMPLE_FORMAT = 258, 339
+"""TIFF 6.0."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,6 +57,8 @@ UPRIGHT = {
 """EXIF 2.3, section 4.6.4: value of the orientation and the way back."""
 MPO = {"MPO": "JPEG"}
 """A JPEG that holds a second one behind it is still called .jpg by every camera."""
+GREY_BITS = (12, 16)
+"""Key in `Image.info` for a grey picture of 12 or 16 bits; no file can bring a key that is no text."""
 QUIET = threading.Lock()
 
 Picture = Path | bytes | NDArray[np.uint8]
@@ -59,7 +74,7 @@ class Examined:
     format: str
     """One of FORMATS, or HEIF; empty for pixels that come from no file."""
     traits: frozenset[str]
-    """Of: grey, alpha, cmyk, 16-bit, animated (several pictures in one file), rotated (by its EXIF)."""
+    """Of: grey, alpha, cmyk, 16-bit, 32-bit, float, animated (several pictures in one file), rotated (by its EXIF)."""
 
 
 def open_picture(picture: Picture, name: str) -> Image.Image:
@@ -72,7 +87,7 @@ def open_picture(picture: Picture, name: str) -> Image.Image:
         return Image.fromarray(picture)
     data = _content(picture, name)
     with _told(data, name):
-        return _eight_bit(_upright(_decode(data, name)))
+        return _eight_bit(_upright(_decode(data, name)), name)
 
 
 def size_of(picture: Picture, name: str) -> tuple[int, int]:
@@ -82,6 +97,12 @@ def size_of(picture: Picture, name: str) -> tuple[int, int]:
     data = _content(picture, name)
     with _told(data, name):
         return _opened(data, name).size
+
+
+def pixels_of(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    """The pixels, (H, W) or (H, W, 3), of a picture that somebody else has opened; raises DataError naming it."""
+    with _told(b"", name):
+        return np.asarray(_eight_bit(_upright(picture), name))
 
 
 def examine(picture: Picture, name: str) -> Examined:
@@ -94,7 +115,7 @@ def examine(picture: Picture, name: str) -> Examined:
         wide, turned = ";16" in str(header.tile), _turned_tiff(header)  # neither can be told after loading
         raw = _loaded(header)
         traits = _traits(raw) | ({"16-bit"} if wide else set()) | ({"rotated"} if turned else set())
-        return Examined(_eight_bit(_upright(raw)), MPO.get(str(header.format), str(header.format)), traits)
+        return Examined(_eight_bit(_upright(raw), name), MPO.get(str(header.format), str(header.format)), traits)
 
 
 def _content(picture: Path | bytes, name: str) -> bytes:
@@ -123,9 +144,29 @@ def _told(data: bytes, name: str) -> Iterator[None]:
 
 
 def _unidentified(data: bytes) -> str:
+    kind = _tiff_kind(data)
+    if kind:
+        return f"a TIFF of {kind}, which is not read (save it with 8 bits a channel)"
     if data.startswith(BEGINNINGS) or is_heic(data):
         return "truncated or damaged (replace or remove it)"
     return f"not a picture in an accepted format (use {', '.join(FORMATS)})"
+
+
+def _tiff_kind(data: bytes) -> str:
+    """What a TIFF holds that is honest and that Pillow has no mode for; empty for any other file."""
+    if not data.startswith((b"II*\0", b"MM\0*")):
+        return ""
+    try:
+        tags, stream = ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
+        stream.seek(tags.next)
+        with _quietly():
+            tags.load(stream)
+        bits, kinds = tags[BITS], tags.get(SAMPLE_FORMAT, (1,))
+    except Exception:  # a directory in pieces says that the file is damaged
+        return ""
+    across = f" in {len(bits)} channels" if len(bits) > 1 else ""
+    numbers = {1: "whole numbers", 2: "whole numbers with a sign", 3: "fractions"}.get(kinds[0], "numbers")
+    return f"{bits[0]}-bit {numbers}{across}" if bits[0] in (16, 32, 64) else ""
 
 
 def is_heic(data: bytes) -> bool:
@@ -165,7 +206,10 @@ def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
 
 
 def _loaded(picture: ImageFile.ImageFile) -> Image.Image:
+    bits = next((bits for bits in (12, 16) if f"I;{bits}" in str(picture.tile)), 0)  # loading forgets it
     picture.load()
+    if bits:
+        picture.info[GREY_BITS] = bits
     if picture.format == "JPEG" and picture.mode == "CMYK" and "adobe" not in picture.info:
         # Only Adobe's programs store inks upside down, and they leave a mark; Pillow turns all of them.
         upside_down = ImageChops.invert(picture)
@@ -219,24 +263,40 @@ def _turned_tiff(picture: Image.Image) -> bool:
 def _traits(picture: Image.Image) -> frozenset[str]:
     mode = picture.mode
     found = {
-        "grey": mode in ("1", "L", "LA", "La") or mode.startswith("I"),
+        "grey": mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"),
         "alpha": mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info,
         "cmyk": mode == "CMYK",
-        "16-bit": mode.startswith("I"),
+        "16-bit": GREY_BITS in picture.info,
+        "32-bit": mode == "I" and GREY_BITS not in picture.info,
+        "float": mode == "F",
         "animated": getattr(picture, "is_animated", False),
         "rotated": {_orientation(picture), picture.info.get("original_orientation")} & UPRIGHT.keys(),
     }
     return frozenset(name for name, is_so in found.items() if is_so)
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
+def _eight_bit(picture: Image.Image, name: str) -> Image.Image:
     if picture.mode in ("RGB", "L"):
         return picture
-    if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if GREY_BITS in picture.info:
+        return Image.fromarray((np.asarray(picture) >> picture.info[GREY_BITS] - 8).clip(0, 255).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        return Image.fromarray(_scaled(np.asarray(picture), name))
     if picture.mode in ("1", "LA", "La"):
         return picture.convert("L")
     if picture.mode == "P":
         # Through RGBA, because a palette with transparency has no direct way.
         return picture.convert("RGBA").convert("RGB")
     return picture.convert("RGB")
+
+
+def _scaled(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Grey values of a picture that does not say where white lies, by the rule above."""
+    low, high = values.min(), values.max()
+    whites = {1.0: 255.0, 255.0: 1.0} if values.dtype.kind == "f" else {255: 1.0, 65535: 1 / 256}
+    for white, factor in whites.items():
+        if low >= 0 and high <= white:
+            found: NDArray[np.uint8] = (np.rint if factor >= 1 else np.floor)(values * factor).astype(np.uint8)
+            return found
+    wanted = " or ".join(f"0 to {white:g}" for white in whites)
+    raise DataError(f"{name}: grey values from {low:g} to {high:g} (scale them to {wanted})")

@@ -1,7 +1,9 @@
 """Labelled pictures in parquet files, in the Hugging Face image layout.
 
 An image column holds {bytes, path} or plain bytes; a label column holds numbers of named classes
-(the file's own metadata names them), or plain numbers or words, which are then the names.
+(the file's own metadata names them), or plain numbers or words, which are then the names. Lists of
+them make the files multi-label. A row without a label is left out: null, or -1 where that cannot be
+a class, since the file names its classes, or counts them from 0, or a split has no other label.
 """
 
 from __future__ import annotations
@@ -19,19 +21,48 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from inceptory.data.labels import several_hot
+from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Blocks, Frozen, Numbered
-from inceptory.data.sources import Source, Split, natural, split_of
-from inceptory.errors import DataError, MissingError
+from inceptory.data.shards import below, by_split
+from inceptory.data.sources import Source, Split, check_classes, natural
+from inceptory.errors import ConfigError, DataError, MissingError
 from inceptory.files import reason
 
 LABELS = ("label", "labels", "class")
-MIXED = 16 * 2**20
-"""Bytes of the row groups among which a stream mixes its rows, where they are small."""
-MIXED_AT_MOST, GROUPS = 64 * 2**20, 8
+LISTS = ("Sequence", "List", "LargeList")
+"""What the data sets library calls a column of lists, by its version."""
+HIDDEN = -1
+"""A label that is kept from us; on the Hub, those of a competition's test split."""
+HELD = 16 * 2**20
+"""Bytes of the row groups that are held for reading single pictures, where they are small."""
+HELD_AT_MOST, GROUPS = 64 * 2**20, 8
 """Bytes, where so many groups take more."""
+AT_ONCE = 4 * 2**20
+"""Bytes of a row group that are unpacked at a time where a part of it is kept."""
+BUFFER = 2**20
+PLACE = 8
+"""Bytes beside those of the picture itself that it takes in a column."""
 HEAVY = 256 * 2**20
 """Bytes of a row group above which a person is told."""
+
+
+Row = tuple[int | str, ...]
+"""The labels of a picture."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is where in a file."""
+
+    image: str
+    label: str
+    also: tuple[str, ...]
+    """Other columns that may hold labels."""
+    classes: tuple[str, ...] | None
+    """Names that the file itself gives to the numbers of its labels."""
 
 
 @dataclass(frozen=True)
@@ -39,36 +70,57 @@ class Shard:
     """One file, of which only the labels are read."""
 
     file: Path
+    columns: Columns
     image: str
     """Path of its column of bytes."""
     groups: tuple[int, ...]
     """Rows in each of its row groups."""
-    size: int
-    """Bytes of all its pictures, unpacked."""
-    labels: list[Any]
-    classes: tuple[str, ...] | None
-    """Names that the file itself gives to the numbers of its labels."""
+    sizes: tuple[int, ...]
+    """Bytes of the pictures of each row group, unpacked."""
+    labels: list[Row | None]
+    """Of each picture; None where it has none. Equal ones are one object."""
+    several: bool
+    """Whether the column holds lists."""
+
+
+class _Column(Frozen[bytes]):
+    """Pictures of some rows of a row group."""
+
+    def __init__(self, column: Any, file: str, rows: NDArray[np.int64]) -> None:
+        self._column, self._file, self._rows = column, file, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def item(self, row: int) -> bytes:
+        """The bytes of a picture; raises DataError."""
+        data = self._column[row].as_py()
+        if data is None:
+            raise DataError(f"{self._file}: {_without_bytes(int(self._rows[row]))}")
+        return bytes(data)
 
 
 class ParquetPictures(Frozen[bytes]):
-    """Pictures in row groups, which are read whole; each process holds those that it used last."""
+    """Pictures in row groups. Single ones are read with their group, and those used last are held."""
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._files = [(str(shard.file), shard.image) for shard in shards]
         self._groups = [(part, group) for part, shard in enumerate(shards) for group in range(len(shard.groups))]
         self._ends = np.cumsum([count for shard in shards for count in shard.groups], dtype=np.int64)
-        each = max(sum(shard.size for shard in shards) // len(self._groups), 1)
-        self._together = max(MIXED // each, min(MIXED_AT_MOST // each, GROUPS), 1)
+        each = max(sum(sum(shard.sizes) for shard in shards) // len(self._groups), 1)
+        self._most = max(HELD // each, min(HELD_AT_MOST // each, GROUPS), 1)
+        self._each = np.concatenate([_each(shard) for shard in shards])
         self._start()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._open: tuple[int, Any] = (-1, None)
+        self._footers: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Where the pictures are, without those that are held."""
-        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_together")}
+        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_most", "_each")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -92,8 +144,8 @@ class ParquetPictures(Frozen[bytes]):
             if group not in self._held:
                 self._held[group] = self._read(group)
             self._held.move_to_end(group)
-            # Some of the next ones too, for batches that cross from one mixture to the next.
-            if len(self._held) > self._together + self._together // 2 + 1:
+            # Some more, for threads that read neighbours at the same time.
+            if len(self._held) > self._most + self._most // 2 + 1:
                 self._held.popitem(last=False)
             return self._held[group]
 
@@ -107,75 +159,134 @@ class ParquetPictures(Frozen[bytes]):
         return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
     def blocks(self) -> Blocks:
-        """Row groups, as many together as fit into a reader's memory."""
+        """Row groups."""
         counts = np.diff(self._ends, prepend=0)
-        return Blocks(np.repeat(np.arange(len(counts)), counts), self._together)
+        return Blocks(np.repeat(np.arange(len(counts)), counts), self._each)
+
+    def read(self, block: int, rows: NDArray[np.int64]) -> Sequence[bytes]:
+        """These rows of one row group, which is unpacked a little at a time; raises DataError or MissingError."""
+        part, number = self._groups[block]
+        file, image = self._files[part]
+        within = rows - (int(self._ends[block - 1]) if block else 0)
+        size = max(AT_ONCE // int(self._each[block]), 1)
+        kept, start = [], 0
+        known = self._footers.get(part)
+        with _readable(Path(file)), pq.ParquetFile(file, metadata=known, buffer_size=BUFFER) as opened:
+            self._footers[part] = opened.metadata
+            for some in opened.iter_batches(size, [number], [image], use_threads=False):
+                wanted = within[np.searchsorted(within, start) : np.searchsorted(within, start + len(some))]
+                if len(wanted):
+                    column = some.column(0)
+                    blobs = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+                    kept.append(blobs.take(pa.array(wanted - start)))
+                start += len(some)
+                if start > within[-1]:
+                    break
+            return _Column(pa.chunked_array(kept), file, within)
+
+
+def _each(shard: Shard) -> NDArray[np.int64]:
+    """Bytes of a picture in each of a file's row groups, and of its place in a column."""
+    pairs = zip(shard.sizes, shard.groups, strict=True)
+    return np.asarray([size // max(rows, 1) + PLACE for size, rows in pairs], dtype=np.int64)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a path is meant as a parquet file."""
+    return path.name.lower().endswith(".parquet")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Parquet files of a data set: in the folder or in its `data`."""
-    return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")], key=lambda file: natural(file.name))
+    """Parquet files of a folder, or of its folders of splits or its one configuration; raises DataError for several."""
+    return below(folder, is_parquet)
 
 
-def open_files(path: Path, files: Sequence[Path]) -> Source:
-    """Files whose names begin with their split; raises DataError."""
-    shards: dict[str, list[Shard]] = {}
-    for file in files:
-        shards.setdefault(split_of(file), []).append(_read(file))
+def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Source:
+    """Files whose names, or the names of whose folders, say their split; raises DataError or ConfigError."""
+    layout.only(path, "path_column", "label_column")
+    shards = {split: [_read(file, layout) for file in group] for split, group in by_split(path, files).items()}
     every = [shard for group in shards.values() for shard in group]
-    classes = _classes(path, every)
-    splits = {split: _split(group, classes, named=every[0].classes is not None) for split, group in shards.items()}
-    heavy = max(shard.size / len(shard.groups) for shard in every)
-    notes = (
-        [f"its row groups hold up to {heavy / 2**20:.0f} MiB, which each worker reads whole (smaller ones are better)"]
-        if heavy > HEAVY
-        else []
-    )
+    classes, number = _classes(path, list(shards.values()))
+    splits, notes = {}, list(_notes(every, layout))
+    for split, group in shards.items():
+        found, total = _split(group, number, len(classes)), sum(len(shard.labels) for shard in group)
+        if len(found):
+            splits[split] = found
+        if len(found) < total:
+            told = f"{total - len(found):,} of {total:,} pictures are left out, for their labels are hidden"
+            notes.append(f"{split}: {told} (null or {HIDDEN})")
     return Source(str(path), classes, splits, tuple(notes))
 
 
-def _classes(path: Path, shards: Sequence[Shard]) -> tuple[str, ...]:
-    """The names on which all files agree; without any, the labels themselves are the names."""
-    named = {shard.classes for shard in shards}
-    if len(named) > 1:
+def _notes(shards: Sequence[Shard], layout: Layout) -> Iterator[str]:
+    heavy = max(max(shard.sizes) for shard in shards)
+    if heavy > HEAVY:
+        told = "each read several times an epoch (smaller ones are better)"
+        yield f"its row groups hold up to {heavy / 2**20:.0f} MiB, {told}"
+    if shards[0].columns.also and layout.label_column is None:
+        also = ", ".join(map(repr, shards[0].columns.also))
+        yield f"labels are taken from {shards[0].columns.label!r}, not from {also} (--label-column names another)"
+
+
+def _classes(path: Path, splits: Sequence[Sequence[Shard]]) -> tuple[tuple[str, ...], dict[int | str, int]]:
+    """(class names, the number of each label); without names on which all files agree the labels are the names."""
+    shards = [shard for split in splits for shard in split]
+    if len({shard.columns.classes for shard in shards}) > 1:
         raise DataError(f"{path}: one of its files names other classes than the rest (make them agree)")
-    classes = named.pop()
-    if classes is None:
-        labels = {label for shard in shards for label in shard.labels}
-        if len({isinstance(label, str) for label in labels}) > 1:
-            raise DataError(f"{path}: labels are words in one file and numbers in another (make them agree)")
-        classes = tuple(sorted(map(str, labels), key=natural))
-    if len(classes) < 2:
-        raise DataError(f"{path}: holds {len(classes)} class (a classifier needs two or more)")
-    return classes
+    if len({shard.several for shard in shards}) > 1:
+        raise DataError(f"{path}: labels are lists in one file and not in another (make them agree)")
+    each = [{label for shard in split for row in set(shard.labels) for label in row or ()} for split in splits]
+    known = set[int | str]().union(*each)
+    if len({isinstance(label, str) for label in known}) > 1:
+        raise DataError(f"{path}: labels are words in one file and numbers in another (make them agree)")
+    named = shards[0].columns.classes
+    if named is not None or 0 in known or {HIDDEN} in each:
+        known.discard(HIDDEN)
+    if not known:
+        raise DataError(f"{path}: every label is hidden, null or {HIDDEN} (give pictures with labels)")
+    if named is not None:
+        number: dict[int | str, int] = {label: label for label in range(len(named))}
+    else:
+        order = sorted(known, key=lambda label: natural(str(label)))
+        named, number = tuple(map(str, order)), {label: place for place, label in enumerate(order)}
+    check_classes(path, named)
+    return named, number
 
 
-def _split(shards: Sequence[Shard], classes: tuple[str, ...], *, named: bool) -> Split:
-    code = {name: number for number, name in enumerate(classes)}
-    parts = []
+def _split(shards: Sequence[Shard], number: dict[int | str, int], classes: int) -> Split:
+    """The pictures that have a label."""
     for shard in shards:
-        codes = np.asarray(shard.labels if named else [code[str(label)] for label in shard.labels])
-        if codes.min() < 0 or codes.max() >= len(classes):
-            raise DataError(f"{shard.file}: a label lies outside the {len(classes)} named classes (mend the column)")
-        parts.append(codes.astype(np.int64))
+        if any(label not in number for row in set(shard.labels) if not _is_hidden(row, number) for label in row or ()):
+            raise DataError(f"{shard.file}: a label lies outside the {classes} named classes (mend the column)")
+    met: dict[Row | None, int] = {}
+    rows = [met.setdefault(row, len(met)) for shard in shards for row in shard.labels]
+    meant = [[] if _is_hidden(row, number) else [number[label] for label in row or ()] for row in met]
+    several = several_hot(meant, classes) if shards[0].several else None
+    labels = np.asarray([found[0] if found else 0 for found in meant]) if several is None else several
     names = Numbered([str(shard.file) for shard in shards], [len(shard.labels) for shard in shards])
-    return Split(ParquetPictures(shards), np.concatenate(parts), names)
+    whole = Split(ParquetPictures(shards), labels[rows], names)
+    kept = np.flatnonzero(~np.asarray([_is_hidden(row, number) for row in met])[rows])
+    return whole if len(kept) == len(rows) else whole.take(kept)
 
 
-def _read(file: Path) -> Shard:
+def _is_hidden(row: Row | None, number: dict[int | str, int]) -> bool:
+    return row is None or (row == (HIDDEN,) and HIDDEN not in number)
+
+
+def _read(file: Path, layout: Layout) -> Shard:
     with _readable(file), pq.ParquetFile(file) as opened:
         kinds, metadata = opened.schema_arrow, opened.metadata
-        image, label, classes = _columns(file, kinds)
-        image += ".bytes" * pa.types.is_struct(kinds.field(image).type)
-        labels = opened.read(columns=[label]).column(0)
+        columns = _columns(file, kinds, layout)
+        image = columns.image + ".bytes" * pa.types.is_struct(kinds.field(columns.image).type)
+        labels = opened.read(columns=[columns.label]).column(0)
         if not len(labels):
             raise DataError(f"{file}: holds no rows (write it again)")
         leaf = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == image)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         _check_bytes(file, opened, image, [group.column(leaf).statistics for group in groups])
-    size = sum(group.column(leaf).total_uncompressed_size for group in groups)
+    sizes = tuple(group.column(leaf).total_uncompressed_size for group in groups)
     rows = tuple(group.num_rows for group in groups)
-    return Shard(file, image, rows, size, _labels(file, labels, classes), classes)
+    return Shard(file, columns, image, rows, sizes, _labels(file, labels, columns), _is_list(labels.type))
 
 
 @contextlib.contextmanager
@@ -207,13 +318,22 @@ def _without_bytes(row: int) -> str:
     return f"row {row} holds no picture bytes (embed the pictures in the file)"
 
 
-def _labels(file: Path, column: Any, classes: tuple[str, ...] | None) -> list[Any]:
-    labels: list[Any] = column.to_pylist()
-    kind = str if classes is None and isinstance(labels[0], str) else int
-    for row, label in enumerate(labels):
-        if type(label) is not kind:
-            raise DataError(f"{file}: row {row} has the label {label!r} (labels are all numbers or all words)")
-    return labels
+def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _labels(file: Path, column: Any, columns: Columns) -> list[Row | None]:
+    met: dict[Row | None, Row | None] = {}
+    found = []
+    kind: type[int] | type[str] | None = None if columns.classes is None else int
+    for row, value in enumerate(column.to_pylist()):
+        labels = None if value is None else tuple(value) if isinstance(value, list) else (value,)
+        for label in labels or ():
+            kind = kind or (str if isinstance(label, str) else int)
+            if type(label) is not kind:
+                raise DataError(f"{file}: row {row} has the label {value!r} (labels are all numbers or all words)")
+        found.append(met.setdefault(labels, labels))
+    return found
 
 
 def _is_picture(kind: Any) -> bool:
@@ -222,23 +342,45 @@ def _is_picture(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _columns(file: Path, schema: Any) -> tuple[str, str, tuple[str, ...] | None]:
-    """(image column, label column, class names if the file carries them)."""
+def _columns(file: Path, schema: Any, layout: Layout) -> Columns:
+    """Where pictures and labels are: as is said, else by the file's metadata, else by usual names."""
     features = _features(schema)
     images = [field.name for field in schema if _is_picture(field.type)]
     images.sort(key=lambda name: features.get(name, {}).get("_type") != "Image")
-    labels = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
-    labels += [name for name in schema.names if name.lower() in LABELS]
+    named = {name: classes for name, kind in features.items() if (classes := _class_names(kind)) is not None}
+    labels = [name for name in schema.names if name in named] or [n for n in schema.names if n.lower() in LABELS]
+    if layout.path_column is not None:
+        images = [_said(file, images, "path", layout.path_column)]
+    if layout.label_column is not None:
+        labels = [_said(file, [name for name in schema.names if name not in images], "label", *layout.label_column)]
     if not images or not labels:
-        raise DataError(f"{file}: no image and label columns among {schema.names} (name them image and label)")
-    classes = features.get(labels[0], {}).get("names")
-    return images[0], labels[0], tuple(map(str, classes)) if classes else None
+        told = f"no image and label columns among {schema.names}"
+        raise DataError(f"{file}: {told} (name them image and label, or say --label-column NAME)")
+    return Columns(images[0], labels[0], tuple(labels[1:]), named.get(labels[0]) or None)
 
 
-def _features(schema: Any) -> dict[str, Any]:
+def _said(file: Path, known: Sequence[str], what: str, *names: str) -> str:
+    """The one column of these that was named; raises ConfigError."""
+    if len(names) > 1 or names[0] not in known:
+        told = f"--{what}-column {' '.join(names)}: not one of {', '.join(map(repr, known)) or 'no columns'}"
+        raise ConfigError(f"{file}: {told} (name one of them)")
+    return names[0]
+
+
+def _class_names(kind: dict[str, Any]) -> tuple[str, ...] | None:
+    """The names of a ClassLabel, or of a list of them; None for another kind of column."""
+    inner = kind.get("feature") if kind.get("_type") in LISTS else kind
+    if not isinstance(inner, dict) or inner.get("_type") != "ClassLabel":
+        return None
+    return tuple(map(str, inner.get("names") or ()))
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """What the file says of its columns in the data sets library's own metadata."""
     try:
         found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind for name, kind in found.items() if isinstance(kind, dict)}
-    except (KeyError, TypeError, ValueError, AttributeError):
+        # A list of one kind was once written as just that.
+        lists = {name: {"_type": "List", "feature": kind[0]} for name, kind in found.items() if isinstance(kind, list)}
+        return lists | {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return {}

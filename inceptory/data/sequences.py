@@ -20,6 +20,9 @@ T = TypeVar("T")
 class Frozen(Sequence[T], Generic[T]):
     """A sequence made of `item(row)` and `__len__`: slices, negative rows and equality to any sequence."""
 
+    LOCAL = False
+    """Whether only this process can read it, since it holds what is too much to send."""
+
     @abstractmethod
     def item(self, row: int) -> T:
         """What stands at a row from 0 to len - 1."""
@@ -107,16 +110,22 @@ class Blocks(NamedTuple):
 
     of_row: NDArray[np.int64]
     """(N,) the block of each row, from 0."""
-    together: int
-    """Blocks that a reader can hold at a time."""
+    each: NDArray[np.int64]
+    """Bytes that one row of each block takes in memory, on average."""
 
 
 @runtime_checkable
 class Blocked(Protocol):
-    """A sequence that is cheaper to read in an order that keeps to its blocks for a while."""
+    """A sequence that is cheaper to read block by block."""
 
     def blocks(self) -> Blocks:
         """How its rows lie together."""
+
+    def read(self, block: int, rows: NDArray[np.int64]) -> Sequence[bytes]:
+        """What stands at these rows, all of one block and in ascending order, at the cost of reading the block once.
+
+        Errors of single rows are raised when they are asked for.
+        """
 
 
 class View(Frozen[T]):
@@ -141,9 +150,15 @@ def take(sequence: Sequence[T], rows: NDArray[np.int64]) -> Sequence[T]:
     return View(sequence, rows)
 
 
+def is_local(sequence: Sequence[object]) -> bool:
+    """Whether a sequence, or the one behind a view, must be read by this process."""
+    base = sequence.base if isinstance(sequence, View) else sequence
+    return isinstance(base, Frozen) and base.LOCAL
+
+
 def blocks_of(sequence: Sequence[object]) -> Blocks | None:
     """How the rows of a sequence or of a view lie together; None where their order costs nothing."""
     if isinstance(sequence, View):
         whole = blocks_of(sequence.base)
-        return None if whole is None else Blocks(whole.of_row[sequence.rows], whole.together)
+        return None if whole is None else Blocks(whole.of_row[sequence.rows], whole.each)
     return sequence.blocks() if isinstance(sequence, Blocked) else None

@@ -20,19 +20,11 @@ from numpy.typing import NDArray
 from inceptory.data.images import Picture
 from inceptory.data.labels import Labels
 from inceptory.data.labels import stratified as held_out
+from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
 from inceptory.files import reason
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-"""Names of folders and files that mean a split."""
 IGNORED = {"thumbs.db", "desktop.ini"}
 KINDS = ".csv, .tsv, .parquet or .tar"
 CHUNK = 10_000
@@ -69,6 +61,8 @@ class Source:
     splits: dict[str, Split]
     notes: tuple[str, ...] = ()
     """What its own reader noticed; `data.check.cheap` says the rest."""
+    content: str = ""
+    """sha256 of the pictures themselves, where neither names nor sizes of files tell them apart."""
 
     @property
     def multi_label(self) -> bool:
@@ -93,7 +87,7 @@ class Source:
 
     def fingerprint(self) -> str:
         """sha256 over classes, splits, names, labels and the sizes of files: the same pictures, the same value."""
-        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        digest = hashlib.sha256(json.dumps(self.classes).encode() + self.content.encode())
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
             for start in range(0, len(split), CHUNK):
@@ -121,48 +115,52 @@ def _size(picture: Picture) -> int:
         return -1
 
 
-def open_source(data: str | Path, progress: Progress | None = None) -> Source:
+def open_source(data: str | Path, progress: Progress | None = None, layout: Layout = AUTO) -> Source:
     """The labelled pictures behind a name or path, listed but not decoded.
 
     A built-in set that is not on this machine is downloaded once; `progress` hears of its bytes.
-    Raises MissingError where there is nothing, DataError where it is no data set.
+    Raises MissingError where there is nothing, DataError where it is no data set or `layout` must
+    say more, ConfigError where it says what does not fit.
     """
-    from inceptory.data import built_in, folders, parquet, tars
+    from inceptory.data import built_in, tars
 
     if str(data) in built_in.SETS:
+        layout.only(data)
         return built_in.SETS[str(data)](progress)
     path = Path(data)
     try:
         if path.is_dir():
-            for kind in (parquet, tars):
-                if kind.files_of(path):
-                    found: Source = kind.open_files(path, kind.files_of(path))
-                    return found
-            return folders.open_folders(path)
+            return _open_folder(path, layout)
         if path.is_file() or tars.is_pattern(path):
-            return _open_file(path)
+            return _open_file(path, layout)
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
     names = ", ".join(built_in.SETS)
     raise MissingError(f"{printable(data)}: no such data (give a folder, a file, or a built-in set: {names})")
 
 
-def _open_file(path: Path) -> Source:
+def _open_folder(path: Path, layout: Layout) -> Source:
+    from inceptory.data import folders, parquet, tars
+
+    if files := parquet.files_of(path):
+        return parquet.open_files(path, files, layout)
+    if files := tars.files_of(path):
+        return tars.open_files(path, files, layout)
+    layout.only(path, "split_folders")
+    return folders.open_folders(path, layout)
+
+
+def _open_file(path: Path, layout: Layout) -> Source:
     from inceptory.data import parquet, tables, tars
 
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return parquet.open_files(path, [path])
+        return parquet.open_files(path, [path], layout)
     if suffix in tables.SUFFIXES:
-        return tables.open_table(path)
+        return tables.open_table(path, layout)
     if tars.is_tar(path):
-        return tars.open_files(path, tars.shards(path))
+        return tars.open_files(path, tars.shards(path), layout)
     raise DataError(f"{path}: not a data set (give a folder of class folders, or a {KINDS} file)")
-
-
-def split_of(file: Path) -> str:
-    """The split that the beginning of a file's name means; "train" where it means none."""
-    return SPLITS.get(re.split(r"[^a-z]", file.stem.lower())[0], "train")
 
 
 def numbered(path: Path, labels: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -185,12 +183,14 @@ def natural(text: str) -> tuple[Any, ...]:
     return tuple((i % 2 == 0, int(part) if i % 2 else part) for i, part in enumerate(parts)), text
 
 
+def seen(name: str) -> bool:
+    """Whether a name counts: not hidden, and nothing that systems leave behind."""
+    return not name.startswith((".", "__MACOSX")) and name.lower() not in IGNORED
+
+
 def visible(folder: Path) -> list[Path]:
     """Entries of a folder in natural order, without hidden ones and what systems leave behind."""
-    found = (entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
-    return sorted(
-        (entry for entry in found if entry.name.lower() not in IGNORED), key=lambda entry: natural(entry.name)
-    )
+    return sorted((entry for entry in folder.iterdir() if seen(entry.name)), key=lambda entry: natural(entry.name))
 
 
 def visible_files(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from inceptory.data import duplicates
 from inceptory.data.findings import Finding
+from inceptory.data.images import ENDINGS
 from inceptory.data.isolation import look_all
 from inceptory.data.labels import Labels, combinations, per_class, showing, shown
 from inceptory.data.look import SIDE, Look
@@ -22,16 +23,12 @@ from inceptory.data.sources import Source
 CORRUPT = 0.1
 """Share of a class that may be unreadable: beyond it something else is wrong than single files."""
 
-ENDINGS = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **dict.fromkeys((".heic", ".heif"), "HEIF"),
-    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "GIF", "BMP")},
-}
 TOLD = {
     "grey": "are grey (a colour network sees them as three equal channels)",
     "cmyk": "are CMYK (converted without their colour profile)",
     "16-bit": "have 16 bits a channel (the upper eight are used)",
+    "32-bit": "have 32 bits a channel (0 to 255 as they are, up to 65535 the upper eight of 16 bits)",
+    "float": "hold fractions (0 to 1 becomes 0 to 255; beyond 1, 0 to 255 as they are)",
     "animated": "hold several pictures (the first is used)",
     "rotated": "are turned upright by their EXIF",
     "alpha": "have transparency (it is dropped; what lies behind it shows)",

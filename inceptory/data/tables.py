@@ -1,7 +1,8 @@
 """CSV and TSV files: one picture a line, its path (from the table's folder), its label, perhaps its split.
 
-Where the label of one line or more is several names joined by "|", the table is multi-label: every
-line may name several classes, and an empty label names none.
+A label may also stand in columns of 0 and 1, each a class: with one 1 in every line a picture has one
+class. Where lines have several or none, or where the label of one line or more is several names
+joined by "|", the table is multi-label: every line may name several classes, and an empty label none.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
+from inceptory.data.columns import HOT, Columns, columns_of
 from inceptory.data.labels import Labels, several_hot
+from inceptory.data.layout import AUTO, ORDER, Layout, Spelling
 from inceptory.data.sequences import Texts, paths
-from inceptory.data.sources import SPLITS, Source, Split, numbered
+from inceptory.data.sources import Source, Split, numbered
 from inceptory.errors import DataError, MissingError
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
-PATHS = {"path", "file", "filename", "file_name", "filepath", "image", "image_path", "img"}
-LABELS = {"label", "labels", "class", "class_name", "category", "target"}
-PARTS = {"split", "set", "subset", "partition"}
 SEPARATOR = "|"
 """Between the classes of one picture."""
-LOOKED_FOR = 20
-"""Pictures of which one must be there: where none is, the paths are meant from somewhere else."""
+LOOKED_AT = 20
+"""Lines by which a table is judged; where none of their pictures is there, the paths are meant from elsewhere."""
 
 
 @dataclass
@@ -39,50 +40,77 @@ class _Rows:
     """The first line with an empty label."""
 
 
-@dataclass(frozen=True)
-class _Columns:
-    path: int = 0
-    label: int = 1
-    split: int | None = None
+def open_table(path: Path, layout: Layout = AUTO) -> Source:
+    """A table with a line of names above it, or without one: path, label. `Columns` tells which column is what.
 
-
-def open_table(path: Path) -> Source:
-    """A table with a header of usual names (path, label, split), or without one: path, label.
-
-    Raises DataError that names the line, MissingError where the pictures are not where it says.
+    Raises DataError that names the line or what must be said, MissingError where the pictures are
+    not where it says, ConfigError for a column that it does not have.
     """
-    parts = _read(path)
-    classes, coded = _coder(path, list(parts.values()))
+    layout.only(path, "path_column", "label_column")
+    lines = _lines(path)
+    first = list(islice(lines, LOOKED_AT + 1))
+    if not first:
+        raise DataError(f"{path}: holds no class (a classifier needs two or more)")
+    columns = columns_of(path, first, layout)
+    parts = _read(path, chain(first[columns.header :], lines), columns)
+    classes, coded = _coder(path, list(parts.values()), columns.classes)
     splits = {}
-    for split in sorted(parts, key=list(SPLITS.values()).index):
+    for split in sorted(parts, key=ORDER.index):
         rows = parts[split]
-        names = Texts("", (str(path.parent / file) for file in rows.files))
+        names = Texts("", (str(columns.place.folder / file) for file in rows.files))
         splits[split] = Split(paths(names), coded(rows.labels), names)
     _check_there(path, splits)
-    return Source(str(path), classes, splits)
+    return Source(str(path), classes, splits, (columns.note,) if columns.note else ())
 
 
-def _read(path: Path) -> dict[str, _Rows]:
-    parts: dict[str, _Rows] = {}
-    columns: _Columns | None = None
-    for line, cells in _lines(path):
-        if columns is None:
-            columns = _header(cells)
-            if columns is not None:
-                continue
-            columns = _Columns()
-        split, file, label = _row(path, line, cells, columns)
+def _read(path: Path, lines: Iterable[tuple[int, list[str]]], columns: Columns) -> dict[str, _Rows]:
+    parts, spelling, splits = dict[str, _Rows](), Spelling(), dict[str, str]()
+    whole = spelling.split(path.parent, path.name) or "train" if columns.split is None else ""
+    for line, cells in lines:
+        try:
+            file, label = cells[columns.path].strip(), _label(path, line, cells, columns)
+            cell = cells[columns.split or 0]
+            split = whole or splits.get(cell) or splits.setdefault(cell, _split_of(path, line, cell, spelling))
+        except IndexError:
+            raise DataError(f"{path}: line {line} has {len(cells)} columns (give path and label in each)") from None
+        if not file:
+            raise DataError(f"{path}: line {line} has no path (fill it or remove the line)")
+        if "\0" in file:
+            raise DataError(f"{path}: line {line} has a path with a NUL inside (mend it)")
         rows = parts.setdefault(split, _Rows())
-        rows.files.append(file)
+        rows.files.append(columns.place.the(file) if columns.bare else file)
         rows.labels.append(sys.intern(label))
         if not label and not rows.unlabelled:
             rows.unlabelled = line
     return parts
 
 
-def _coder(path: Path, parts: Sequence[_Rows]) -> tuple[tuple[str, ...], Callable[[Sequence[str]], Labels]]:
+def _label(path: Path, line: int, cells: list[str], columns: Columns) -> str:
+    """The label of a line; of columns of 0 and 1 what stands in them, one after the other."""
+    if not columns.classes:
+        return cells[columns.labels[0]].strip()
+    for column, name in zip(columns.labels, columns.classes, strict=True):
+        if cells[column].strip() not in HOT:
+            told = f"line {line} has {cells[column].strip()!r} in {name!r}, where others have 0 or 1"
+            raise DataError(f"{path}: {told} (mend it, or say --label-column NAME)")
+    return "".join(HOT[cells[column].strip()] for column in columns.labels)
+
+
+def _split_of(path: Path, line: int, cell: str, spelling: Spelling) -> str:
+    split = spelling.split(f"{path}: line {line}", cell.strip())
+    if split is None:
+        told = f"line {line} names the split {cell.strip().lower()!r}"
+        raise DataError(f"{path}: {told} (use train, validation or test)")
+    return split
+
+
+def _coder(
+    path: Path, parts: Sequence[_Rows], columns: Sequence[str]
+) -> tuple[tuple[str, ...], Callable[[Sequence[str]], Labels]]:
     """(class names, how to make labels of cells); raises DataError for a line that must have a label."""
     cells = dict.fromkeys(cell for rows in parts for cell in rows.labels)
+    if columns:
+        return _hot(path, cells, columns)
     if any(SEPARATOR in cell for cell in cells):
         return _several(path, cells)
     empty = [rows.unlabelled for rows in parts if rows.unlabelled]
@@ -96,6 +124,17 @@ def _several(path: Path, cells: Iterable[str]) -> tuple[tuple[str, ...], Callabl
     named = {cell: [name.strip() for name in cell.split(SEPARATOR) if name.strip()] for cell in cells}
     classes, code = numbered(path, (name for found in named.values() for name in found))
     rows = {cell: [code[name] for name in found] for cell, found in named.items()}
+    return classes, lambda labels: several_hot([rows[cell] for cell in labels], len(classes))
+
+
+def _hot(
+    path: Path, cells: Iterable[str], columns: Sequence[str]
+) -> tuple[tuple[str, ...], Callable[[Sequence[str]], Labels]]:
+    """Cells such as 010: one class a picture where each has a single 1."""
+    classes, code = numbered(path, columns)
+    rows = {cell: [code[columns[i]] for i, one in enumerate(cell) if one == "1"] for cell in cells}
+    if all(len(found) == 1 for found in rows.values()):
+        return classes, lambda labels: np.asarray([rows[cell][0] for cell in labels], dtype=np.int64)
     return classes, lambda labels: several_hot([rows[cell] for cell in labels], len(classes))
 
 
@@ -121,32 +160,8 @@ def _delimiter(path: Path) -> str:
     return ";" if usual == "," and "," not in first and ";" in first else usual
 
 
-def _header(cells: list[str]) -> _Columns | None:
-    """Where the columns are, if this is a line of names."""
-    words = [cell.strip().lower() for cell in cells]
-    found = [next((i for i, word in enumerate(words) if word in names), None) for names in (PATHS, LABELS, PARTS)]
-    path, label, split = found
-    return None if path is None or label is None else _Columns(path, label, split)
-
-
-def _row(path: Path, line: int, cells: list[str], columns: _Columns) -> tuple[str, str, str]:
-    """(split, file, label) of a line."""
-    try:
-        file, label = cells[columns.path].strip(), cells[columns.label].strip()
-        word = "train" if columns.split is None else cells[columns.split].strip().lower()
-    except IndexError:
-        raise DataError(f"{path}: line {line} has {len(cells)} columns (give path and label in each)") from None
-    if not file:
-        raise DataError(f"{path}: line {line} has no path (fill it or remove the line)")
-    if word not in SPLITS:
-        raise DataError(f"{path}: line {line} names the split {word!r} (use train, validation or test)")
-    if "\0" in file:
-        raise DataError(f"{path}: line {line} has a path with a NUL inside (mend it)")
-    return SPLITS[word], file, label
-
-
 def _check_there(path: Path, splits: dict[str, Split]) -> None:
     for split in splits.values():
-        some = [picture for picture in split.pictures[:LOOKED_FOR] if isinstance(picture, Path)]
+        some = [picture for picture in split.pictures[:LOOKED_AT] if isinstance(picture, Path)]
         if not any(picture.is_file() for picture in some):
             raise MissingError(f"{path}: names {some[0]}, which is not there (paths are meant from the table's folder)")

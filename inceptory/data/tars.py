@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.labels import Labels, several_hot
-from inceptory.data.sequences import Blocks, Frozen, Texts
-from inceptory.data.sources import Source, Split, check_classes, natural, numbered, split_of, visible
+from inceptory.data.layout import AUTO, Layout
+from inceptory.data.sequences import Frozen, Texts
+from inceptory.data.shards import below, by_split
+from inceptory.data.sources import Source, Split, check_classes, natural, numbered, visible
 from inceptory.data.tar_index import Member, is_compressed, members
 from inceptory.errors import DataError, MissingError
 from inceptory.files import reason
@@ -32,8 +34,6 @@ LONGEST_LABEL = 2**20
 """Bytes of a member that may hold a label."""
 BUFFER = 2**15
 """Bytes read at a time: headers of small pictures come many at once, large pictures are jumped over."""
-NEIGHBOURS, TOGETHER = 64, 128
-"""Pictures read in one go, and how many such pieces are mixed."""
 
 
 def is_tar(path: Path) -> bool:
@@ -47,9 +47,10 @@ def is_pattern(path: Path) -> bool:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Tars of a folder that holds no folders, in natural order."""
-    found = visible(folder)
-    return [] if any(entry.is_dir() for entry in found) else list(filter(is_tar, found))
+    """Tars of a folder, or of its folders where nothing else lies in them; raises DataError for several sets."""
+    found = below(folder, is_tar)
+    reached = {file.relative_to(folder).parts[0] for file in found}
+    return [] if any(entry.is_dir() and entry.name not in reached for entry in visible(folder)) else found
 
 
 def shards(path: Path) -> list[Path]:
@@ -63,7 +64,7 @@ def shards(path: Path) -> list[Path]:
 
 
 class TarPictures(Frozen[bytes]):
-    """Pictures by their places in tars."""
+    """Pictures by their places in tars: each is one reading, so that any order costs the same and none is held."""
 
     def __init__(self, files: Sequence[str], ends: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         self._files, self._ends, self._places = tuple(files), ends, places
@@ -84,10 +85,6 @@ class TarPictures(Frozen[bytes]):
         if len(data) < size:
             raise DataError(f"{file}: has become shorter (open the data again)")
         return data
-
-    def blocks(self) -> Blocks:
-        """Neighbours in a tar."""
-        return Blocks(np.arange(len(self)) // NEIGHBOURS, TOGETHER)
 
 
 Label = str | int | tuple[str | int, ...]
@@ -118,23 +115,23 @@ class _Shard:
     classes: list[str] | None = None
 
 
-def open_files(path: Path, files: Sequence[Path]) -> Source:
-    """Tars whose names begin with their split; raises DataError."""
-    labels, parts = _Labels(), dict[str, list[_Shard]]()
-    for file in files:
-        parts.setdefault(split_of(file), []).append(_list(file, labels))
+def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Source:
+    """Tars whose names, or the names of whose folders, say their split; raises DataError."""
+    layout.only(path)
+    labels = _Labels()
+    parts = {split: [_list(file, labels) for file in group] for split, group in by_split(path, files).items()}
     every = [shard for group in parts.values() for shard in group]
     folder = path if path.is_dir() else path.parent
     classes, order = _meanings(path, _named(path, folder, every), labels)
-    return Source(str(path), classes, {split: _split(group, order) for split, group in parts.items()})
+    return Source(str(path), classes, {split: _split(group, order, folder) for split, group in parts.items()})
 
 
-def _split(shards: Sequence[_Shard], order: Labels) -> Split:
+def _split(shards: Sequence[_Shard], order: Labels, folder: Path) -> Split:
     places = np.concatenate([np.frombuffer(shard.places, dtype=np.int64) for shard in shards]).reshape(-1, 2)
     codes = np.concatenate([np.frombuffer(shard.codes, dtype=np.int64) for shard in shards])
     ends = np.cumsum([len(shard.codes) for shard in shards])
-    common = str(shards[0].file.parent / "x")[:-1]
-    names = Texts(common, (f"{shard.file.name}:{name}" for shard in shards for name in _names(shard)))
+    common = str(folder / "x")[:-1]
+    names = Texts(common, (f"{str(shard.file)[len(common) :]}:{name}" for shard in shards for name in _names(shard)))
     return Split(TarPictures([str(shard.file) for shard in shards], ends, places), order[codes], names)
 
 

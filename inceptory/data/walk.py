@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inceptory.data.sources import IGNORED, SPLITS
+from inceptory.data.sources import IGNORED, seen
 from inceptory.errors import MissingError
 from inceptory.files import reason
 
@@ -25,8 +25,6 @@ class Tree:
     """Links to what lies outside the data set."""
     broken: list[str] = field(default_factory=list)
     """Links to nothing, or to themselves."""
-    empty: list[str] = field(default_factory=list)
-    """Class folders without a file."""
     alike: list[list[str]] = field(default_factory=list)
     """Files of one folder whose names differ only in case or Unicode form."""
 
@@ -34,11 +32,9 @@ class Tree:
 def walk(root: Path) -> Tree:
     """Look at every name below a folder of class folders; raises MissingError where one cannot be listed."""
     tree, real = Tree(), os.path.realpath(root)
-    filled: set[str] = set()
-    waiting, classes = [str(root)], list[str]()
+    waiting = [str(root)]
     while waiting:
-        folder = waiting.pop()
-        inside = _listed(folder)
+        inside = _listed(waiting.pop())
         for entry in inside:
             if entry.is_symlink():
                 _sort_link(entry.path, real, tree)
@@ -48,12 +44,8 @@ def walk(root: Path) -> Tree:
                 tree.leftovers.append(entry.path)
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
-        files = [entry for entry in inside if _is_seen(entry) and not _is_folder(entry)]
-        filled.update(_upwards(folder, str(root)) if files else ())
+        files = [entry for entry in inside if seen(entry.name) and not _is_folder(entry)]
         tree.alike.extend(alike(entry.path for entry in files))
-        if _is_class(folder, root):
-            classes.append(folder)
-    tree.empty.extend(sorted(folder for folder in classes if folder not in filled))
     return tree
 
 
@@ -65,26 +57,9 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
         raise MissingError(f"{folder}: cannot be read, {reason(fault)} (check its permissions)") from fault
 
 
-def _is_seen(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith((".", "__MACOSX")) and entry.name.lower() not in IGNORED
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     # Only of a link must the system be asked; one that leads to itself is an OSError in a DirEntry.
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
-
-
-def _upwards(folder: str, root: str) -> Iterable[str]:
-    """The folder and those above it, up to the root."""
-    while len(folder) > len(root):
-        yield folder
-        folder = os.path.dirname(folder)
-
-
-def _is_class(folder: str, root: Path) -> bool:
-    parts = Path(folder).relative_to(root).parts
-    above = [part.lower() in SPLITS for part in parts]
-    return above in ([False], [True, False], [True, True])
 
 
 def _sort_link(path: str, root: str, tree: Tree) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -19,6 +20,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from typing import IO, Any, Protocol
 
@@ -26,7 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.decoding import Decoded, Decoder
-from inceptory.errors import InterruptedRun
+from inceptory.data.images import Picture
+from inceptory.data.sequences import Frozen
+from inceptory.errors import DataError, InceptoryError, InterruptedRun
 from inceptory.files import reason
 
 PATIENCE = 60.0
@@ -39,6 +43,8 @@ HEAD = struct.Struct("<QQ")
 """Before each message: bytes of its JSON and of its array."""
 Draws = NDArray[np.float64]
 """(n, DRAWS) numbers that choose a part of each picture."""
+Pieces = list[bytes | str]
+"""Encoded pictures, or for each that could not be read its fault."""
 
 START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -84,11 +90,14 @@ class Threads:
 class Processes:
     """Decodes in `count` other processes; each is started when it is first needed.
 
-    One thread for each process waits for it, so answers are fetched while the caller computes.
+    One thread for each process waits for it, so answers are fetched while the caller computes. Where
+    pictures are `carried`, that thread reads them, and their bytes go along with each request.
     """
 
-    def __init__(self, decoder: Decoder, names: Sequence[str], count: int) -> None:
+    def __init__(self, decoder: Decoder, names: Sequence[str], count: int, carried: bool = False) -> None:
         self._names = names
+        self._carried = decoder.pictures if carried else None
+        decoder = replace(decoder, pictures=()) if carried else decoder
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._workers = [Worker(decoder) for _ in range(count)]
         for worker in self._workers:
@@ -111,9 +120,10 @@ class Processes:
         # Names go along with each request: a worker has no use for a million of them.
         names = [self._names[row] for row in rows.tolist()]
         try:
+            pieces = None if self._carried is None else [_piece(self._carried, row) for row in rows.tolist()]
             for _ in range(1 + REPLACEMENTS):
                 try:
-                    return worker.ask(rows, names, draws, PATIENCE + PATIENCE_EACH * len(rows))
+                    return worker.ask(rows, names, draws, PATIENCE + PATIENCE_EACH * len(rows), pieces)
                 except _WorkerDied:
                     continue
         finally:
@@ -169,8 +179,18 @@ class Worker:
         self._over = False
         self.deaths = 0
 
-    def ask(self, rows: NDArray[np.int64], names: list[str], draws: Draws | None, patience: float) -> Decoded:
-        """The answer of the process; raises _WorkerDied after `patience` seconds without one."""
+    def ask(
+        self,
+        rows: NDArray[np.int64],
+        names: list[str],
+        draws: Draws | None,
+        patience: float,
+        pieces: Pieces | None = None,
+    ) -> Decoded:
+        """The answer of the process; raises _WorkerDied after `patience` seconds without one.
+
+        `pieces` are the encoded pictures, where the process cannot read them itself, or their faults.
+        """
         process, fresh = self._running()
         # The watch kills, and the pipe's end then wakes whoever reads it, wherever the process hung.
         watch = threading.Timer(patience, process.kill)
@@ -179,7 +199,7 @@ class Worker:
         try:
             if fresh:
                 _write(process.stdin, {}, ForkingPickler.dumps(self._decoder))
-            _write(process.stdin, *_request(rows, names, draws))
+            _write(process.stdin, *_request(rows, names, draws, pieces))
             told, body = _read(process.stdout)
         except (OSError, EOFError, ValueError):
             self.end()
@@ -220,6 +240,36 @@ class Worker:
                 pipe.close()
 
 
+def _piece(pictures: Sequence[Picture], row: int) -> bytes | str:
+    """The encoded picture of a row, or why it cannot be read."""
+    try:
+        piece = pictures[row]
+    except InceptoryError as fault:
+        return str(fault)
+    assert isinstance(piece, bytes)
+    return piece
+
+
+class Carried(Frozen[bytes]):
+    """Pictures of a few rows that came along with a request; those that could not be read raise a DataError."""
+
+    def __init__(self, rows: Sequence[int], sizes: Sequence[int | str], content: memoryview) -> None:
+        self._pieces: dict[int, bytes | str] = {}
+        for row, size in zip(rows, sizes, strict=True):
+            self._pieces[row] = size if isinstance(size, str) else bytes(content[:size])
+            content = content if isinstance(size, str) else content[size:]
+
+    def __len__(self) -> int:
+        return max(self._pieces, default=-1) + 1
+
+    def item(self, row: int) -> bytes:
+        """The bytes of a picture."""
+        piece = self._pieces[row]
+        if isinstance(piece, str):
+            raise DataError(piece)
+        return piece
+
+
 def serve() -> None:
     """The worker's side: decode what is asked for until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the caller's to handle
@@ -230,26 +280,38 @@ def serve() -> None:
         decoder = ForkingPickler.loads(_read(sys.stdin.buffer)[1])
         while True:
             told, body = _read(sys.stdin.buffer)
-            _answer(answers, decoder, *_asked(told, body))
+            rows, names, draws, carried = _asked(told, body)
+            if carried is not None:
+                decoder = replace(decoder, pictures=carried)
+            _answer(answers, decoder, rows, names, draws)
     except (EOFError, BrokenPipeError):
         os._exit(0)
 
 
-def _request(rows: NDArray[np.int64], names: list[str], draws: Draws | None) -> tuple[dict[str, Any], bytes]:
-    """A request's JSON and array: the rows, and behind them what draws there are."""
-    array = np.ascontiguousarray(rows, dtype="<i8").tobytes()
-    if draws is None:
-        return {"names": names, "draws": None}, array
-    return {"names": names, "draws": draws.shape}, array + np.ascontiguousarray(draws, dtype="<f8").tobytes()
+def _request(
+    rows: NDArray[np.int64], names: list[str], draws: Draws | None, pieces: Pieces | None
+) -> tuple[dict[str, Any], bytes]:
+    """A request's JSON and bytes: the rows, and behind them what draws and pictures there are."""
+    told: dict[str, Any] = {"names": names, "draws": None if draws is None else draws.shape}
+    content = [np.ascontiguousarray(rows, dtype="<i8").tobytes()]
+    if draws is not None:
+        content.append(np.ascontiguousarray(draws, dtype="<f8").tobytes())
+    if pieces is not None:
+        told["pieces"] = [len(piece) if isinstance(piece, bytes) else piece for piece in pieces]
+        content += [piece for piece in pieces if isinstance(piece, bytes)]
+    return told, b"".join(content)
 
 
-def _asked(told: dict[str, Any], body: bytearray) -> tuple[NDArray[np.int64], list[str], Draws | None]:
+def _asked(told: dict[str, Any], body: bytearray) -> tuple[NDArray[np.int64], list[str], Draws | None, Carried | None]:
     """What `_request` was made of."""
-    names = told["names"]
+    names, draws = told["names"], None
     rows = np.frombuffer(body, dtype="<i8", count=len(names))
-    if told["draws"] is None:
-        return rows, names, None
-    return rows, names, np.frombuffer(body, dtype="<f8", offset=rows.nbytes).reshape(told["draws"])
+    at = rows.nbytes
+    if told["draws"] is not None:
+        draws = np.frombuffer(body, dtype="<f8", offset=at, count=math.prod(told["draws"])).reshape(told["draws"])
+        at += draws.nbytes
+    carried = Carried(rows.tolist(), told["pieces"], memoryview(body)[at:]) if "pieces" in told else None
+    return rows, names, draws, carried
 
 
 def _answer(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from inceptory.data.layout import AUTO, Layout
 from inceptory.learn.recipe import NAMES, Recipe, differences, recipes, with_optimizer
 from inceptory.nets.variant import PUBLISHED, Variant
 
 
-def train_command(data: str, model: str, out: Path | str, variant: Variant, recipe: Recipe) -> str:
+def train_command(
+    data: str, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout = AUTO
+) -> str:
     """`inceptory train ...` for a shell: the recipe by the nearest name, and what differs from it by flags.
 
     >>> train_command("my photos", "xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
@@ -25,7 +29,31 @@ def train_command(data: str, model: str, out: Path | str, variant: Variant, reci
     words += [word for field in fields(variant) for word in _flag(field.name, variant, PUBLISHED)]
     words += [] if bases[name] is recipes(model)[name] else ["--optimizer", recipe.optimizer]
     words += [word for field in fields(recipe) for word in _flag(field.name, recipe, bases[name])]
-    return shlex.join(words)
+    return shlex.join([*words, *_said(layout)])
+
+
+def _said(layout: Layout) -> Iterator[str]:
+    """The flags of a layout; a column may have any name, also one that looks like a flag."""
+    for field in fields(layout):
+        value = getattr(layout, field.name)
+        if value != field.default:
+            for each in value if isinstance(value, tuple) else (value,):
+                yield f"--{field.name.replace('_', '-')}={each}"
+
+
+def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe) -> str:
+    """`inceptory.train(data, ...)` for Python, where the pictures came from there.
+
+    >>> train_call("xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
+    "inceptory.train(data, model='xception', out='runs/x', recipe=inceptory.Recipe(epochs=3, flip='off'))"
+    """
+    told = {"model": repr(model), "out": repr(str(out))}
+    for name, record, default in (("variant", variant, PUBLISHED), ("recipe", recipe, Recipe())):
+        if record != default:
+            values = ((field.name, getattr(record, field.name)) for field in fields(record))
+            changed = ", ".join(f"{key}={value!r}" for key, value in values if value != getattr(default, key))
+            told[name] = f"inceptory.{type(record).__name__}({changed})"
+    return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in told.items())})"
 
 
 def _flag(name: str, record: Any, default: Any) -> list[str]:

@@ -103,6 +103,7 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
             look = _stoppable(bar, stop)
             kept: dict[str, Any] = {"crops": crops.get(name), "workers": job.workers, "memory": memory}
+            kept["batch"] = job.recipe.batch if name == "train" else None
             feeds[name] = feed(split, source.classes, raw, **kept, progress=look)
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
     refuse_corrupt(list(feeds.values()), source.classes)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inceptory import files
+from inceptory.data.layout import AUTO, Layout
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.learn.recipe import Recipe, differences, seconds
 from inceptory.nets.variant import Variant
@@ -41,6 +42,10 @@ class Job:
     tensorboard: bool = True
     workers: int | None = None
     finished: bool = False
+    layout: Layout = AUTO
+    """What was said about where pictures and labels are in the data."""
+    given: bool = False
+    """Whether Python handed the pictures over, so that `data` is but a name for them."""
 
     def plan(self, classes: int) -> Plan:
         """The network, for so many classes; raises UsageError for one that cannot be."""
@@ -52,7 +57,11 @@ class Job:
         """The data, with a validation split, as it is now."""
         from inceptory.data.sources import open_source
 
-        return open_source(self.data).with_validation(self.recipe.validation)
+        return open_source(self.data, layout=self.layout).with_validation(self.recipe.validation)
+
+    def going_on(self, folder: Path) -> str:
+        """How a person goes on with the run."""
+        return f"inceptory.train(data, resume={str(folder)!r})" if self.given else f"inceptory train --resume {folder}"
 
     def write(self, folder: Path) -> None:
         """Put the record into a run's folder."""
@@ -69,7 +78,7 @@ class Job:
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{folder / FILE}: has a newer format (update inceptory)")
             variant, recipe = Variant(**plain.pop("variant")), Recipe.from_json(plain.pop("recipe"))
-            return cls(**plain, variant=variant, recipe=recipe)
+            return cls(**plain | {"layout": Layout(**plain.get("layout", {}))}, variant=variant, recipe=recipe)
         except (ValueError, TypeError, KeyError, AttributeError) as fault:
             raise DataError(f"{folder / FILE}: damaged, {fault} (start the run again)") from None
 
@@ -80,7 +89,7 @@ class Job:
     def check_same(self, folder: Path, wanted: dict[str, Any], recipe: Recipe) -> None:
         """Raise ConfigError with the differences where a resume asks for something else.
 
-        `wanted` holds those of data, model and variant that were given.
+        `wanted` holds those of data, model, variant and layout that were given.
         """
         told = [
             f"{name} {getattr(self, name)}, not {value}"

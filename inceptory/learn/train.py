@@ -113,7 +113,7 @@ class Loop:
     def _parts(self, number: int, first: int) -> Iterator[tuple[Callable[[], list[Part]], list[Batch]]]:
         """The steps of an epoch, counted from 0, from step `first` on: how to prepare each, and its batches."""
         generator = seeded(self.recipe.seed, ORDER, number)
-        batches = self._batches(self._order(generator))
+        batches = self._batches(self.train.order(generator, self.recipe.balanced))
         done = (first - number * self.per_epoch) * self.recipe.accumulate
         feed = self.train.batches(map(self.ranks.part, batches[done:]), self._draws(number, batches, done))
         for step in range(first, (number + 1) * self.per_epoch):
@@ -138,15 +138,6 @@ class Loop:
             return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
 
         return prepare
-
-    def _order(self, generator: torch.Generator) -> Tensor:
-        """Every picture once, or with `balanced` as many draws with equal chances for all classes."""
-        order = self.train.order(generator)
-        if not self.recipe.balanced:
-            return order
-        labels = self.train.labels[order]
-        chances = 1 / torch.bincount(labels).double()[labels]
-        return order[torch.multinomial(chances, len(order), replacement=True, generator=generator)]
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """Rows of each batch; a rest of fewer than two pictures a process is left out.
@@ -187,7 +178,7 @@ class Loop:
     def interrupted(self) -> InterruptedRun:
         """What to say when the run is stopped."""
         told = f"stopped after step {self.position.step:,} of {self.steps:,}, saved"
-        return InterruptedRun(f"{self.folder}: {told} (go on with inceptory train --resume {self.folder})")
+        return InterruptedRun(f"{self.folder}: {told} (go on with {self.job.going_on(self.folder)})")
 
     def used(self) -> float:
         """Seconds spent in the run, in all of its parts."""

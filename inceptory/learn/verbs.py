@@ -7,15 +7,17 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from inceptory import files
 from inceptory.data.check import cheap
-from inceptory.data.sources import open_source
-from inceptory.errors import ConfigError, UsageError
-from inceptory.learn.command import train_command
+from inceptory.data.given import source_of
+from inceptory.data.layout import AUTO, Layout
+from inceptory.errors import ConfigError, UsageError, printable
+from inceptory.learn.classes import Matching, matched
+from inceptory.learn.command import train_call, train_command
 from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, is_first, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from inceptory.weights.card import Card
     from inceptory.weights.resolve import Resolved
 
+EVERY = "all"
+"""In place of a split's name, where all pictures were measured."""
 HELP_RECIPE = (
     "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper trained "
     "it on ImageNet. The file or flags may change it."
@@ -40,10 +44,15 @@ Named = Annotated[
     Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
 ]
 """A recipe by name, or in Python also one of your own."""
+LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
+
+
+Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
+"""Labelled pictures: on the command line a name or path, in Python also what `data.given.source_of` takes."""
 
 
 def train(
-    data: str | None = None,
+    data: Given = None,
     /,
     *,
     model: str | None = None,
@@ -56,6 +65,7 @@ def train(
     workers: int | None = None,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
     options: Annotated[Options, Parameter(name="*")] = AS_THE_RECIPE,
+    layout: LaidOut = AUTO,
 ) -> Run:
     """Train a network from fresh weights on your own pictures, or go on with a run.
 
@@ -79,13 +89,15 @@ def train(
         .csv or .tsv with paths and labels, a parquet file or folder in the Hugging Face image layout,
         WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist. Where a
         label of a table joins names, as in cat|dog, every picture may show several classes, or none.
+        In Python also (pictures, labels) as arrays, a dict of such pairs by split, what `from_arrays` and
+        `from_dataset` give, or a Hugging Face Dataset or DatasetDict; `resume` wants them again.
     model
         Name of the network; `inceptory models` lists them.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
         history.csv, metrics.json, report.html, pictures of them, events for TensorBoard.
     resume
-        Folder of a run to go on with; everything else is known from it.
+        Folder of a run to go on with; everything else is known from it, but for pictures from Python.
     recipe
         Named set of the options below.
     config
@@ -100,31 +112,39 @@ def train(
         How the network differs from its published form.
     options
         How it is trained.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
     """
     Every.of(checkpoint_every)
     if resume is not None:
-        return _resume(resume, data, model, out, recipe, config, variant, options)
+        return _resume(Path(resume), data, model, out, recipe, config, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
     wanted = decided(recipe, config, options, model)
     if wanted.drop_path:
         check_residual(model, "--drop-path")
-    place = place_of(data)
+    handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
-    with meter(f"looking for {data}", None, shown=is_first()) as bar:
-        source = open_source(place, bar)
+    with meter(f"looking for {data}", None, shown=is_first() and not handed) as bar:
+        source = source_of(data if handed else place_of(str(data)), bar, layout)
     source.split("train")
     known = cheap(source)
     if source.multi_label and wanted.balanced:
-        raise ConfigError(f"--balanced: {data} shows several classes a picture (leave it out; --class-weights works)")
+        raise ConfigError(
+            f"--balanced: {source.name} shows several classes a picture (leave it out; --class-weights works)"
+        )
     source = source.with_validation(wanted.validation)
     _check_trainable(source)
     decide(model, len(source.classes), variant)
-    kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers}
-    command = train_command(data, model, out, variant, wanted)
-    job = Job(place, model, variant, wanted, source.fingerprint(), command, **kept)  # type: ignore[arg-type]
+    kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
+    line = (
+        train_call(model, out, variant, wanted)
+        if handed
+        else train_command(str(data), model, out, variant, wanted, layout)
+    )
+    job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), line, given=handed, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
@@ -137,31 +157,40 @@ def train(
         return fit(job, source, folder, resumed=False)
 
 
+def _place(data: object, source: Source | None) -> str:
+    """What a job calls its data: name or path, or the name of what Python handed over."""
+    return place_of(str(data)) if isinstance(data, str | Path) or source is None else source.name
+
+
 def _check_free(out: Path) -> None:
     """Raise ConfigError for a folder with a run in it, telling how to go on with that one."""
-    if (out / RUN).exists() and not Job.read(out).finished:
-        raise ConfigError(f"{out}: holds an unfinished run (inceptory train --resume {out} goes on with it)")
+    if (out / RUN).exists() and not (job := Job.read(out)).finished:
+        raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
     if (out / RUN).exists() or (out / "history.csv").exists():
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
 
 
 def _resume(
     folder: Path,
-    data: str | None,
+    data: object,
     model: str | None,
     out: Path | str | None,
     recipe: str | Recipe | None,
     config: Path | None,
     variant: Variant,
     options: Options,
+    layout: Layout,
 ) -> Run:
     job = Job.read(folder)
+    handed = data is not None and not isinstance(data, str | Path)
+    source = source_of(data) if handed else None
     if out is not None and Path(out).resolve() != folder.resolve():
         raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
     given_parts = {
-        "data": None if data is None else place_of(data),
+        "data": None if data is None else _place(data, source),
         "model": model,
         "variant": None if variant == PUBLISHED else variant,
+        "layout": None if layout == AUTO else layout,
     }
     same = recipe is None and config is None
     wanted = decided(job.recipe if same else recipe, config, options, job.model)
@@ -169,7 +198,10 @@ def _resume(
     if job.finished:
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
         return finished_run(folder)
-    source = job.source()
+    if source is None and job.given:
+        told = f"{folder}: its pictures were handed over in Python and cannot be found from here"
+        raise ConfigError(f"{told} (go on there with {job.going_on(folder)})")
+    source = job.source() if source is None else source.with_validation(job.recipe.validation)
     job.check_data(folder, source)
     from inceptory.learn.fit import fit
 
@@ -192,7 +224,7 @@ def _check_trainable(source: Source) -> None:
 
 def evaluate(
     model: Path | str,
-    data: str,
+    data: Given,
     /,
     *,
     split: Literal["train", "validation", "test"] | None = None,
@@ -200,6 +232,7 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
+    layout: LaidOut = AUTO,
 ) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
 
@@ -214,9 +247,11 @@ def evaluate(
     model
         A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
     data
-        Labelled pictures, as for `train`.
+        Labelled pictures, as for `train`. Its classes are found by name, by WordNet synset (n01440764) or
+        by aliases of the checkpoint; they may be some of the checkpoint's, whose answers all count.
     split
-        Part of the data; without it test, or validation where the data has no test split.
+        Part of the data; without it test, or validation where the data has no test split. Data with
+        neither is measured whole; if the checkpoint was trained on it, the part that was held out then.
     out
         File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
         class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
@@ -227,12 +262,16 @@ def evaluate(
         Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
     """
     meant, card = classifier(model, weights)
     _check_json(out)
-    source = open_source(data).with_validation(float(card.recipe.get("validation", Recipe.validation)))
-    chosen = split or ("test" if "test" in source.splits else "validation")
-    part = replace(source.split(chosen), labels=relabelled(source, card, chosen))
+    source, chosen, told = measured(source_of(data, layout=layout), card, split)
+    print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
+    matching = matched(source.name, source.classes, card)
+    part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
+    print(printable(matching), printable(told), sep="\n", file=sys.stderr)
 
     from inceptory.learn.evaluate import score
 
@@ -241,7 +280,11 @@ def evaluate(
     if out is not None:
         from inceptory.learn.report import record, write_json
 
-        known = {"split": chosen, "model": str(meant.path), "data": source.name}
+        known = {
+            "split": EVERY if chosen == "train" and split is None else chosen,
+            "model": str(meant.path),
+            "data": source.name,
+        }
         write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), meant.path, **known))
     return metrics
 
@@ -257,24 +300,40 @@ def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved,
     return meant, card
 
 
-def relabelled(source: Source, card: Card, split: str) -> Labels:
-    """Labels of a split in the checkpoint's order of classes; raises ConfigError for other classes.
+def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str, str]:
+    """(source, split to measure, a line that says which pictures those are).
+
+    Without a wish: test, else validation. Data with neither has no part that was kept from training: it
+    is measured whole, unless the checkpoint was trained on just this data (its fingerprint tells);
+    then the part that was held out of the training is found again.
+    """
+    held = source.with_validation(float(card.recipe.get("validation", Recipe.validation)))
+    if split is not None or "test" in source.splits or "validation" in source.splits:
+        chosen = split or ("test" if "test" in source.splits else "validation")
+        return held, chosen, f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
+    count, known = len(source.split("train")), card.data.get("fingerprint")
+    if known is not None and known == held.fingerprint():
+        told = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
+        return held, "validation", f"measuring {told}: those held out when the checkpoint was trained on it"
+    told = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
+    if known is not None and place_of(str(card.data.get("name"))) == place_of(source.name):
+        told += "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    return source, "train", told
+
+
+def relabelled(source: Source, card: Card, split: str, matching: Matching) -> Labels:
+    """Labels of a split in the checkpoint's order of classes; ConfigError for sets of classes where it names one.
 
     For a multi-label checkpoint one class a picture is a set of one.
     """
     import numpy as np
 
-    strange = [name for name in source.classes if name not in card.labels]
-    if strange:
-        told = ", ".join(repr(name) for name in strange[:5])
-        raise ConfigError(
-            f"{source.name}: {len(strange)} of its classes are unknown to the checkpoint: {told} (use its own data)"
-        )
-    order = np.asarray([card.labels.index(name) for name in source.classes], dtype=np.int64)
-    labels = source.split(split).labels
+    order, labels = matching.order, source.split(split).labels
     if card.multi_label:
         several = np.zeros((len(labels), len(card.labels)), dtype=np.uint8)
-        several[:, order] = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
+        given = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
+        for place, column in zip(order.tolist(), given.T, strict=True):
+            several[:, place] |= column  # two of its classes may be one of the checkpoint's
         return several
     if source.multi_label:
         raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")

@@ -42,6 +42,8 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     """What was measured on validation when it was saved."""
     versions: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Other names under which `evaluate` finds a class in data: {"cat": ("felix", "n02121620")}."""
 
     @classmethod
     def of(cls, plan: Plan, **known: Any) -> Card:
@@ -56,8 +58,9 @@ class Card:
         """The record as text."""
         preprocess = None if self.preprocess is None else self.preprocess.to_json()
         plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
-        if not self.multi_label:
-            del plain["multi_label"]  # versions that do not know the word read on what they can use
+        for name in ("multi_label", "aliases"):
+            if not plain[name]:
+                del plain[name]  # versions that do not know the word read on what they can use
         text = json.dumps(plain, ensure_ascii=False)
         # A class named after a folder whose name is no valid text can only be written escaped.
         return text if text.encode(errors="replace").decode() == text else json.dumps(plain)
@@ -71,6 +74,7 @@ class Card:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
             preprocess, labels = plain.pop("preprocess"), plain.pop("labels")
             _check_kinds(plain, labels)
+            plain["aliases"] = _aliases(plain.get("aliases", {}), labels)
             steps = None if preprocess is None else Preprocess.from_json(preprocess)
             _check_sides(steps)
             card = cls(**plain, labels=tuple(labels), preprocess=steps)
@@ -87,6 +91,18 @@ def _check_sides(steps: Preprocess | None) -> None:
     sides = () if steps is None else (steps.size, steps.size if steps.resize is None else steps.resize)
     if not all(type(side) is int and side <= LARGEST_SIDE for side in sides):
         raise ValueError(f"pictures of {' and '.join(map(str, sides))} pixels (at most {LARGEST_SIDE:,})")
+
+
+def _aliases(plain: object, labels: list[str]) -> dict[str, tuple[str, ...]]:
+    """Other names of classes; raises TypeError for another kind, ValueError for a class that is none."""
+    if not isinstance(plain, dict):
+        raise TypeError("aliases are no record")
+    for label, names in plain.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"the aliases of {label!r} are no list of words")
+        if label not in labels:
+            raise ValueError(f"aliases of {label!r}, which is no class")
+    return {label: tuple(names) for label, names in plain.items()}
 
 
 def _check_kinds(plain: dict[str, Any], labels: object) -> None:

@@ -29,6 +29,7 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
     known = card or (net.card if isinstance(net.card, Card) else Card.of(net.plan))
     # The network may have changed since its card was made (`reset_classifier`).
     fitting = known.labels if len(known.labels) == net.plan.classes else ()
+    aliases = {label: names for label, names in known.aliases.items() if label in fitting}
     plan = net.plan
     known = replace(
         known,
@@ -36,6 +37,7 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
         dialect=plan.dialect,
         options=plan.options(),
         labels=fitting,
+        aliases=aliases,
         versions=known.versions or versions(),
     )
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}

@@ -16,9 +16,8 @@ from inceptory.data import feed as feeding
 from inceptory.data import workers as working
 from inceptory.data.batches import histogram, statistics_of
 from inceptory.data.decoding import Decoder
-from inceptory.data.feed import InMemory, Stream, blockwise, feed, statistics
+from inceptory.data.feed import InMemory, Stream, feed, statistics
 from inceptory.data.preprocess import Preprocess
-from inceptory.data.sequences import Blocks
 from inceptory.data.sources import Split
 from inceptory.errors import DataError, InterruptedRun
 
@@ -332,22 +331,6 @@ def alive(pid):
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def test_blocks_stay_together_within_a_window_and_windows_are_mixed():
-    blocks = Blocks(np.arange(1000) // 10, together=5)
-    order = blockwise(blocks, generator())
-    assert sorted(order.tolist()) == list(range(1000))
-    windows = [sorted(set((window // 10).tolist())) for window in order.split(50)]
-    assert all(len(window) == 5 for window in windows)
-    assert any(window[-1] - window[0] > 5 for window in windows)
-    assert all(sorted(window.tolist()) != window.tolist() for window in order.split(50))
-
-
-def test_every_row_may_come_anywhere():
-    blocks = Blocks(np.arange(40) // 4, together=2)
-    places = {int((blockwise(blocks, generator(seed)) == 0).nonzero()) for seed in range(400)}
-    assert places == set(range(40))
 
 
 @pytest.mark.parametrize("way", WAYS)

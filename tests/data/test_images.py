@@ -223,11 +223,11 @@ def test_reading_in_threads_leaves_the_warning_filters_as_they_were(monkeypatch)
     first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
     eight_bit = images._eight_bit
 
-    def in_turn(picture):
+    def in_turn(*picture):
         mine, others = (first_in, second_in) if threading.current_thread().name == "first" else (second_in, first_out)
         mine.set()
         others.wait(5)
-        return eight_bit(picture)
+        return eight_bit(*picture)
 
     monkeypatch.setattr(images, "_eight_bit", in_turn)
     data = encoded(noise(7, 9))

@@ -9,11 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inceptory import Layout
+from inceptory.cli import main
 from inceptory.data import parquet
+from inceptory.data.check import cheap
 from inceptory.data.images import open_picture
 from inceptory.data.sequences import blocks_of
 from inceptory.data.sources import open_source
-from inceptory.errors import DataError, MissingError
+from inceptory.errors import ConfigError, DataError, MissingError
 
 from .pictures import encoded, noise
 
@@ -197,7 +200,7 @@ def test_a_picture_without_bytes_is_told_with_its_row(tmp_path, pictures):
     assert "row 1 holds no picture bytes" in refused(store(tmp_path / "a.parquet", [0, 1], pictures=pictures))
 
 
-@pytest.mark.parametrize("label", [2, -1, 10**6])
+@pytest.mark.parametrize("label", [2, -2, 10**6])
 def test_a_label_outside_the_named_classes_is_a_data_error(tmp_path, label):
     path = store(tmp_path / "a.parquet", [0, 1, label, 1], names=["dog", "cat"])
     assert "a label lies outside the 2 named classes" in refused(path)
@@ -210,11 +213,10 @@ def test_one_class_is_a_data_error(tmp_path, labels):
 
 
 NO_LABELS = {
-    "a null beside numbers": ([0, None, 0, 1], ["dog", "cat"]),
-    "a null beside words": (["dog", None, "cat", "dog"], None),
     "words where the names ask for numbers": (["dog", "cat", "dog", "cat"], ["dog", "cat"]),
     "fractions where the names ask for numbers": ([0.7, 1.2, 0.0, 1.0], ["dog", "cat"]),
-    "several labels for a picture": ([[0], [1], [0, 1], [1]], None),
+    "fractions in lists": ([[0.5], [1.0], [], [1.0]], None),
+    "a null in a list": ([[0], [1, None], [0], [1]], ["dog", "cat"]),
 }
 
 
@@ -270,20 +272,30 @@ def test_pictures_in_order_read_each_row_group_once(tmp_path, reads):
 
 
 def test_few_row_groups_are_held_at_a_time(tmp_path, reads, monkeypatch):
-    monkeypatch.setattr(parquet, "MIXED", 0)
-    monkeypatch.setattr(parquet, "MIXED_AT_MOST", 0)
+    monkeypatch.setattr(parquet, "HELD", 0)
+    monkeypatch.setattr(parquet, "HELD_AT_MOST", 0)
     pictures = grouped(tmp_path / "a.parquet")
     found = open_source(tmp_path / "a.parquet").split("train").pictures
     assert [found[row] for row in (0, 5, 1, 6, 9, 0)] == [pictures[row] for row in (0, 5, 1, 6, 9, 0)]
     assert reads == [0, 1, 2, 0]
-    assert blocks_of(found).together == 1
 
 
-def test_rows_of_a_group_are_blocks_and_small_groups_are_mixed(tmp_path):
-    grouped(tmp_path / "a.parquet")
+def test_rows_of_a_group_are_blocks_that_know_their_bytes(tmp_path):
+    pictures = [bytes(1000) for _ in range(8)] + [bytes(50) for _ in range(32)]
+    table = pa.table({"image": structs(pictures), "label": pa.array([row % 2 for row in range(40)])})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=4, use_dictionary=False)
     blocks = blocks_of(open_source(tmp_path / "a.parquet").split("train").pictures)
     assert blocks.of_row.tolist() == [row // 4 for row in range(40)]
-    assert blocks.together > 10
+    assert np.all((blocks.each[:2] >= 1000) & (blocks.each[:2] < 1600))
+    assert np.all((blocks.each[2:] >= 50) & (blocks.each[2:] < 200))
+
+
+def test_some_rows_of_a_group_are_read_by_themselves(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "AT_ONCE", 1)  # one picture is unpacked at a time
+    pictures = grouped(tmp_path / "a.parquet", rows=30, size=10)
+    found = open_source(tmp_path / "a.parquet").split("train").pictures
+    assert list(found.read(1, np.array([10, 13, 19]))) == [pictures[row] for row in (10, 13, 19)]
+    assert list(found.read(2, np.arange(20, 30))) == pictures[20:]
 
 
 def test_row_groups_of_several_files_follow_each_other(tmp_path):
@@ -298,7 +310,7 @@ def test_heavy_row_groups_are_noted(tmp_path, monkeypatch):
     grouped(tmp_path / "a.parquet")
     assert open_source(tmp_path / "a.parquet").notes == ()
     monkeypatch.setattr(parquet, "HEAVY", 10)
-    assert "which each worker reads whole" in open_source(tmp_path / "a.parquet").notes[0]
+    assert "each read several times an epoch" in open_source(tmp_path / "a.parquet").notes[0]
 
 
 def test_a_file_that_vanished_is_told_when_a_picture_is_read(tmp_path):
@@ -316,3 +328,174 @@ def test_a_null_that_the_file_does_not_count_is_told_when_it_is_read(tmp_path):
     assert pictures[0] == PICTURES[0]
     with pytest.raises(DataError, match="row 1 holds no picture bytes"):
         pictures[1]
+    part = pictures.read(0, np.arange(2))
+    assert part[0] == PICTURES[0]
+    with pytest.raises(DataError, match=r"a\.parquet: row 1 holds no picture bytes"):
+        part[1]
+
+
+# Labels that are hidden
+
+
+def codes(source, split="train"):
+    return source.split(split).labels.tolist()
+
+
+def test_rows_of_hidden_labels_are_left_out_and_counted(tmp_path, capsys):
+    path = store(tmp_path / "a.parquet", [1, -1, None, 0], names=["dog", "cat"])
+    source = open_source(path)
+    split = source.split("train")
+    assert codes(source) == [1, 0]
+    assert list(split.pictures) == [PICTURES[0], PICTURES[3]]
+    assert list(split.names) == [f"{path}:0", f"{path}:3"]
+    told = "train: 2 of 4 pictures are left out, for their labels are hidden (null or -1)"
+    assert source.notes == (told,)
+    assert told in cheap(source)
+    assert main(["check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert told in out
+    assert "2 classes, 2 pictures" in out
+
+
+def test_a_split_of_hidden_labels_only_is_left_out_with_a_note(tmp_path):
+    store(tmp_path / "train-00000-of-00001.parquet", [1, 0, 1, 0], names=["dog", "cat"])
+    store(tmp_path / "test-00000-of-00001.parquet", [-1] * 4, names=["dog", "cat"])
+    source = open_source(tmp_path)
+    assert list(source.splits) == ["train"]
+    assert source.notes == ("test: 4 of 4 pictures are left out, for their labels are hidden (null or -1)",)
+
+
+@pytest.mark.parametrize("hidden", [pa.array([None] * 4, pa.int64()), pa.array([None] * 4), [-1] * 4], ids=str)
+def test_a_data_set_of_hidden_labels_only_is_refused(tmp_path, hidden):
+    assert "every label is hidden" in refused(store(tmp_path / "a.parquet", hidden, names=["dog", "cat"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        ([0, 1, -1, 1], ("0", "1"), [0, 1, 1]),
+        ([-1, 1, -1, 1], ("1", "-1"), [1, 0, 1, 0]),
+        (["dog", None, "cat", "-1"], ("-1", "cat", "dog"), [2, 1, 0]),
+    ],
+    ids=["counted from 0", "two classes", "words"],
+)
+def test_without_names_minus_one_is_hidden_only_where_classes_are_counted_from_0(tmp_path, labels, classes, expected):
+    source = open_source(store(tmp_path / "a.parquet", labels))
+    assert source.classes == classes
+    assert codes(source) == expected
+
+
+def test_a_split_of_nothing_but_minus_one_is_hidden_however_classes_are_counted(tmp_path):
+    store(tmp_path / "train.parquet", [1, 2, 1, 2])
+    store(tmp_path / "test.parquet", [-1] * 4)
+    source = open_source(tmp_path)
+    assert (source.classes, list(source.splits)) == (("1", "2"), ["train"])
+
+
+# Several classes a picture
+
+
+def listing(path, labels, feature, kind=None):
+    """A file with a column of lists, described as the data sets library does."""
+    table = pa.table({"image": structs(PICTURES), "label": pa.array(labels, kind or pa.list_(pa.int64()))})
+    features = {"image": {"_type": "Image"}, "label": feature}
+    table = table.replace_schema_metadata({b"huggingface": json.dumps({"info": {"features": features}}).encode()})
+    pq.write_table(table, path)
+    return path
+
+
+NAMED = {"names": ["dog", "cat", "ape"], "_type": "ClassLabel"}
+LISTS = {
+    "Sequence": ({"feature": NAMED, "length": -1, "_type": "Sequence"}, pa.list_(pa.int64())),
+    "List": ({"feature": NAMED, "_type": "List"}, pa.list_(pa.int64())),
+    "LargeList": ({"feature": NAMED, "_type": "LargeList"}, pa.large_list(pa.int64())),
+    "a bare list": ([NAMED], pa.list_(pa.int64())),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_named_classes_are_several_classes_a_picture(tmp_path, kind, capsys):
+    feature, arrow = LISTS[kind]
+    source = open_source(listing(tmp_path / "a.parquet", [[0, 2], [1], [], [2]], feature, arrow))
+    assert source.classes == ("dog", "cat", "ape")
+    assert source.multi_label
+    assert codes(source) == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert source.split("train").labels.dtype == np.uint8
+    assert source.notes == ()
+    assert main(["check", str(tmp_path / "a.parquet")]) == 0
+    assert "1.0 classes a picture, none in 1" in capsys.readouterr().out
+
+
+def test_lists_of_fixed_length_are_lists(tmp_path):
+    arrow = pa.list_(pa.int64(), 2)
+    source = open_source(listing(tmp_path / "a.parquet", [[0, 2], [1, 0], [2, 0], [2, 1]], LISTS["List"][0], arrow))
+    assert codes(source)[0] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("hidden", "left"), [([-1], 1), (None, 1), ([], 0)], ids=["-1", "null", "no class"])
+def test_a_hidden_list_is_left_out_and_an_empty_one_is_a_picture_of_no_class(tmp_path, hidden, left):
+    source = open_source(listing(tmp_path / "a.parquet", [[0, 2], hidden, [1], [2]], LISTS["Sequence"][0]))
+    assert len(source.split("train")) == 4 - left
+    assert len(source.notes) == left
+
+
+def test_a_label_in_a_list_outside_the_named_classes_is_a_data_error(tmp_path):
+    path = listing(tmp_path / "a.parquet", [[0], [1, 3], [1], [2]], LISTS["List"][0])
+    assert "a label lies outside the 3 named classes" in refused(path)
+
+
+def test_lists_of_words_are_their_own_names(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", [["b", "a"], ["a"], [], ["c"]]))
+    assert source.classes == ("a", "b", "c")
+    assert codes(source) == [[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_lists_in_one_shard_only_are_refused(tmp_path):
+    store(tmp_path / "train-0.parquet", [[0], [1], [0, 1], [1]])
+    store(tmp_path / "train-1.parquet", [0, 1, 0, 1])
+    assert "labels are lists in one file and not in another" in refused(tmp_path)
+
+
+# Columns that must be said
+
+
+def two_levels(path):
+    table = pa.table(
+        {"img": structs(PICTURES), "thumb": structs(PICTURES[::-1]), "fine": [3, 2, 1, 0], "coarse": [1, 1, 0, 0]}
+    )
+    features = {"img": {"_type": "Image"}, "thumb": {"_type": "Image"}}
+    features |= {
+        "fine": {"_type": "ClassLabel", "names": list("abcd")},
+        "coarse": {"_type": "ClassLabel", "names": list("xy")},
+    }
+    table = table.replace_schema_metadata({b"huggingface": json.dumps({"info": {"features": features}}).encode()})
+    pq.write_table(table, path)
+    return path
+
+
+def test_of_two_columns_of_labels_the_first_is_taken_which_is_said_and_a_flag_takes_the_other(tmp_path, capsys):
+    path = two_levels(tmp_path / "a.parquet")
+    source = open_source(path)
+    assert source.classes == tuple("abcd")
+    (note,) = source.notes
+    assert note == "labels are taken from 'fine', not from 'coarse' (--label-column names another)"
+    source = open_source(path, layout=Layout(label_column="coarse", path_column="thumb"))
+    assert (source.classes, codes(source), source.notes) == (("x", "y"), [1, 1, 0, 0], ())
+    assert list(source.split("train").pictures) == PICTURES[::-1]
+    assert main(["check", str(path), "--label-column", "coarse"]) == 0
+    assert "2 classes" in capsys.readouterr().out
+
+
+def test_a_label_column_of_any_name_may_be_said(tmp_path):
+    path = store(tmp_path / "a.parquet", ["b", "a", "b", "a"], label="kind")
+    assert "say --label-column NAME" in refused(path)
+    assert open_source(path, layout=Layout(label_column="kind")).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "layout", [{"label_column": "kind"}, {"label_column": ["label", "image"]}, {"path_column": "label"}]
+)
+def test_a_column_that_will_not_do_is_a_config_error(tmp_path, layout):
+    path = store(tmp_path / "a.parquet", [0, 1, 0, 1])
+    with pytest.raises(ConfigError, match=r"-column .*: not one of '(label|image)' \(name one of them\)"):
+        open_source(path, layout=Layout(**layout))

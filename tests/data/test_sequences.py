@@ -74,7 +74,10 @@ class Grouped(Frozen[int]):
         return row
 
     def blocks(self):
-        return Blocks(np.array([0, 0, 1, 1, 2, 2]), 2)
+        return Blocks(np.array([0, 0, 1, 1, 2, 2]), np.array([5, 6, 7]))
+
+    def read(self, block, rows):
+        return [self[row] for row in rows]
 
 
 def test_blocks_of_a_view_are_those_of_its_rows():
@@ -82,4 +85,4 @@ def test_blocks_of_a_view_are_those_of_its_rows():
     assert blocks_of(take([1, 2], np.array([0]))) is None
     assert blocks_of(Grouped()).of_row.tolist() == [0, 0, 1, 1, 2, 2]
     part = blocks_of(take(Grouped(), np.array([5, 0, 3])))
-    assert (part.of_row.tolist(), part.together) == ([2, 0, 1], 2)
+    assert (part.of_row.tolist(), part.each.tolist()) == ([2, 0, 1], [5, 6, 7])

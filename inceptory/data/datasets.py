@@ -1,0 +1,198 @@
+"""Labelled pictures in data sets with the interface of Hugging Face's, which need not be installed.
+
+What is handed over stays with this process: it is decoded by its threads and sent to no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptory.data.arrays import pixels_in, split_name
+from inceptory.data.images import Picture, pixels_of
+from inceptory.data.labels import Labels, several_hot
+from inceptory.data.sequences import Frozen, Numbered
+from inceptory.data.sources import Source, Split, check_classes, numbered
+from inceptory.errors import DataError, InceptoryError, MissingError, UsageError
+from inceptory.files import read
+
+IMAGES = ("image", "img", "picture", "photo", "pixels")
+LABELS = ("label", "labels", "class", "target", "fine_label")
+LOOKED_AT = 1000
+"""Pictures of a data set whose contents are part of its fingerprint; of arrays all are."""
+HIDDEN = -1
+"""The label that stands for one that is kept secret."""
+
+
+def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = None, name: str = "dataset") -> Source:
+    """Labelled pictures out of a Hugging Face Dataset, or of a DatasetDict or dict of them by split.
+
+    Anything with `column_names`, `features`, a length, and items by number and column will do. `image` and
+    `label` name the columns; without them the first of the features Image and ClassLabel count, then
+    usual names. A sequence of ClassLabel makes it multi-label. Rows whose label is hidden (-1 or
+    None) are left out, and said in `notes`. The fingerprint is made of all labels and the contents
+    of up to 1,000 pictures of each split. Raises DataError, UsageError for a stream without a length.
+
+        found = datasets.load_dataset("cifar10")
+        inceptory.train(found, model="cifar_inception_v3", out="runs/x")
+    """
+    every = dataset if isinstance(dataset, Mapping) else {"train": dataset}
+    parts = {split_name(word): part for word, part in every.items()}
+    if len(parts) < len(every):
+        raise DataError(f"{name}: two of {sorted(every)} mean the same split (keep one of them)")
+    for word, part in parts.items():
+        if not hasattr(part, "__len__"):
+            raise UsageError(f"{name}: {word} has no length (load it with streaming=False)")
+    columns = {split: _columns(f"{name}: {split}", part, image, label) for split, part in parts.items()}
+    told = {split: _told(f"{name}: {split}", part, columns[split][1]) for split, part in parts.items()}
+    classes, coded = _classes(name, told)
+    notes, splits, content = [], {}, hashlib.sha256()
+    for split, part in parts.items():
+        seen = np.flatnonzero([label is not None for label in told[split][1]])
+        if hidden := len(part) - len(seen):
+            notes.append(f"{name}: {hidden:,} of {len(part):,} labels of {split} are hidden, those rows are left out")
+        if not len(seen):
+            continue
+        rows = Rows(part, columns[split][0], f"{name}:{split}")
+        whole = Split(rows, coded[split], Numbered([f"{name}:{split}"], [len(part)]))
+        splits[split] = whole.take(seen) if hidden else whole
+        content.update(_content(splits[split]))
+    return Source(name, classes, splits, tuple(notes), content.hexdigest())
+
+
+class Rows(Frozen[Picture]):
+    """The pictures of one column: encoded where the data set gives bytes or a path, else pixels."""
+
+    LOCAL = True
+
+    def __init__(self, dataset: Any, column: str, name: str) -> None:
+        self._column, self._name = column, name
+        feature: Any = dataset.features.get(column)
+        if hasattr(dataset, "with_format"):
+            dataset = dataset.with_format(None)
+        if hasattr(dataset, "select_columns"):
+            dataset = dataset.select_columns([column])
+        if type(feature).__name__ == "Image" and hasattr(dataset, "cast_column"):
+            # As it is stored: decoding is ours, and so are its limits and its messages.
+            dataset = dataset.cast_column(column, type(feature)(decode=False))
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def item(self, row: int) -> Picture:
+        """The bytes of a file, or pixels; raises DataError or MissingError."""
+        found, name = self._dataset[row][self._column], f"{self._name}:{row}"
+        if isinstance(found, Mapping):
+            found = found.get("bytes") or found.get("path")
+        if isinstance(found, str):
+            if not Path(found).is_file():
+                raise MissingError(f"{name}: names {found}, which is not there (embed the pictures in the data set)")
+            return read(Path(found))
+        if isinstance(found, bytes):
+            return found
+        if isinstance(found, Image.Image):
+            return pixels_of(found, name)
+        if found is None:
+            raise DataError(f"{name}: holds no picture (remove the row)")
+        pixels: NDArray[np.uint8] = pixels_in(name, np.asarray(found)[None])[0]
+        return pixels
+
+
+def _columns(name: str, dataset: Any, image: str | None, label: str | None) -> tuple[str, str]:
+    """(image column, label column)."""
+    present = list(dataset.column_names)
+    for wanted in filter(None, (image, label)):
+        if wanted not in present:
+            raise UsageError(f"{name} has no column {wanted!r} (it has {', '.join(present)})")
+    kinds = {column: _kind(dataset.features.get(column)) for column in present}
+    images = [column for column in present if kinds[column] == "Image"]
+    images += [column for column in present if column.lower() in IMAGES]
+    labels = [column for column in present if kinds[column] == "ClassLabel"]
+    labels += [column for column in present if column.lower() in LABELS]
+    if not (image or images) or not (label or labels):
+        raise DataError(f"{name}: no image and label columns among {present} (name them: from_dataset(image=, label=))")
+    return image or images[0], label or labels[0]
+
+
+def _inner(feature: Any) -> Any:
+    """What a sequence is of; None for what is no sequence."""
+    return feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+
+
+def _kind(feature: Any) -> str:
+    """The name of a feature's type, or of what it is a sequence of."""
+    inner = _inner(feature)
+    return type(feature if inner is None else inner).__name__
+
+
+def _told(name: str, dataset: Any, column: str) -> tuple[tuple[str, ...] | None, list[Any]]:
+    """(names of classes where the feature has them, the label of each row: None where it is hidden)."""
+    feature = dataset.features.get(column)
+    inner = _inner(feature)
+    names = getattr(feature if inner is None else inner, "names", None)
+    # Of a data set in another format the column comes as its arrays.
+    labels = list((dataset.with_format(None) if hasattr(dataset, "with_format") else dataset)[column])
+    cells: list[Any] = []
+    for row, label in enumerate(labels):
+        several = isinstance(label, list | tuple)
+        each = list(label) if several else [label]
+        if not several and (label is None or label == HIDDEN):
+            cells.append(None)
+            continue
+        if not all(isinstance(one, int | str | np.integer) and not isinstance(one, bool) for one in each):
+            raise DataError(f"{name}: row {row} has the label {label!r} (labels are whole numbers or words)")
+        cells.append(tuple(each) if several else label)
+    return None if names is None else tuple(map(str, names)), cells
+
+
+def _classes(
+    name: str, told: Mapping[str, tuple[tuple[str, ...] | None, list[Any]]]
+) -> tuple[tuple[str, ...], dict[str, Labels]]:
+    """(class names, labels of each split by number; those of hidden rows mean nothing)."""
+    named = {names for names, _ in told.values()}
+    if len(named) > 1:
+        raise DataError(f"{name}: one of its splits names other classes than the rest (make them agree)")
+    names = named.pop()
+    labels = [label for _, cells in told.values() for label in cells if label is not None]
+    several = any(isinstance(label, tuple) for label in labels)
+    each = {one for label in labels for one in (label if isinstance(label, tuple) else (label,))}
+    if names is None:
+        classes, code = numbered(Path(name), map(str, each))
+    else:
+        classes, code = names, {word: number for number, word in enumerate(names)}
+        check_classes(Path(name), classes)
+    numbers = {
+        one: code.get(one, -1) if isinstance(one, str) else int(one) if names else code[str(one)] for one in each
+    }
+    for one, number in numbers.items():
+        if not 0 <= number < len(classes):
+            raise DataError(f"{name}: the label {one!r} is none of its {len(classes)} classes (mend it)")
+    coded: dict[str, Labels] = {}
+    for split, (_, cells) in told.items():
+        if several:
+            sets = [cell if isinstance(cell, tuple) else () if cell is None else (cell,) for cell in cells]
+            coded[split] = several_hot([[numbers[one] for one in found] for found in sets], len(classes))
+        else:
+            coded[split] = np.asarray([0 if cell is None else numbers[cell] for cell in cells], dtype=np.int64)
+    return classes, coded
+
+
+def _content(split: Split) -> bytes:
+    """sha256 of evenly spaced pictures; one that cannot be read counts by its message."""
+    digest = hashlib.sha256()
+    for row in np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).round().astype(np.int64)).tolist():
+        try:
+            picture = split.pictures[row]
+        except InceptoryError as fault:
+            picture = str(fault).encode()
+        content = picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).tobytes()
+        digest.update(f"{len(content)}\n".encode())
+        digest.update(content)
+    return digest.digest()

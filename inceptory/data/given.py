@@ -1,0 +1,42 @@
+"""Labelled pictures that Python hands over: a path, arrays, or data sets with the interface of Hugging Face's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from inceptory.data.arrays import from_arrays
+from inceptory.data.datasets import from_dataset
+from inceptory.data.layout import AUTO, Layout
+from inceptory.data.sources import Progress, Source, open_source
+from inceptory.errors import UsageError
+
+
+def source_of(data: object, progress: Progress | None = None, layout: Layout = AUTO) -> Source:
+    """The labelled pictures behind whatever `train` and `evaluate` take.
+
+    A name or path as for `open_source`; a `Source`; a pair (pictures, labels) or a dict from names of
+    splits to such pairs, as for `from_arrays`; a Hugging Face Dataset or DatasetDict, as for
+    `from_dataset`. Raises UsageError for anything else, and what those raise.
+    """
+    if isinstance(data, str | Path):
+        return open_source(data, progress, layout)
+    if isinstance(data, Source):
+        return data
+    if _is_dataset(data) or (isinstance(data, Mapping) and data and all(map(_is_dataset, data.values()))):
+        return from_dataset(data)
+    if _is_pair(data):
+        return from_arrays(*data)  # type: ignore[misc]
+    if isinstance(data, Mapping) and data and all(map(_is_pair, data.values())):
+        pairs = {str(split): tuple(pair) for split, pair in data.items()}
+        return from_arrays(*({split: pair[part] for split, pair in pairs.items()} for part in (0, 1)))
+    kinds = "a path, a pair of pictures and labels, a dict of such pairs by split, or a Hugging Face Dataset"
+    raise UsageError(f"data of the type {type(data).__name__}: cannot be trained on (give {kinds})")
+
+
+def _is_pair(data: object) -> bool:
+    return isinstance(data, tuple | list) and len(data) == 2
+
+
+def _is_dataset(data: object) -> bool:
+    return hasattr(data, "column_names") and hasattr(data, "features") and hasattr(data, "__getitem__")
