@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test endure check peers bench format clean
+.PHONY: demo test endure check mutants peers bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
@@ -23,6 +23,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_pages.py --check
 	$(BIN)/python -m pytest -q
+
+# One line of the package broken after another, each noticed by the test named for it (tests/mutants).
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutants -j 2
 
 # Proofs against other people's packages, in an environment of their own.
 peers: $(VENV)-peers/installed

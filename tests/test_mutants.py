@@ -3,7 +3,6 @@
 import subprocess
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,9 +18,8 @@ TABLE = mutants()
 ONE = TABLE[0]
 
 
-@pytest.mark.parametrize("mutant", TABLE, ids=str)
-def test_every_line_and_every_test_is_there(mutant):
-    assert list(faults(mutant, ROOT)) == []
+def test_every_line_and_every_test_is_there():
+    assert [fault for mutant in TABLE for fault in faults(mutant, ROOT)] == []
 
 
 def test_the_table_reaches_into_every_room():
@@ -103,7 +101,7 @@ def test_a_broken_import_is_an_error_of_the_table_and_never_counted(house, capsy
 
 @pytest.mark.parametrize("test", ["test_wrong", "test_skipped"])
 def test_a_test_that_does_not_pass_before_is_an_error_of_the_table(house, test):
-    with pytest.raises(runner.TableError, match=f"does not pass.*{test}|FAILED.*{test}|{test}"):
+    with pytest.raises(runner.TableError, match=f"does not pass while nothing is broken: .*{test}"):
         runner.run([breaking(test), breaking("test_adding")], 1)
 
 
@@ -112,6 +110,3 @@ def test_a_known_survivor_counts_as_not_noticed_and_is_named(house, capsys):
     assert runner.run([breaking("test_adding"), known], 1) == 1
     assert "known survivor  adding.py: adding subtracts (nobody adds)" in capsys.readouterr().out
 
-
-def test_every_test_of_the_table_lies_in_this_checkout():
-    assert all(Path(ROOT / mutant.test.partition("::")[0]).is_file() for mutant in TABLE if mutant.test)
