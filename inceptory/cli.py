@@ -6,10 +6,12 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
+from inceptory.clock import whole_process
 from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, Doubt, InceptoryError, UsageError, one_line
 from inceptory.version import __version__
 
@@ -50,7 +52,7 @@ def application(asked: str = "") -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every fault ends as one line on standard error and its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), whole_process() if arguments is None else nullcontext():
         warnings.filterwarnings("always", category=Doubt)
         warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
         return _run(words)

@@ -150,7 +150,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "check": ["data", "model", "image", "strict", "json", "layout"],
         "train": [
             *("data", "model", "out", "resume", "recipe", "config"),
-            *("checkpoint_every", "tensorboard", "workers", "variant", "options", "layout"),
+            *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options", "layout"),
         ],
         "evaluate": ["model", "data", "split", "out", "device", "precision", "weights", "layout"],
         "compare": ["runs", "out", "json"],

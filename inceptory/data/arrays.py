@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from inceptory.data.built_in import Pixels
 from inceptory.data.labels import Labels
-from inceptory.data.sequences import Numbered
 from inceptory.data.layout import words
+from inceptory.data.sequences import Numbered
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, UsageError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.data.layout import AUTO, Layout
-from inceptory.learn.recipe import NAMES, Recipe, differences, recipes, with_optimizer
+from inceptory.learn.recipe import NAMES, Recipe, beside_time, differences, recipes, with_optimizer
 from inceptory.nets.variant import PUBLISHED, Variant
 
 
@@ -26,9 +26,10 @@ def train_command(
     name = min(bases, key=lambda name: len(differences(bases[name], recipe)))
     words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
     words += [] if name == NAMES[0] else ["--recipe", name]
-    words += [word for field in fields(variant) for word in _flag(field.name, variant, PUBLISHED)]
+    words += [word for field in fields(variant) for word in _flag(field.name, variant, vars(PUBLISHED))]
     words += [] if bases[name] is recipes(model)[name] else ["--optimizer", recipe.optimizer]
-    words += [word for field in fields(recipe) for word in _flag(field.name, recipe, bases[name])]
+    start = {**vars(bases[name]), **beside_time({"time": recipe.time}), "time": None}
+    words += [word for field in fields(recipe) for word in _flag(field.name, recipe, start)]
     return shlex.join([*words, *_said(layout)])
 
 
@@ -56,9 +57,9 @@ def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe) ->
     return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in told.items())})"
 
 
-def _flag(name: str, record: Any, default: Any) -> list[str]:
+def _flag(name: str, record: Any, default: dict[str, Any]) -> list[str]:
     value, flag = getattr(record, name), name.replace("_", "-")
-    if value == getattr(default, name):
+    if value == default[name]:
         return []
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]

@@ -17,7 +17,7 @@ from inceptory.learn import page, plots
 from inceptory.learn.results import MultiEpoch, epoch_kind, percent_range
 from inceptory.weights.card import Card, read_card
 
-CURVES = ("epoch", "train_loss", "train_top1", "validation_loss", "validation_top1")
+CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")
 """Columns of history.csv that are drawn."""
 
 
@@ -263,7 +263,9 @@ def _history(path: Path) -> list[dict[str, float]]:
         lines = csv.DictReader(io.StringIO(files.read(path).decode("utf-8")))
         right = "exact" if epoch_kind(lines.fieldnames or ()) is MultiEpoch else "top1"
         rows = [{name: float(line[name.replace("top1", right)]) for name in CURVES} for line in lines]
-    except (KeyError, TypeError, ValueError, csv.Error) as fault:
+    except KeyError as fault:
+        raise DataError(f"{path}: has no column {fault} (damaged, or of another version: train again)") from None
+    except (TypeError, ValueError, csv.Error) as fault:
         raise DataError(f"{path}: damaged, {type(fault).__name__} {fault} (restore it from a copy)") from None
     if not rows:
         raise DataError(f"{path}: has no epoch (train again)")
@@ -299,7 +301,7 @@ def _sections(found: Comparison, png: bytes) -> Iterator[str]:
     head, *rows = found.cells()
     yield page.table(head, rows)
     yield from (page.paragraph(note, dim=True) for note in found.notes())
-    yield page.section("Curves", page.plot(png, f"Loss and {found.share} of every run over the epochs"))
+    yield page.section("Curves", page.plot(png, f"Log-loss and {found.share} of every run over the epochs"))
     rows = found.differences()
     if rows:
         head = ("option", *(run.name for run in found.runs))

@@ -9,7 +9,7 @@ from inceptory.learn.results import AnyEpoch
 
 FOLDER = "events"
 EVERY = 10
-"""Steps between two points of the training loss."""
+"""Steps between two points of the objective."""
 
 
 class Events:
@@ -22,10 +22,10 @@ class Events:
 
             self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step)
 
-    def step(self, step: int, loss: float, rate: float) -> None:
+    def step(self, step: int, objective: float, rate: float) -> None:
         """One step of training, counted from 1; every tenth becomes a point."""
         if self._writer is not None and step % EVERY == 0:
-            self._writer.add_scalar("loss/step", loss, step)
+            self._writer.add_scalar("objective/step", objective, step)
             self._writer.add_scalar("learning rate", rate, step)
 
     def epoch(self, step: int, row: AnyEpoch) -> None:
@@ -34,8 +34,9 @@ class Events:
             return
         train, validation = row.right
         for name, value in (
-            ("loss/training", row.train_loss),
-            ("loss/validation", row.validation_loss),
+            ("objective/training", row.train_objective),
+            ("log-loss/training", row.train_log_loss),
+            ("log-loss/validation", row.validation_log_loss),
             (f"{row.measure}/training", train),
             (f"{row.measure}/validation", validation),
             ("images per second", row.images_per_second),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from inceptory import clock
 from inceptory.data.batches import Progress, bytes_of
 from inceptory.data.crops import Crops
 from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
@@ -29,6 +30,7 @@ from inceptory.learn.lock import locked
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.progress import Meter, meter
 from inceptory.learn.ranks import Ranks, joined
+from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Run
 from inceptory.learn.signals import Stop, watched
@@ -43,27 +45,61 @@ from inceptory.weights.card import Card
 from inceptory.weights.store import versions
 
 
-def fit(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
-    """Train the network of a job and leave its run in the folder, or go on with the one that is there."""
+def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
+    """Train the network of a job and leave its run in the folder, or go on with the one that is there.
+
+    `began` is the moment from which a time counts: `clock.began`.
+    """
     with _kept_or_taken_back(folder, resumed):
-        return _trained(job, source, folder, resumed)
+        return _trained(job, source, folder, began, resumed)
 
 
-def _trained(job: Job, source: Source, folder: Path, resumed: bool) -> Run:
+def _trained(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
     device = choose(job.recipe.device, job.recipe.precision)
     with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
         if ranks.first:
             state.tidy(folder)
-        feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
-        try:
-            loop = _loop(job, source, feeds, preprocess, device, ranks, folder)
+        with _ready(job, source, device, ranks, stop, folder, began) as loop:
             if resumed:
                 _go_on(loop)
             loop.run(stop)
-            return _finished(loop, source, feeds)
-        finally:
-            for each in feeds.values():
-                each.close()
+            return _finished(loop, source)
+
+
+def find_rate(job: Job, source: Source, folder: Path) -> Search:
+    """Try learning rates on the network of a job, and leave only what was found of them in the folder."""
+    # Only the loss of each step counts: an average of the weights would never be asked.
+    job = replace(job, recipe=replace(job.recipe, average=0.0))
+    device = choose(job.recipe.device, job.recipe.precision)
+    with joined(device.name) as ranks, watched() as stop:
+        with (
+            _ready(job, source, device, ranks, stop, folder, clock.now()) as loop,
+            meter("trying rates", STEPS, shown=ranks.first) as bar,
+        ):
+            bar.say(f"trying learning rates on {job.model}, {device}: {STEPS} from {LOWEST:g} to {HIGHEST:g}")
+            found = Search.of(_ticking(loop.objectives(tried(), stop), bar))
+        if ranks.first:
+            found.write(folder, f"{job.model} on {source.name}, {job.recipe.optimizer}")
+        return found
+
+
+def _ticking(found: Iterator[tuple[float, float]], bar: Meter) -> Iterator[tuple[float, float]]:
+    for rate, objective in found:
+        bar.tick(f"rate {rate:.1e} objective {objective:.3f}")
+        yield rate, objective
+
+
+@contextmanager
+def _ready(
+    job: Job, source: Source, device: Device, ranks: Ranks, stop: Stop, folder: Path, began: float
+) -> Iterator[Loop]:
+    """The loop of a job at its start, with its feeds open."""
+    feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
+    try:
+        yield _loop(job, source, feeds, preprocess, device, ranks, folder, began)
+    finally:
+        for each in feeds.values():
+            each.close()
 
 
 @contextmanager
@@ -83,7 +119,7 @@ def _take_back(folder: Path) -> None:
     """Leave nothing of a run that failed before its first epoch was done, so that it can be started again."""
     if (folder / "history.csv").exists() or (folder / LOCK).exists():
         return  # of an epoch that is done, or of another run that came first
-    for path in (folder / FILE, *(folder / EVENTS).glob("events.out.tfevents.*")):
+    for path in (folder / FILE, folder / report.BATCH, *(folder / EVENTS).glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
     for place in (EVENTS, state.FOLDER):
         with contextlib.suppress(OSError):
@@ -136,6 +172,7 @@ def _loop(
     device: Device,
     ranks: Ranks,
     folder: Path,
+    began: float,
 ) -> Loop:
     """The loop at its start: a fresh network, everything in its place."""
     plan = job.plan(len(source.classes))
@@ -147,7 +184,7 @@ def _loop(
     weights = task.class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None
     heads = compiled(net, -(-job.recipe.batch // ranks.world)) if job.recipe.compile else None
     stepper = Stepper(net, job.recipe, device, ranks, weights, heads, task)
-    return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder)
+    return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder, began)
 
 
 def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: Device) -> Card:
@@ -172,7 +209,7 @@ def _go_on(loop: Loop) -> None:
     if loop.ranks.first:
         for note in notes:
             print(printable(note), file=sys.stderr)
-        print(f"resumed at step {loop.position.step} of {loop.steps}", file=sys.stderr)
+        print(f"resumed at {loop.place()}", file=sys.stderr)
 
 
 def _check_place(loop: Loop, found: State) -> None:
@@ -186,16 +223,16 @@ def _check_place(loop: Loop, found: State) -> None:
         print(f"not bit for bit the run without a break: {'; '.join(other)}", file=sys.stderr)
 
 
-def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
+def _finished(loop: Loop, source: Source) -> Run:
     """Measure the best checkpoint, write what there is to tell, and remove the states."""
     folder, plan, ranks = loop.folder, loop.job.plan(len(source.classes)), loop.ranks
     ranks.wait()
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split = "test" if "test" in feeds else "validation"
+    split = "test" if loop.final is not loop.validation else "validation"
     # In full precision whatever the training's was, so that `evaluate` gives the same again.
-    logits, rows = logits_of(best, feeds[split], loop.preprocess, Device(loop.device.name), ranks=ranks)
-    test, minutes = Scored.of(logits, rows, feeds[split]), loop.used() / 60
+    logits, rows = logits_of(best, loop.final, loop.preprocess, Device(loop.device.name), ranks=ranks)
+    test, minutes = Scored.of(logits, rows, loop.final), loop.used() / 60
     if ranks.first:
         report.write_run(
             folder,
@@ -205,6 +242,7 @@ def _finished(loop: Loop, source: Source, feeds: dict[str, Feed]) -> Run:
             test=test,
             split=split,
             minutes=minutes,
+            ending=loop.ending(),
             command=loop.job.command,
         )
         loop.job.done(folder)

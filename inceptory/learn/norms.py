@@ -9,7 +9,7 @@ within that memory answers nonsense in eval mode although it learnt well.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -68,6 +68,24 @@ def both_answers(net: Network, values: Tensor) -> tuple[Tensor, Tensor]:
             norm.momentum = 0.0
         by_batch = net(values)
     return by_batch, net(values)
+
+
+def right(
+    net: Network, batches: Iterable[tuple[Tensor, Tensor]], hits: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[float, float, float]:
+    """(pictures, those answered rightly by the statistics of their batch, those by the running statistics).
+
+    Of batches of (values, labels); `hits` counts the right answers of logits to labels.
+    """
+    seen = by_batch = running = 0.0
+    for values, labels in batches:
+        one, other = both_answers(net, values)
+        seen, by_batch, running = (
+            seen + len(labels),
+            by_batch + float(hits(one, labels)),
+            running + float(hits(other, labels)),
+        )
+    return seen, by_batch, running
 
 
 def warning(net: Network, by_batch: float, running: float, setting: str | float) -> str:

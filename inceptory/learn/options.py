@@ -21,6 +21,7 @@ from inceptory.learn.recipe import (
     QUICK,
     TUTORIAL,
     Recipe,
+    beside_time,
     hints,
     named,
     takes_number,
@@ -116,7 +117,8 @@ def decided(recipe: str | Recipe | None, config: Path | None, options: Options, 
     base = recipe or told.get("recipe", "quick")
     told.pop("recipe", None)
     start = base if isinstance(base, Recipe) else named(base, architecture)
-    told |= given(options)
-    made = replace(with_optimizer(start, told.get("optimizer", start.optimizer)), **told)
+    asked = {**told, **given(options)}
+    start = with_optimizer(start, asked.get("optimizer", start.optimizer))
+    made = replace(start, **(asked if isinstance(base, Recipe) else beside_time(asked)))
     made.check()
     return made

@@ -39,7 +39,7 @@ p{margin:.5rem 0;max-width:48rem}.dim,figcaption{color:var(--dim);font-size:.875
 .tile span{font-size:.8rem;color:var(--dim);display:block;line-height:1.35}
 figure{margin:.5rem 0;overflow-x:auto}
 figure>img{display:block;max-width:100%;height:auto;filter:var(--plot);border-radius:.25rem}
-figure>img.wide{max-width:max(100%,40rem)}
+figure>img.wide{max-width:max(100%,40rem)}figure>img.photos{filter:none}
 pre{background:var(--wash);border-radius:.5rem;padding:.8rem 1rem;overflow-x:auto;font-size:.875rem;margin:.5rem 0}
 .scroll{overflow:auto;max-height:75vh;border:1px solid var(--line);border-radius:.5rem;width:fit-content;max-width:100%}
 table{border-collapse:collapse;overflow-wrap:break-word;font-size:.875rem;font-variant-numeric:tabular-nums}
@@ -128,12 +128,16 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plot(png: bytes, told: str) -> str:
-    """A drawing in the page; `told` says in words what it shows, for those who cannot see it."""
+def plot(png: bytes, told: str, *, photos: bool = False) -> str:
+    """A drawing in the page; `told` says in words what it shows, for those who cannot see it.
+
+    `photos` keeps its colours as they are where the page is dark.
+    """
     # Drawn with half as many dots again as a page has, so that it is sharp on fine screens.
     width, height = (int.from_bytes(png[start : start + 4], "big") * 2 // 3 for start in (16, 20))
     # On a phone two drawings side by side are moved with a finger and not made too small to read.
-    kind = ' class="wide"' if width > 2 * height else ""
+    kinds = " ".join(["wide"] * (width > 2 * height) + ["photos"] * photos)
+    kind = f' class="{kinds}"' if kinds else ""
     return f'<figure><img{kind} src="{_uri(png, "png")}" width="{width}" alt="{text(told)}"></figure>'
 
 

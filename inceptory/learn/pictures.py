@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data import augment
@@ -34,6 +37,34 @@ class Targets:
     def to(self, device: str) -> Targets:
         """The same on a device."""
         return Targets(*(None if part is None else part.to(device) for part in (self.labels, self.others, self.share)))  # type: ignore[arg-type]
+
+    def told(self, classes: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """What each picture shows, as (name, share) of one class, or of two where pictures are mixed."""
+        shares = torch.ones(len(self.labels)) if self.share is None else self.share
+        found = [[(_shown(label, classes), share)] for label, share in zip(self.labels, shares.tolist(), strict=True)]
+        for row, label in enumerate(() if self.others is None else self.others):
+            (name, share), other = found[row][0], _shown(label, classes)
+            found[row] = [(name, 1.0)] if name == other else [(name, share), (other, 1 - share)]
+        return found
+
+
+def _shown(label: Tensor, classes: Sequence[str]) -> str:
+    """The class of a label; the classes of a row of several, or "none"."""
+    if label.ndim == 0:
+        return classes[int(label)]
+    return ", ".join(classes[int(row)] for row in label.nonzero()) or "none"
+
+
+def seen(values: Tensor, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """What a network is given, as pictures again: (n, C, H, W) to (n, H, W, C), in RGB or grey.
+
+    Values beyond black and white, as moves in between pixels can leave them, are cut off.
+    """
+    mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (preprocess.mean, preprocess.std))
+    pixels = (values.float().cpu() * std + mean) * preprocess.divisor
+    upright = pixels.flip(1) if preprocess.order == "BGR" else pixels
+    found: NDArray[np.uint8] = upright.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    return found
 
 
 def prepared(

@@ -12,8 +12,10 @@ from inceptory.errors import printable
 from inceptory.learn.results import AnyEpoch, Bin, Details, best_epoch
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 TRAIN, VALIDATION = "#3b6fb6", "#d1622b"
 GREY = "#8a8a8a"
@@ -27,8 +29,11 @@ DRAWN = 200
 PAIRS = 30
 MARKED = 40
 """Up to so many epochs each has a dot on its curve."""
+LOSS = "log-loss (cross-entropy), nats"
 FAR = 10
 """A loss of so many times the median makes the axis logarithmic."""
+TILE, GAP, LINE, COLUMNS = 128, 12, 18, 8
+"""Pictures beside one another: longest side, space between, height of a line of words, in dots; how many in a row."""
 LONGEST_NAME = 24
 FONTS = (
     "Noto Sans CJK SC",
@@ -78,8 +83,8 @@ def names(labels: Sequence[str]) -> list[str]:
     ]
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+def _cut(text: str, most: int = LONGEST_NAME) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 # Drawing
@@ -123,7 +128,7 @@ def _over_epochs(axes: Axes, name: str, last: int) -> None:
 
 def _scale(axes: Axes, values: Sequence[float], name: str) -> None:
     """A logarithmic axis for losses of which a few lie so high that the others would be one flat line."""
-    if name == "loss" and min(values) > 0 and max(values) > FAR * median(values):
+    if name == LOSS and min(values) > 0 and max(values) > FAR * median(values):
         axes.set_yscale("log")
 
 
@@ -133,12 +138,12 @@ def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: st
 
 
 def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
-    """Loss and accuracy of training and validation over the epochs."""
+    """Log-loss and accuracy of training and validation over the epochs: the same measure, of different pictures."""
     figure = _figure(11, 4.2)
     left, right = figure.subplots(1, 2)
     numbers, best = [row.epoch for row in epochs], best_epoch(epochs)
     series = (
-        (left, "loss", [row.train_loss for row in epochs], [row.validation_loss for row in epochs]),
+        (left, LOSS, [row.train_log_loss for row in epochs], [row.validation_log_loss for row in epochs]),
         (right, f"{best.measure}, %", *([100 * row.right[part] for row in epochs] for part in (0, 1))),
     )
     if best.choice != best.measure:
@@ -146,13 +151,58 @@ def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
         _line(right, numbers, chosen, VALIDATION, linestyle="--", label=f"validation {best.choice}")
     for axes, name, train, validation in series:
         _scale(axes, [*train, *validation], name)
-        _line(axes, numbers, train, TRAIN, label="training (augmented)")
-        _line(axes, numbers, validation, VALIDATION, label="validation")
+        _line(axes, numbers, train, TRAIN, label="training (augmented, in train mode, weights of each step)")
+        _line(axes, numbers, validation, VALIDATION, label="validation (weights that are kept)")
         axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":", label=f"best: epoch {best.epoch}")
         _over_epochs(axes, name, numbers[-1])
-        axes.legend(frameon=False)
+    # Below both, since words that say what was measured are too long for a corner.
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"{title}: best validation {best.choice} {100 * best.rank[0]:.1f} % in epoch {best.epoch}")
     return _png(figure)
+
+
+def pictures(shown: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> bytes:
+    """Pictures (n, H, W, C) side by side, each above what it shows: (name, share) of one class, or of two."""
+    import numpy as np
+
+    tiles = [_tile(pixels) for pixels in shown]
+    high, wide = tiles[0].shape[0] + LINE * max(map(len, labels)) + GAP, tiles[0].shape[1] + GAP
+    columns = min(len(tiles), COLUMNS)
+    rows = -(-len(tiles) // columns)
+    canvas = np.zeros((rows * high, columns * wide, 4), dtype=np.uint8)
+    figure = _figure(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
+    figure.set_layout_engine("none")
+    # Clear between the pictures, with letters that can be read on white and on black.
+    figure.patch.set_alpha(0)
+    for number, (tile, told) in enumerate(zip(tiles, labels, strict=True)):
+        top, left = number // columns * high, number % columns * wide + GAP // 2
+        canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+        place = (left + tile.shape[1] / 2) / canvas.shape[1], 1 - (top + tile.shape[0] + 3) / canvas.shape[0]
+        style: dict[str, Any] = {"fontsize": 7, "fontfamily": families(), "parse_math": False, "color": GREY}
+        figure.text(*place, _caption(told), ha="center", va="top", **style)
+    figure.figimage(canvas)
+    return _png(figure)
+
+
+def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture in RGBA as large as it is drawn: small ones by whole factors, so that each pixel can be seen."""
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGBA")
+    factor = TILE // max(picture.size)
+    if factor:
+        picture = picture.resize([factor * side for side in picture.size], Image.Resampling.NEAREST)
+    else:
+        picture.thumbnail((TILE, TILE))
+    return np.asarray(picture)
+
+
+def _caption(told: Sequence[tuple[str, float]]) -> str:
+    words = zip(names([name for name, _ in told]), told, strict=True)
+    return "\n".join(
+        f"{_cut(word, 10)}: {100 * share:.0f} %" if len(told) > 1 else _cut(word, 16) for word, (_, share) in words
+    )
 
 
 def confusion(details: Details) -> bytes:
@@ -217,6 +267,24 @@ def calibration(bins: Sequence[Bin], error: float) -> bytes:
     return _png(figure)
 
 
+def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: float, suggested: float) -> bytes:
+    """Loss against learning rate: (rate, objective, its running mean) of each step, and what is suggested."""
+    figure = _figure(7, 4.2)
+    axes = figure.subplots()
+    tried, objectives, smooth = zip(*points, strict=True)
+    axes.plot(tried, objectives, color=GREY, alpha=0.5, linewidth=0.8, label="of each step")
+    axes.plot(tried, smooth, color=TRAIN, linewidth=1.8, label="running mean")
+    axes.axvline(lowest, color=GREY, linewidth=1, linestyle=":", label=f"smallest at {lowest:.2g}")
+    axes.axvline(suggested, color=VALIDATION, linewidth=1.4, label=f"suggested: {suggested:g}")
+    # The last losses may be so large that the valley would be one flat line.
+    low, high = min(objectives), max(smooth[0], *smooth[: tried.index(lowest) + 1])
+    axes.set_xscale("log")
+    _tidy(axes, xlabel="learning rate", ylabel="objective", ylim=(low - 0.1 * (high - low), high + 0.6 * (high - low)))
+    axes.legend(frameon=False)
+    figure.suptitle(title, parse_math=False, fontfamily=families())
+    return _png(figure)
+
+
 def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1") -> bytes:
     """Curves of several runs over one another: (name, rows of history, best epoch) of each.
 
@@ -225,7 +293,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
     figure = _figure(11, 4.8)
     left, right = figure.subplots(1, 2)
     last = max(int(history[-1]["epoch"]) for _, history, _ in runs)
-    for axes, name, what, factor in ((left, "loss", "loss", 1), (right, f"{measure}, %", "top1", 100)):
+    for axes, name, what, factor in ((left, LOSS, "log_loss", 1), (right, f"{measure}, %", "top1", 100)):
         drawn = [_one_of_many(axes, row, run, what, factor) for row, run in enumerate(runs)]
         _scale(axes, [value for values in drawn for value in values], name)
         _over_epochs(axes, name, last)
@@ -240,7 +308,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
 def _one_of_many(
     axes: Axes, row: int, run: tuple[str, Sequence[dict[str, float]], int], what: str, factor: float
 ) -> list[float]:
-    """Draw one run's curves of "loss" or "top1"; gives every value drawn."""
+    """Draw one run's curves of "log_loss" or "top1"; gives every value drawn."""
     name, history, best = run
     colour, dashes = CYCLE[row % len(CYCLE)], ("-", "-.")[row // len(CYCLE) % 2]
     epochs = [int(line["epoch"]) for line in history]

@@ -1,7 +1,8 @@
 """Several processes at one training, as torchrun starts them; alone, everything here does nothing.
 
 Batch norms see each process's own pictures; what they remember is averaged after every step, so
-that all processes hold the same network at any time.
+that all processes hold the same network at any time. Tensors on GPUs go over nccl, which takes no
+others; counters and answers lie on the processor and go over gloo.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from inceptory.errors import ConfigError
+
+BACKENDS = {"cuda": "cpu:gloo,cuda:nccl"}
+"""What carries tensors of each device; of any other device gloo does."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,23 @@ class Ranks:
         dist.all_reduce(values)
         return [float(value) for value in values]
 
+    def of_first(self, *numbers: float) -> list[float]:
+        """The first process' numbers, on each of them."""
+        return self.total(*(numbers if self.first else [0.0] * len(numbers)))
+
     def gathered(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, one after another, on each of them. (n_r, ...) -> (sum n_r, ...)."""
+        """The rows of all processes, one after another, on the processor of each. (n_r, ...) -> (sum n_r, ...)."""
         if self.world == 1:
             return rows
-        found: list[Tensor | None] = [None] * self.world
-        dist.all_gather_object(found, rows.cpu())
-        return torch.cat([part for part in found if part is not None])
+        # Lengths first: collectives take tensors of one shape, so the shorter ones are filled up.
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        dist.all_gather(lengths, torch.tensor([len(rows)]))
+        longest = max(int(length) for length in lengths)
+        filled = rows.new_zeros(longest, *rows.shape[1:], device="cpu")
+        filled[: len(rows)] = rows
+        found = [torch.empty_like(filled) for _ in range(self.world)]
+        dist.all_gather(found, filled)
+        return torch.cat([part[: int(length)] for part, length in zip(found, lengths, strict=True)])
 
     def share_statistics(self, net: nn.Module) -> None:
         """Average over all processes what batch norms remember."""
@@ -64,8 +78,7 @@ class Ranks:
 
     def wait(self) -> None:
         """Go on only when all processes have come here."""
-        if self.world > 1:
-            dist.barrier()
+        self.total(0.0)
 
 
 @contextmanager
@@ -80,7 +93,7 @@ def joined(device: str) -> Iterator[Ranks]:
         if local >= torch.cuda.device_count():
             raise ConfigError(f"process {local}: has no GPU of its own (--nproc-per-node {torch.cuda.device_count()})")
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    dist.init_process_group(BACKENDS.get(device, "gloo"))
     try:
         yield Ranks(rank, world)
     finally:

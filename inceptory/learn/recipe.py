@@ -56,6 +56,9 @@ FIXED = {"sgd": ("rms_decay", "epsilon"), "adamw": ("nesterov", "momentum_rule")
 SWING = 0.05
 """How far schedule onecycle moves the momentum up and down: PyTorch's 0.95 and 0.85 about 0.9."""
 
+EPOCHS = 20
+"""Of a recipe that says neither epochs nor a time."""
+
 
 def option(default: Any, told: str, **bounds: float) -> Any:
     """A field with its sentence and its range: `low` and `high` are inside, `above` and `below` outside."""
@@ -67,9 +70,11 @@ class Recipe:
     """Every option of a training; its defaults are the recipe `quick`."""
 
     # How long
-    epochs: int = option(20, "Passes over the training pictures.", low=1)
+    epochs: int | None = option(None, "Passes over the training pictures; given beside --time, at most so many.", low=1)
     time: str | None = option(
-        None, "Length of the training instead of epochs, such as 20m or 1h: the schedule is fitted to it."
+        None,
+        "Length of the whole command instead of epochs, such as 20m or 1h, from its start to its last file: "
+        "the schedule is fitted to it.",
     )
     batch: int = option(64, "Pictures that pass through the network at once.", low=2)
     accumulate: int = option(1, "Batches whose gradients make one step.", low=1)
@@ -173,10 +178,13 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        """Take what was left open from the optimizer."""
+        """Take what was left open from the optimizer, and a number of epochs where there is no time."""
         for name, value in OPTIMIZERS.get(self.optimizer, OPTIMIZERS["sgd"]).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        # A time needs no number of epochs, and one that nobody gave must not cut it short.
+        if self.epochs is None and self.time is None:
+            object.__setattr__(self, "epochs", EPOCHS)
 
     def check(self) -> None:
         """Raise UsageError naming the first flag that is out of range, ConfigError for two that do not agree."""
@@ -186,7 +194,7 @@ class Recipe:
             numeric = type(value) in (int, float) and (not known or takes_number(each.name))
             if known and value not in known and not numeric:
                 raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)})")
-            if (numeric or not known) and not _inside(value, each.metadata["bounds"]):
+            if value is not None and (numeric or not known) and not _inside(value, each.metadata["bounds"]):
                 raise UsageError(f"{flag} {value:g}: out of range ({_range(each.metadata['bounds'])})")
         if not all(0 < drop < 1 for drop in self.drops):
             told = " ".join(f"{drop:g}" for drop in self.drops)
@@ -343,7 +351,10 @@ def recipes(architecture: str) -> dict[str, Recipe]:
 
 
 def named(name: str, architecture: str) -> Recipe:
-    """The recipe of this name for a network; raises UsageError."""
+    """The recipe of this name for a network; raises UsageError.
+
+    Its epochs are a proposal: with a time, only those count that somebody gave (`beside_time`).
+    """
     found = recipes(architecture)
     if name in found:
         return found[name]
@@ -356,6 +367,11 @@ def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
     if optimizer == recipe.optimizer:
         return recipe
     return replace(recipe, **{"optimizer": optimizer, **OPTIMIZERS.get(optimizer, {})})
+
+
+def beside_time(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that were given on top of a named recipe; with a time among them, its epochs are left out."""
+    return {"epochs": None, **options} if options.get("time") is not None else options
 
 
 def differences(one: Recipe, other: Recipe) -> Sequence[str]:

@@ -11,18 +11,43 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from inceptory import files
+from inceptory import clock, files
+from inceptory.errors import DataError
 from inceptory.learn import plots
-from inceptory.learn.results import AnyEpoch, AnyMetrics, Details, Mistake, MultiDetails, epoch_kind
+from inceptory.learn.results import AnyEpoch, AnyMetrics, Details, Ending, Mistake, MultiDetails, epoch_kind
 from inceptory.learn.story import MultiStory, Story
 from inceptory.nets.catalogue import Plan
 from inceptory.weights.card import Card
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from inceptory.learn.evaluate import Scored
 
 MISTAKES = 24
 """Pictures of wrong answers on the page."""
+BATCH = "first-batch.png"
+SHOWN = 32
+"""Pictures of the first batch in it."""
+
+
+def write_batch(folder: Path, shown: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> float:
+    """Write the first batch as pictures; gives the seconds that drawing it took, on this machine.
+
+    `shown` is (n, H, W, C), `labels` are names and shares.
+    """
+    plots.families()  # matplotlib is loaded only once, and is no part of what a drawing takes
+    start = clock.now()
+    png = plots.pictures(shown[:SHOWN], labels[:SHOWN])
+    taken = clock.now() - start
+    files.write(folder / BATCH, png)
+    return taken
+
+
+def expected(drawing: float, classes: int) -> float:
+    """Seconds that `write_run` will take, where `write_batch` took `drawing`: each class is a line of the matrix."""
+    return drawing * (2.5 + (classes if classes <= plots.DRAWN else 0) / 28)
 
 
 def write_run(
@@ -34,23 +59,27 @@ def write_run(
     test: Scored,
     split: str,
     minutes: float,
+    ending: Ending,
     command: str,
 ) -> AnyMetrics:
     """Everything that a finished run tells: metrics.json, curves.png, confusion.png, calibration.png, report.html.
 
     A multi-label run has neither confusion nor calibration.
-    `model.safetensors` lies in the folder already, and `test` is its answers to the split of that
-    name; `command` is the line that would make the run again. Gives the metrics of `test`.
+    `model.safetensors` lies in the folder already, as may the first batch; `test` is the answers to the split
+    of that name; `command` is the line that would make the run again. Gives the metrics of `test`.
     """
     metrics, details = test.metrics(), test.details(card.labels)
     speed = images_per_second(epochs)
-    taken = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
+    taken: dict[str, Any] = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
+    taken |= {"steps": ending.steps, "steps_per_epoch": ending.per_epoch, "ended_by": ending.by}
     model = folder / "model.safetensors"
     # First what no other file can give back, then what is drawn from it.
     write_json(folder / "metrics.json", record(metrics, details, plan, model, split=split, **taken))
     drawn = {"curves": plots.curves(plan.architecture, epochs), **_drawn(details)}
     for name, png in drawn.items():
         files.write(folder / f"{name}.png", png)
+    if (folder / BATCH).exists():
+        drawn["batch"] = files.read(folder / BATCH)
     known: dict[str, Any] = {
         "card": card,
         "plan": plan,
@@ -60,6 +89,7 @@ def write_run(
         "mistakes": [_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
         "split": split,
         "minutes": minutes,
+        "ending": ending,
         "images_per_second": speed,
         "file_bytes": model.stat().st_size,
         "command": command,
@@ -151,9 +181,14 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_history(folder: Path) -> list[AnyEpoch]:
-    """The rows that `write_history` wrote."""
-    with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+    """The rows that `write_history` wrote; raises DataError for others."""
+    path = folder / "history.csv"
+    with open(path, newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         kind = epoch_kind(rows.fieldnames or ())
         types = get_type_hints(kind)
-        return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]
+        try:
+            return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]
+        except (KeyError, TypeError, ValueError) as fault:
+            told = f"not as this version writes it, {type(fault).__name__} {fault}"
+            raise DataError(f"{path}: {told} (train again)") from None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Metrics:
 
     def epoch(self, right: float, **known: Any) -> Epoch:
         """The row of history in which they stand; `right` is the share of training pictures named right."""
-        return Epoch(train_top1=right, validation_loss=self.log_loss, validation_top1=self.top1, **known)
+        return Epoch(train_top1=right, validation_log_loss=self.log_loss, validation_top1=self.top1, **known)
 
     def __str__(self) -> str:
         told = f"top-1 {100 * self.top1:.2f} % (95 % interval {percent_range(self.interval)})"
@@ -83,7 +83,7 @@ class MultiMetrics:
 
     def epoch(self, right: float, **known: Any) -> MultiEpoch:
         """The row of history in which they stand; `right` is the share of exact training pictures."""
-        known = {**known, "validation_loss": self.log_loss, "validation_map": self.mean_ap}
+        known = {**known, "validation_log_loss": self.log_loss, "validation_map": self.mean_ap}
         return MultiEpoch(train_exact=right, validation_exact=self.exact, **known)
 
     def __str__(self) -> str:
@@ -247,9 +247,13 @@ class Epoch:
 
     epoch: int
     lr: float
-    train_loss: float
+    train_objective: float
+    """What the steps make small: with smoothing, auxiliary heads, weights of classes and the penalty."""
+    train_log_loss: float
+    """Cross-entropy of augmented pictures, in train mode, by the weights of each step: no average of them."""
     train_top1: float
-    validation_loss: float
+    validation_log_loss: float
+    """The same of pictures as they are, in eval mode, by the weights that are kept."""
     validation_top1: float
     seconds: float
     images_per_second: float
@@ -267,11 +271,11 @@ class Epoch:
     @property
     def rank(self) -> tuple[float, float]:
         """The better epoch is larger: more right on validation, or as many with a smaller loss."""
-        return self.validation_top1, _less_is_better(self.validation_loss)
+        return self.validation_top1, _less_is_better(self.validation_log_loss)
 
     def __str__(self) -> str:
-        train = f"train loss {self.train_loss:.3f} top-1 {100 * self.train_top1:.1f} %"
-        validation = f"validation loss {self.validation_loss:.3f} top-1 {100 * self.validation_top1:.1f} %"
+        train = f"train log-loss {self.train_log_loss:.3f} top-1 {100 * self.train_top1:.1f} %"
+        validation = f"validation log-loss {self.validation_log_loss:.3f} top-1 {100 * self.validation_top1:.1f} %"
         return f"epoch {self.epoch}: {train}, {validation}, {self.images_per_second:.0f} images/s"
 
 
@@ -281,9 +285,13 @@ class MultiEpoch:
 
     epoch: int
     lr: float
-    train_loss: float
+    train_objective: float
+    """What the steps make small: with smoothing, auxiliary heads, weights of classes and the penalty."""
+    train_log_loss: float
+    """Cross-entropy of augmented pictures, in train mode, by the weights of each step: no average of them."""
     train_exact: float
-    validation_loss: float
+    validation_log_loss: float
+    """The same of pictures as they are, in eval mode, by the weights that are kept."""
     validation_exact: float
     validation_map: float
     """Mean average precision."""
@@ -301,11 +309,11 @@ class MultiEpoch:
     @property
     def rank(self) -> tuple[float, float]:
         """The better epoch is larger: by mean average precision on validation, then by the smaller loss."""
-        return self.validation_map, _less_is_better(self.validation_loss)
+        return self.validation_map, _less_is_better(self.validation_log_loss)
 
     def __str__(self) -> str:
-        train = f"train loss {self.train_loss:.3f} exact {100 * self.train_exact:.1f} %"
-        validation = f"validation loss {self.validation_loss:.3f} mAP {100 * self.validation_map:.1f} %"
+        train = f"train log-loss {self.train_log_loss:.3f} exact {100 * self.train_exact:.1f} %"
+        validation = f"validation log-loss {self.validation_log_loss:.3f} mAP {100 * self.validation_map:.1f} %"
         exact = f"exact {100 * self.validation_exact:.1f} %"
         return f"epoch {self.epoch}: {train}, {validation} {exact}, {self.images_per_second:.0f} images/s"
 
@@ -322,6 +330,32 @@ def epoch_kind(columns: Iterable[str]) -> type[Epoch] | type[MultiEpoch]:
 def best_epoch(epochs: Sequence[Row]) -> Row:
     """The one that is kept: of the highest rank on validation."""
     return max(epochs, key=lambda row: row.rank)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How far a training went, and what ended it."""
+
+    by: Literal["epochs", "patience", "time"]
+    """All epochs were done, validation stood still, or the time was over."""
+    steps: int
+    per_epoch: int
+
+    def epochs(self) -> str:
+        """The length in words: "9 epochs and 37 of the 50 steps of another"."""
+        whole, rest = divmod(self.steps, self.per_epoch)
+        parts = [f"{whole} epoch{'s' * (whole != 1)}"] * (whole > 0)
+        parts += [f"{rest:,} of the {self.per_epoch:,} steps of {'another' if whole else 'an epoch'}"] * (rest > 0)
+        return " and ".join(parts)
+
+    def told(self, time: str | None) -> str:
+        """The length and what ended it, in words; `time` is what --time said."""
+        why = {
+            "epochs": f", which was the limit before the time of {time} was over" if time else "",
+            "patience": ", until validation stood still",
+            "time": f", as many as the time of {time} held",
+        }
+        return self.epochs() + why[self.by]
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,29 @@
-"""The learning rate and the momentum of every step, and how many steps a length of time holds. Plain numbers."""
+"""The learning rate and the momentum of every step, by steps or by the time that is used. Plain numbers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median_low
 
 from inceptory.learn.recipe import SWING, Recipe
 
 DROP = 0.1
 """What a drop leaves of the rate."""
+WHOLE = 1_000_000
+"""A timed run in parts so small that rounding to whole ones cannot be seen in its rates."""
+UNKNOWN = 1e-3
+"""Share of a timed run that a step is taken for until it is known how long steps take."""
+RECENT = 64
+"""Steps whose lengths tell how long the next ones will be."""
+OUTLIER = 10
+"""A step that takes so many times the usual counts as so many."""
+FORWARD = 0.5
+"""Seconds to measure a picture, of those to train on it, until they are known: of forward and backward the first."""
 
 
-def rate(recipe: Recipe, step: int, steps: int, per_epoch: int, drops: int = 0) -> float:
+def rate(recipe: Recipe, step: float, steps: float, per_epoch: float, drops: int = 0) -> float:
     """Learning rate of a step, counted from 0, of `steps` in all.
 
     `drops` counts the times that schedule plateau has lowered the rate so far.
@@ -51,7 +63,19 @@ def momentum(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.momentum + SWING * (1 - 2 * share)
 
 
-def _passed(recipe: Recipe, epoch: int, epochs: float) -> int:
+def timed_rate(recipe: Recipe, share: float, ahead: float, epochs: float, drops: int = 0) -> float:
+    """Learning rate of a step that leads a run from one share of its length to `share + ahead`, after `epochs`.
+
+    The recipe's schedule over the whole run, at the middle of the step; drops come with their shares, decays
+    with their epochs.
+    """
+    factor = 1.0
+    if recipe.schedule == "exponential":
+        recipe, factor = replace(recipe, schedule="constant"), recipe.decay_rate ** (epochs // recipe.decay_epochs)
+    return factor * rate(recipe, (share + ahead / 2) * WHOLE, WHOLE, 1, drops)
+
+
+def _passed(recipe: Recipe, epoch: float, epochs: float) -> int:
     """Drops that lie behind the start of an epoch, counted from 0; a drop holds for whole epochs."""
     return sum(epoch >= round(share * epochs, 6) for share in recipe.drops)
 
@@ -69,19 +93,82 @@ def plateaus(scores: list[tuple[float, float]], patience: int) -> int:
 
 @dataclass
 class Budget:
-    """A length of time as a number of steps, estimated anew from how long steps have taken."""
+    """A length of time, and how the steps of a run share it.
+
+    `share` goes from 0 to 1 and never back: each step leads on by its part of what is left, so that a
+    slow step (the first, which compiles, or one while the machine slept) makes the later ones longer
+    and none of them leap. What comes after the last step is kept free: its validation, the final
+    measurement and the report.
+    """
 
     seconds: float
-    """All that may be used."""
-    reserve: float = 0.0
-    """Seconds of the last validation, which comes after the last step."""
+    """From the start of the command to its last file."""
+    per_epoch: int
+    """Steps in an epoch."""
+    pictures: tuple[int, int, int]
+    """Of a step, of a validation, of the final measurement."""
+    most: int | None = None
+    """Steps after which the run ends even with time left."""
+    share: float = 0.0
+    """Of the run, done."""
+    pace: float = 0.0
+    """Seconds a step; 0 while unknown."""
+    looking: float = 0.0
+    """Seconds to measure a picture; 0 while unknown."""
+    full: float = 0.0
+    """Seconds to measure one in full precision, as at the end, where that is another; 0 while unknown."""
+    keeping: float = 0.0
+    """Seconds to write the checkpoints of an epoch; reading the best one again takes about as long."""
+    drawing: float = 0.0
+    """Seconds for the report."""
+    _lengths: deque[float] | None = field(default=None, init=False, repr=False)
+    """Of recent steps; None before the first of this process."""
 
-    def steps(self, step: int, used: float) -> int:
-        """Steps that the run will have in all, after `step` of them in `used` seconds.
+    def took(self, seconds: float) -> None:
+        """Note how long a step took. The first of a process tells nothing: it may have compiled."""
+        if self._lengths is None:
+            self._lengths = deque(maxlen=RECENT)
+            return
+        self._lengths.append(seconds)
+        longest = OUTLIER * median_low(self._lengths)
+        self.pace = fmean(min(length, longest) for length in self._lengths)
 
-        All costs so far, validation too, are shared among the steps so far. At least one more.
-        """
-        if step == 0:
-            return 1 + round(self.seconds)  # a second each until one is measured
-        left = self.seconds - used - self.reserve
-        return step + max(math.floor(left / (used / step)), 0) if left > 0 else step
+    def measured(self, looking: float, keeping: float) -> None:
+        """Note how long a validation and the writing of its checkpoints took."""
+        self.looking, self.keeping = looking / max(self.pictures[1], 1), keeping
+
+    def left(self, used: float) -> float:
+        """Seconds for steps and for the validations between them, after `used` seconds of the command."""
+        _, validation, final = self.pictures
+        return (
+            self.seconds
+            - used
+            - self._look() * validation
+            - (self.full or self._look()) * final
+            - 2 * self.keeping
+            - self.drawing
+        )
+
+    def _look(self) -> float:
+        return self.looking or FORWARD * self.pace / self.pictures[0]
+
+    def steps(self, step: int, used: float) -> float:
+        """Steps that are left after `step` of them, once the length of a step is known."""
+        left = self.left(used)
+        between = self._look() * self.pictures[1] + self.keeping
+        # A validation between them only where this epoch ends before the time does.
+        within = min(left / self.pace, self.per_epoch - step % self.per_epoch)
+        found = max(left / (self.pace + between / self.per_epoch), within)
+        return found if self.most is None else min(found, self.most - step)
+
+    def ahead(self, step: int, used: float) -> float:
+        """Share of the run by which the next step leads on."""
+        return (1 - self.share) / max(self.steps(step, used), 1) if self.pace else UNKNOWN
+
+    def over(self, used: float) -> bool:
+        """Whether the next step would come too late."""
+        return self.left(used) <= self.pace
+
+    def to_json(self) -> dict[str, float]:
+        """What a resumed run must know to go on smoothly."""
+        return {name: getattr(self, name) for name in ("share", "pace", "looking", "full", "keeping")}

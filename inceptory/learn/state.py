@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from inceptory import files
-from inceptory.errors import DataError, WriteError
+from inceptory.errors import ConfigError, DataError, WriteError
 from inceptory.learn.results import AnyEpoch, epoch_kind
 
 FOLDER = "state"
@@ -52,13 +52,17 @@ class Position:
     seen: int = 0
     """Pictures of the epoch under way."""
     losses: float = 0.0
-    """Sum of their losses."""
+    """Sum of what the steps make small."""
+    plain: float = 0.0
+    """Sum of their cross-entropies."""
     right: float = 0.0
     """How many of them were named right."""
     training: float = 0.0
     """Seconds spent in the steps of this epoch."""
     used: float = 0.0
-    """Seconds spent in the run."""
+    """Seconds spent in the run, from the start of each of its commands."""
+    budget: dict[str, float] = field(default_factory=dict)
+    """What `Budget.to_json` gave of a timed run."""
     over: bool = False
     """Whether the last step is done and validated."""
     history: list[AnyEpoch] = field(default_factory=list)
@@ -200,7 +204,10 @@ def listed(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> tuple[State | None, list[str]]:
-    """The newest state that is whole, and a line for each damaged one that was passed over."""
+    """The newest state that is whole, and a line for each damaged one that was passed over.
+
+    Raises ConfigError for a state that another version wrote.
+    """
     notes: list[str] = []
     for path in listed(folder):
         try:
@@ -221,7 +228,10 @@ def _read(path: Path) -> State:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for name in json.loads(metadata["channels_last"]):
         tensors[name] = tensors[name].permute(0, 3, 1, 2)
-    position = Position.from_json(json.loads(metadata["position"]))
+    try:
+        position = Position.from_json(json.loads(metadata["position"]))
+    except TypeError as fault:
+        raise ConfigError(f"{path}: of another version of inceptory, {fault} (go on with that one)") from None
     return State(position, tensors, json.loads(metadata["facts"]))
 
 

@@ -34,6 +34,9 @@ class Outcome:
     """Sums over the pictures of one step, over all processes."""
 
     losses: float
+    """What is made small: over all heads, with smoothing, weights of classes and the penalty."""
+    plain: float
+    """Cross-entropy of the answers alone, as `Task.measure` has it of validation."""
     right: float
     seen: int
     sound: bool = True
@@ -91,19 +94,18 @@ class Stepper:
         parts = [part for part in parts if len(part[0]) > 1]
         seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
         if idle:
-            return Outcome(0.0, 0.0, 0)
+            return Outcome(0.0, 0.0, 0.0, 0)
         penalty, before = self.optimizer.penalty(), self._statistics()
-        losses = right = 0.0
+        losses = plain = right = 0.0
         for last, (values, targets) in ((part is parts[-1], part) for part in parts):
             with self._exchanging(last):
-                loss, hits = self._losses(values, targets)
+                loss, bare, hits = self._losses(values, targets)
                 # Gradients are averaged over the processes, losses are summed over the pictures.
                 self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
-            losses += float(loss.detach())
-            right += hits
+            losses, plain, right = losses + float(loss.detach()), plain + bare, right + hits
         sound = math.isfinite(losses)
-        losses, right = self.ranks.total(losses, right)
-        outcome = Outcome(losses + penalty * seen, right, int(seen), sound)
+        losses, plain, right = self.ranks.total(losses, plain, right)
+        outcome = Outcome(losses + penalty * seen, plain, right, int(seen), sound)
         if not outcome.finite and self.device.precision != "fp16":
             self.optimizer.inner.zero_grad(set_to_none=True)
             return outcome
@@ -124,7 +126,7 @@ class Stepper:
             buffer.copy_(value)
         if self.optimizer.scale < SMALLEST_SCALE:
             return replace(outcome, losses=math.nan)
-        return outcome if outcome.finite else Outcome(0.0, 0.0, 0)
+        return outcome if outcome.finite else Outcome(0.0, 0.0, 0.0, 0)
 
     def _exchanging(self, last: bool) -> AbstractContextManager[object]:
         """Processes exchange gradients once a step, after the last part."""
@@ -132,25 +134,31 @@ class Stepper:
             return self._forward.no_sync()
         return nullcontext()
 
-    def _losses(self, values: Tensor, targets: Targets) -> tuple[Tensor, float]:
-        """(sum of the pictures' losses over all heads, pictures whose `labels` are answered)."""
+    def _losses(self, values: Tensor, targets: Targets) -> tuple[Tensor, float, float]:
+        """(sum of the pictures' losses over all heads, their plain ones, pictures whose `labels` are answered)."""
         with self.device.autocast():
             heads = self._forward(values)
         terms = [weight * self._loss(heads[name], targets) for name, weight in self._weights.items()]
         hits = self.task.hits(heads["logits"], targets.labels)
-        return torch.stack(terms).sum(), float(hits)
+        with torch.no_grad():
+            plain = self._mixed(heads["logits"], targets, self.task.loss)
+        return torch.stack(terms).sum(), float(plain), float(hits)
 
     def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            return self.task.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
+
+        return self._mixed(logits, targets, loss)
+
+    def _mixed(self, logits: Tensor, targets: Targets, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Sum of a loss over pictures, of mixed ones by both classes' shares."""
         # float16 and bfloat16 are too coarse for the logarithm of a sum.
         logits = logits if logits.dtype == torch.float64 else logits.float()
 
-        def against(labels: Tensor) -> Tensor:
-            return self.task.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
-
-        loss = against(targets.labels)
+        found = loss(logits, targets.labels)
         if targets.others is not None and targets.share is not None:
-            loss = targets.share * loss + (1 - targets.share) * against(targets.others)
-        return loss.sum()
+            found = targets.share * found + (1 - targets.share) * loss(logits, targets.others)
+        return found.sum()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that must be kept to go on exactly."""

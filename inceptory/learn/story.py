@@ -12,6 +12,7 @@ from inceptory.learn.plots import names
 from inceptory.learn.results import (
     AnyEpoch,
     Details,
+    Ending,
     Metrics,
     Mistake,
     MultiDetails,
@@ -39,21 +40,44 @@ class Story:
     split: str
     """Part of the data that was measured."""
     minutes: float
+    ending: Ending
     images_per_second: float
     file_bytes: int
     command: str
 
     def html(self, plots: Mapping[str, bytes]) -> str:
-        """The page, with the PNGs "curves", "confusion" and "calibration" inside."""
+        """The page, with the PNGs "curves", "confusion" and "calibration" inside, and "batch" where there is one."""
         title = f"{self.plan.architecture} on {self._data('name', 'data of unknown name')}"
         body = [
             page.paragraph(self.paragraph()),
             page.tiles(self._tiles()),
-            page.section("Curves", page.plot(plots["curves"], f"Loss and {self.epochs[0].measure} over the epochs")),
+            self._curves(plots["curves"]),
             *self._answers(plots),
+            *([self._batch(plots["batch"])] if "batch" in plots else []),
             self._again(),
         ]
         return page.document(title, body)
+
+    def _curves(self, png: bytes) -> str:
+        known = self.card.recipe
+        kept = "by their running average" if known.get("average") else "as the epoch left them"
+        mixed = ", mixed ones by the shares of both classes" if known.get("mixup") or known.get("cutmix") else ""
+        told = (
+            "Both log-losses are the cross-entropy of the answers alone. Training: augmented pictures"
+            f"{mixed}, in train mode, with the weights of each step. Validation: pictures as they are, in eval mode, "
+            f"with the weights {kept}. What the steps make small besides, by label smoothing, auxiliary heads, "
+            "weights of classes and the penalty, is in the column train_objective of history.csv."
+        )
+        drawn = page.plot(png, f"Log-loss and {self.epochs[0].measure} over the epochs")
+        return page.section("Curves", drawn, page.paragraph(told, dim=True))
+
+    def _batch(self, png: bytes) -> str:
+        told = (
+            "Up to 32 pictures of the first step as the network saw them: cut, moved and coloured as the recipe says. "
+            "What cannot be recognised here could not be learnt."
+        )
+        picture = page.plot(png, "Augmented training pictures with their classes", photos=True)
+        return page.section("The first batch", picture, page.paragraph(told, dim=True))
 
     def _answers(self, plots: Mapping[str, bytes]) -> list[str]:
         """The sections about right and wrong answers."""
@@ -92,7 +116,7 @@ class Story:
         known = self.card.recipe
         told = {"batch": "batches of {}", "lr": "a peak learning rate of {:g}", "seed": "seed {}"}
         how = ", ".join(words.format(known[name]) for name, words in told.items() if name in known)
-        rounds = f"{len(self.epochs)} epoch{'s' * (len(self.epochs) != 1)}"
+        rounds = self.ending.told(known.get("time"))
         pictures = f"the {sizes['train']:,} training pictures" if "train" in sizes else "the training pictures"
         return (
             f"It saw {pictures} of {self._data('name', 'the data')} for {rounds}{f' ({how})' if how else ''}{beside}."

@@ -18,7 +18,7 @@ from inceptory.learn.results import AnyMetrics, Metrics, MultiMetrics
 class Task(Protocol):
     """Loss, hits, weights and metrics that belong together."""
 
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         """(n,) the loss of each picture, of logits (n, K)."""
         ...
 
@@ -38,7 +38,7 @@ class Task(Protocol):
 class OneClass:
     """Cross-entropy of a softmax against one class a picture."""
 
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         """(n,) from labels (n,)."""
         return F.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing)
 
@@ -59,7 +59,7 @@ class OneClass:
 class ManyClasses:
     """Binary cross-entropy of a sigmoid for each class: a picture may show several, or none."""
 
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         """(n,) means over the classes, from labels (n, K); smoothing moves each target towards 0.5."""
         targets = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").mean(1)

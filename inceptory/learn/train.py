@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, replace
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from inceptory import clock
 from inceptory.data.batches import normalise
 from inceptory.data.crops import DRAWS
 from inceptory.data.feed import Batch, Feed
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, InterruptedRun
 from inceptory.learn import norms, report, state
-from inceptory.learn.evaluate import logits_of
+from inceptory.learn.device import Device
+from inceptory.learn.evaluate import answers, logits_of
 from inceptory.learn.events import Events
 from inceptory.learn.job import Every, Job
-from inceptory.learn.pictures import prepared
+from inceptory.learn.pictures import prepared, seen
 from inceptory.learn.progress import Meter, duration, meter
 from inceptory.learn.recipe import seconds
-from inceptory.learn.results import AnyEpoch, AnyMetrics, best_epoch
-from inceptory.learn.schedule import Budget, momentum, plateaus, rate
+from inceptory.learn.results import AnyEpoch, AnyMetrics, Ending, best_epoch
+from inceptory.learn.schedule import WHOLE, Budget, momentum, plateaus, rate, timed_rate
 from inceptory.learn.signals import Stop
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
+from inceptory.nets.network import Network
 from inceptory.weights.card import Card
 from inceptory.weights.store import save
 
@@ -41,82 +44,166 @@ class Loop:
     """One network on its way through the epochs."""
 
     def __init__(
-        self, stepper: Stepper, feeds: dict[str, Feed], preprocess: Preprocess, job: Job, card: Card, folder: Path
+        self,
+        stepper: Stepper,
+        feeds: dict[str, Feed],
+        preprocess: Preprocess,
+        job: Job,
+        card: Card,
+        folder: Path,
+        began: float,
     ) -> None:
         self.stepper, self.preprocess, self.job, self.card, self.folder = stepper, preprocess, job, card, folder
         self.recipe, self.ranks, self.device = job.recipe, stepper.ranks, stepper.device
         self.train, self.validation = feeds["train"], feeds["validation"]
+        self.final = feeds.get("test", self.validation)
+        """Pictures that the best checkpoint is measured on at the end."""
         self.position = Position()
         self.per_epoch = -(-len(self._batches(torch.arange(len(self.train)))) // self.recipe.accumulate)
         """Steps in an epoch."""
-        self.budget = None if self.recipe.time is None else Budget(seconds(self.recipe.time, "--time"))
+        self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
+        """Steps after which the run ends; None where only the time ends it."""
+        self.budget = self._budget()
         self.every = Every.of(job.checkpoint_every)
-        self._saved = (0, time.monotonic())
+        self._began, self._before = began, 0.0
+        self._saved = self._since = (0, clock.now())
+        self._mark = clock.now()
         for norm in norms.norms_of(stepper.net):
             steps = None if self.budget else self.steps
             norm.momentum = norms.momentum(self.recipe.norm_momentum, norm.momentum, steps)
 
-    @property
-    def steps(self) -> int:
-        """Steps in all: of the epochs asked for, or as many as the time allows, estimated anew each step."""
-        if self.budget is not None:
-            return self.budget.steps(self.position.step, self.used())
-        return self.per_epoch * self.recipe.epochs
+    def _budget(self) -> Budget | None:
+        """What --time allows, with the pace of the runs before."""
+        if self.recipe.time is None:
+            return None
+        pictures = (self.recipe.batch * self.recipe.accumulate, len(self.validation), len(self.final))
+        length = seconds(self.recipe.time, "--time")
+        return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
     def run(self, stop: Stop) -> list[AnyEpoch]:
         """Every epoch that is left. Raises InterruptedRun after a signal, all saved."""
         at = self.position
-        self._started = time.monotonic() - at.used
         events = Events(self.folder, at.step, self.job.tensorboard and self.ranks.first)
-        with meter("training", None if self.budget else self.steps, at.step, self.ranks.first) as bar:
-            told = f"{self.per_epoch:,} steps an epoch"
-            bar.say(f"training {self.card.architecture} on {self.device}: {told}")
+        with meter("training", self.steps, at.step, self.ranks.first) as bar:
+            bar.say(f"training {self.card.architecture} on {self.device}: {self._length()}")
+            if self.ranks.first:
+                self._show_first_batch()
+            self._mark = clock.now()
+            self._since = at.step, self._mark
             while not at.over:
                 self._epoch(stop, bar, events)
+            bar.say(f"trained for {self.ending().told(self.recipe.time)}")
         events.close()
         if at.step > self._saved[0]:
             self.save()  # what is left, measuring and reporting, may be cut off too
         return at.history
 
+    def _show_first_batch(self) -> None:
+        """Draw what the network sees first, whichever step this is; a timed run learns how long drawing takes."""
+        steps = self._parts(0)
+        parts, _ = next(steps)
+        values, targets = parts()[0]
+        steps.close()
+        if len(values):
+            pixels, labels = seen(values, self.preprocess), targets.told(self.card.labels)
+            taken = report.write_batch(self.folder, pixels, labels)
+            if self.budget is not None:
+                self.budget.drawing = report.expected(taken, len(self.card.labels))
+
     def _epoch(self, stop: Stop, bar: Meter, events: Events) -> None:
         """What is left of an epoch's steps, then its validation."""
-        at, number = self.position, len(self.position.history)
-        for parts, batches in self._parts(number, at.step):
-            if self.budget is not None and at.step >= self.steps > 0:
+        at, number, cut = self.position, len(self.position.history), False
+        for parts, batches in self._parts(number, at.step - number * self.per_epoch):
+            cut = at.seen > 0 and self._too_late()
+            if cut:
                 break
             self._step(parts(), batches, bar, events)
             self._keep(stop)
+            self._took()
+        start = clock.now()
         row, metrics = self._validated(number + 1, stop)
+        looked = clock.now()
         at.history.append(row)
-        at.seen, at.losses, at.right, at.training = 0, 0.0, 0.0, 0.0
-        at.over = at.step >= self.steps or self._stands_still()
+        at.seen, at.losses, at.plain, at.right, at.training = 0, 0.0, 0.0, 0.0, 0.0
         if self.ranks.first:
             events.epoch(at.step, row)
             self._write_epoch(metrics)
-            bar.say(f"{row}{self._left()}")
+        written = clock.now()
+        if self.budget is not None:
+            self.budget.measured(looked - start, written - looked)
+        at.over = cut or at.step == self.steps or self._stands_still() or self._too_late()
+        bar.say(f"{row}{'' if at.over else self._left()}")
         self._warned(row, bar)
+        self._mark = clock.now()
 
     def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
-        at, start = self.position, time.monotonic()
-        torch.manual_seed(state.number(self.recipe.seed, GLOBAL, at.step, self.ranks.rank))
-        drops = plateaus([row.rank for row in at.history], self.recipe.patience)
-        steps = self.steps  # under --time another at each look
-        at.rate = rate(self.recipe, at.step, steps, self.per_epoch, drops)
-        found = self.stepper.step(at.step, at.rate, parts, momentum(self.recipe, at.step, steps))
+        at, start = self.position, clock.now()
+        self._seed(at.step)
+        at.rate, momentum = self._scheduled()
+        found = self.stepper.step(at.step, at.rate, parts, momentum)
         if not found.finite:
             raise DataError(self._not_finite(found, batches))
         at.step += 1
-        at.seen, at.losses, at.right = at.seen + found.seen, at.losses + found.losses, at.right + found.right
-        at.training += time.monotonic() - start
+        at.seen, at.losses, at.plain = at.seen + found.seen, at.losses + found.losses, at.plain + found.plain
+        at.right += found.right
+        at.training += clock.now() - start
         _tell(bar, events, at, found)
 
-    def _parts(self, number: int, first: int) -> Iterator[tuple[Callable[[], list[Part]], list[Batch]]]:
-        """The steps of an epoch, counted from 0, from step `first` on: how to prepare each, and its batches."""
+    def objectives(self, rates: Iterable[float], stop: Stop) -> Iterator[tuple[float, float]]:
+        """(learning rate, objective) of one step after another from the start of the run, while the loss is finite.
+
+        Nothing is kept. Raises InterruptedRun after a signal.
+        """
+        steps = chain.from_iterable(map(self._parts, count()))
+        for (step, lr), (parts, _) in zip(enumerate(rates), steps, strict=False):
+            self._seed(step)
+            found = self.stepper.step(step, lr, parts())
+            (asked,) = self.ranks.total(stop.asked)
+            if asked:
+                raise InterruptedRun("stopped before all rates were tried, nothing is written (start again)")
+            if not found.finite:
+                return
+            if found.seen:
+                yield lr, found.losses / found.seen
+
+    def _seed(self, step: int) -> None:
+        """Dropout draws from torch's own generator."""
+        torch.manual_seed(state.number(self.recipe.seed, GLOBAL, step, self.ranks.rank))
+
+    def _scheduled(self) -> tuple[float, float]:
+        """(learning rate, momentum) of the next step."""
+        at = self.position
+        drops = plateaus([row.rank for row in at.history], self.recipe.patience)
+        if self.budget is None:
+            assert self.steps is not None, "a recipe has epochs or a time"
+            found = rate(self.recipe, at.step, self.steps, self.per_epoch, drops)
+            return found, momentum(self.recipe, at.step, self.steps)
+        (ahead,) = self.ranks.of_first(self.budget.ahead(at.step, self.used()))
+        middle = round((self.budget.share + ahead / 2) * WHOLE)
+        found = timed_rate(self.recipe, self.budget.share, ahead, at.step / self.per_epoch, drops)
+        self.budget.share += ahead
+        return found, momentum(self.recipe, middle, WHOLE)
+
+    def _took(self) -> None:
+        """Note how long a step took, with all that belongs to it."""
+        start, self._mark = self._mark, clock.now()
+        if self.budget is not None:
+            self.budget.took(self._mark - start)
+
+    def _too_late(self) -> bool:
+        """Whether the time holds no further step; the first process' clock counts for all."""
+        if self.budget is None:
+            return False
+        (over,) = self.ranks.of_first(self.budget.over(self.used()))
+        return bool(over)
+
+    def _parts(self, number: int, done: int = 0) -> Generator[tuple[Callable[[], list[Part]], list[Batch]]]:
+        """The steps of an epoch, counted from 0, that follow the `done` first: how to prepare each, and its batches."""
         generator = seeded(self.recipe.seed, ORDER, number)
         batches = self._batches(self.train.order(generator, self.recipe.balanced))
-        done = (first - number * self.per_epoch) * self.recipe.accumulate
-        feed = self.train.batches(map(self.ranks.part, batches[done:]), self._draws(number, batches, done))
-        for step in range(first, (number + 1) * self.per_epoch):
+        left = done * self.recipe.accumulate
+        feed = self.train.batches(map(self.ranks.part, batches[left:]), self._draws(number, batches, left))
+        for step in range(number * self.per_epoch + done, (number + 1) * self.per_epoch):
             found = list(islice(feed, self.recipe.accumulate))
             yield self._preparing(step, number, found), found
 
@@ -153,7 +240,7 @@ class Loop:
         """Save a state where one is due; after a signal to any process, save and leave."""
         step, moment = self._saved
         (asked,) = self.ranks.total(stop.asked)
-        if asked or self.every.due(self.position.step - step, time.monotonic() - moment):
+        if asked or self.every.due(self.position.step - step, clock.now() - moment):
             self.save()
         if asked:
             raise self.interrupted()
@@ -165,30 +252,47 @@ class Loop:
             told = f"step {self.position.step}: {name} is not finite any more"
             raise DataError(f"{told} (lower --lr, now {self.recipe.lr:g})")
         self.position.used = self.used()
+        self.position.budget = {} if self.budget is None else self.budget.to_json()
         if self.ranks.first:
             state.save(self.folder, State(self.position, tensors, facts(self)))
-        self._saved = (self.position.step, time.monotonic())
+        self._saved = (self.position.step, clock.now())
 
     def load(self, found: State) -> None:
         """Go on from a state."""
-        self.position = found.position
+        self.position, self._before = found.position, found.position.used
+        self.budget = self._budget()
         self.stepper.load(found.tensors, found.position.rate)
-        self._saved = (found.position.step, time.monotonic())
+        self._saved = (found.position.step, clock.now())
 
     def interrupted(self) -> InterruptedRun:
         """What to say when the run is stopped."""
-        told = f"stopped after step {self.position.step:,} of {self.steps:,}, saved"
+        told = f"stopped after {self.place()}, saved"
         return InterruptedRun(f"{self.folder}: {told} (go on with {self.job.going_on(self.folder)})")
 
+    def place(self) -> str:
+        """Where the run stands."""
+        step = f"step {self.position.step:,}"
+        whole = "" if self.steps is None else f" of {self.steps:,}"
+        return (
+            step + whole + ("" if self.budget is None else f", with {duration(self.used())} of {self.recipe.time} used")
+        )
+
     def used(self) -> float:
-        """Seconds spent in the run, in all of its parts."""
-        return time.monotonic() - self._started
+        """Seconds spent in the run, in all of its parts, from the start of each command."""
+        return self._before + clock.now() - self._began
+
+    def ending(self) -> Ending:
+        """What ended the run."""
+        at = self.position
+        by: Literal["epochs", "patience", "time"]
+        by = "epochs" if at.step == self.steps else "patience" if self._stands_still() else "time"
+        return Ending(by, at.step, self.per_epoch)
 
     # Telling
 
     def _validated(self, number: int, stop: Stop) -> tuple[AnyEpoch, AnyMetrics]:
         """Measure on validation; a signal meanwhile saves the steps that are done."""
-        at, start = self.position, time.monotonic()
+        at, start = self.position, clock.now()
 
         def look(*_: int) -> None:
             if stop.asked and self.ranks.world == 1:
@@ -200,20 +304,28 @@ class Loop:
             with self.device.autocast():
                 norms.renew(net, (values for values, _ in self._some_training(number)))
             self.ranks.share_statistics(net)
+        if self.budget is not None and self.device.precision != "fp32" and not self.budget.full:
+            self.budget.full = self._full_precision(net)
         logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
         found = self.stepper.task.measure(logits, self.validation.labels[rows])
         metrics: AnyMetrics = replace(found, precision=self.device.precision)
-        if self.budget is not None:
-            self.budget.reserve = time.monotonic() - start
         row = metrics.epoch(
             at.right / max(at.seen, 1),
             epoch=number,
             lr=at.rate,
-            train_loss=at.losses / max(at.seen, 1),
-            seconds=at.training + time.monotonic() - start,
+            train_objective=at.losses / max(at.seen, 1),
+            train_log_loss=at.plain / max(at.seen, 1),
+            seconds=at.training + clock.now() - start,
             images_per_second=at.seen / max(at.training, 1e-9),
         )
         return row, metrics
+
+    def _full_precision(self, net: Network) -> float:
+        """Seconds for a picture of the final measurement, by a few of them."""
+        start = clock.now()
+        batch = next(self.final.batches([torch.arange(min(len(self.final.labels), 8))]))
+        answers(net, batch.pixels, self.preprocess, Device(self.device.name))
+        return (clock.now() - start) / max(len(batch.rows), 1)
 
     def _some_training(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(values (n, C, H, W), labels) of a tenth of an epoch's batches, unchanged pictures: from 8 to 32 batches."""
@@ -228,14 +340,11 @@ class Loop:
         training, validation = row.right
         if training - validation < SUSPECT:
             return
-        net, hits, sums = self.stepper.answering, self.stepper.task.hits, torch.zeros(3)
-        for values, labels in self._some_training(row.epoch):
-            with self.device.autocast():
-                by_batch, running = norms.both_answers(net, values)
-            sums += torch.tensor([len(labels), float(hits(by_batch, labels)), float(hits(running, labels))])
-        seen, right_by_batch, right = self.ranks.total(*sums.tolist())
-        if right_by_batch - right > SUSPECT * seen:
-            told = norms.warning(self.stepper.net, right_by_batch / seen, right / seen, self.recipe.norm_momentum)
+        with self.device.autocast():
+            counts = norms.right(self.stepper.answering, self._some_training(row.epoch), self.stepper.task.hits)
+        seen, by_batch, running = self.ranks.total(*counts)
+        if by_batch - running > SUSPECT * seen:
+            told = norms.warning(self.stepper.net, by_batch / seen, running / seen, self.recipe.norm_momentum)
             bar.say(f"warning: epoch {row.epoch}: {told}")
 
     def _stands_still(self) -> bool:
@@ -250,9 +359,20 @@ class Loop:
             save(self.stepper.answering, self.folder / "model.safetensors", card)
         report.write_history(self.folder, [asdict(row) for row in history])
 
+    def _length(self) -> str:
+        """How long the training will be, in words."""
+        ends = [f"{self.recipe.epochs} epochs"] * (self.steps is not None) + [f"{self.recipe.time}"] * bool(self.budget)
+        first = ", whichever comes first" if len(ends) > 1 else ""
+        return f"{self.per_epoch:,} steps an epoch, {' or '.join(ends)}{first}"
+
     def _left(self) -> str:
-        done, steps = self.position.step, self.steps
-        return f", {duration(self.used() / done * (steps - done))} left" if 0 < done < steps else ""
+        if self.budget is not None:
+            return f", {duration(self.budget.seconds - self.used())} left"
+        assert self.steps is not None, "a recipe has epochs or a time"
+        step, moment = self._since
+        done, steps = self.position.step - step, self.steps - self.position.step
+        # A run that was resumed just before this validation has made no step to judge by.
+        return f", {duration((clock.now() - moment) / done * steps)} left" if done else ""
 
     def _not_finite(self, found: Outcome, batches: Iterable[Batch]) -> str:
         at = self.position
@@ -264,7 +384,7 @@ class Loop:
 
 
 def _tell(bar: Meter, events: Events, at: Position, found: Outcome) -> None:
-    bar.tick(f"loss {at.losses / max(at.seen, 1):.3f}")
+    bar.tick(f"objective {at.losses / max(at.seen, 1):.3f}")
     events.step(at.step, found.losses / max(found.seen, 1), at.rate)
 
 

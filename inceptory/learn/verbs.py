@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from inceptory import files
+from inceptory import clock, files
 from inceptory.data.check import cheap
 from inceptory.data.given import source_of
 from inceptory.data.layout import AUTO, Layout
@@ -22,6 +22,7 @@ from inceptory.learn.job import FILE as RUN
 from inceptory.learn.job import Every, Job, is_first, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
+from inceptory.learn.rates import Suggestion
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import AnyMetrics, Run, metrics_of
 from inceptory.nets.catalogue import check_residual, decide
@@ -63,10 +64,11 @@ def train(
     checkpoint_every: str = "5m",
     tensorboard: bool = True,
     workers: int | None = None,
+    find_lr: Annotated[bool, Parameter(negative="")] = False,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
     options: Annotated[Options, Parameter(name="*")] = AS_THE_RECIPE,
     layout: LaidOut = AUTO,
-) -> Run:
+) -> Run | Suggestion:
     """Train a network from fresh weights on your own pictures, or go on with a run.
 
     For example:
@@ -108,6 +110,10 @@ def train(
         Write events for TensorBoard.
     workers
         Processes that decode pictures where they do not fit in memory; without it one for each core.
+    find_lr
+        Instead of training, try 140 learning rates from 1e-6 to 10, one a step, and suggest one: a quarter
+        of the rate with the smallest loss. Into --out come find-lr.png (loss against rate) and
+        find-lr.csv; no run is left, so that the same folder can take the training.
     variant
         How the network differs from its published form.
     options
@@ -115,9 +121,12 @@ def train(
     layout
         How the pictures are laid out, where that cannot be told from the files.
     """
+    began = clock.began()
     Every.of(checkpoint_every)
+    if resume is not None and find_lr:
+        raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
-        return _resume(Path(resume), data, model, out, recipe, config, variant, options, layout)
+        return _resume(Path(resume), began, data, model, out, recipe, config, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
@@ -139,22 +148,35 @@ def train(
     _check_trainable(source)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
-    line = (
-        train_call(model, out, variant, wanted)
-        if handed
-        else train_command(str(data), model, out, variant, wanted, layout)
-    )
+    line = _line(None if handed else str(data), model, out, variant, wanted, layout)
     job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), line, given=handed, **kept)  # type: ignore[arg-type]
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
+        if find_lr:
+            return _suggestion(job, source, None if handed else str(data), folder)
         if is_first():
             # Before anything else: from now on the run can go on, whatever happens to it.
             job.write(folder)
             print(*known, sep="\n", file=sys.stderr)
         from inceptory.learn.fit import fit
 
-        return fit(job, source, folder, resumed=False)
+        return fit(job, source, folder, began, resumed=False)
+
+
+def _line(data: str | None, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout) -> str:
+    """The line that makes a run again: for a shell, or for Python where that handed the pictures over."""
+    if data is None:
+        return train_call(model, out, variant, recipe)
+    return train_command(data, model, out, variant, recipe, layout)
+
+
+def _suggestion(job: Job, source: Source, data: str | None, folder: Path) -> Suggestion:
+    from inceptory.learn.fit import find_rate
+
+    found = find_rate(job, source, folder)
+    wanted = replace(job.recipe, lr=found.suggested)
+    return Suggestion(found, folder, _line(data, job.model, folder, job.variant, wanted, job.layout))
 
 
 def _place(data: object, source: Source | None) -> str:
@@ -172,6 +194,7 @@ def _check_free(out: Path) -> None:
 
 def _resume(
     folder: Path,
+    began: float,
     data: object,
     model: str | None,
     out: Path | str | None,
@@ -205,7 +228,7 @@ def _resume(
     job.check_data(folder, source)
     from inceptory.learn.fit import fit
 
-    return fit(job, source, folder, resumed=True)
+    return fit(job, source, folder, began, resumed=True)
 
 
 def finished_run(folder: Path) -> Run:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.learn.recipe import Recipe
-from inceptory.learn.results import Metrics
+from inceptory.learn.results import Metrics, Run
 from inceptory.learn.verbs import evaluate, train
 from inceptory.nets.variant import Variant
 from inceptory.run.predict import predict
@@ -31,6 +31,7 @@ def demo(*, out: Path | str = Path("runs/demo")) -> str:
     # Digits are not mirrored in the world, and hardly move in their frames.
     recipe = Recipe(epochs=15, flip="off", shift=0.0625)
     run = train("digits", model=NETWORK, out=folder, variant=Variant(width=0.5), recipe=recipe)
+    assert isinstance(run, Run), "no rate was asked for"
     metrics = evaluate(folder, "digits", split="test")
     assert isinstance(metrics, Metrics), "a digit is one class"
     pictures = _write_pictures(folder / "pictures")

@@ -20,7 +20,9 @@ from inceptory.weights.card import KEY
 
 from .test_page import check_alone
 
-HISTORY = "epoch,lr,train_loss,train_top1,validation_loss,validation_top1,seconds,images_per_second\n"
+HISTORY = (
+    "epoch,lr,train_objective,train_log_loss,train_top1,validation_log_loss,validation_top1,seconds,images_per_second\n"
+)
 
 
 def made(
@@ -32,7 +34,7 @@ def made(
     record = {"name": data, "fingerprint": f"print of {data}"}
     card = Card.of(plan, recipe={"lr": width / 10}, data=record, metrics={"epoch": 2})
     save_file({}, folder / "model.safetensors", metadata={KEY: card.to_json()})
-    (folder / "history.csv").write_text(HISTORY + "1,0.1,2,0.3,2.5,0.2,1,90\n2,0.1,1,0.6,1.5,0.5,1,90\n")
+    (folder / "history.csv").write_text(HISTORY + "1,0.1,3,2,0.3,2.5,0.2,1,90\n2,0.1,2,1,0.6,1.5,0.5,1,90\n")
     metrics = {"top1": right / n, "interval": wilson(right, n), "log_loss": 0.5, "n": n, "split": split, "minutes": 1.5}
     metrics |= {"images_per_second": 90.4, "network": {"parameters": plan.numbers()["parameters"]}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -130,7 +132,7 @@ def test_a_real_run_stands_beside_itself(run: Path, tmp_path: Path):
 
 BROKEN = {
     "metrics.json": ["", "[]", "{}", "[" * 100_000, '{"interval": [1]}', "\udcff"],
-    "history.csv": ["", HISTORY, "epoch\n1\n", HISTORY + "1,x,x,x,x,x,x,x\n", HISTORY + "1\n"],
+    "history.csv": ["", HISTORY, "epoch\n1\n", HISTORY + "1,x,x,x,x,x,x,x,x\n", HISTORY + "1\n"],
     "model.safetensors": ["", "no weights"],
 }
 

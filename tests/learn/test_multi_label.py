@@ -170,14 +170,14 @@ def test_a_run_learns_every_half_and_says_so(several, halves):
     assert min(one["average_precision"] for one in found["classes"]) > 0.95
     assert "top1" not in found
     assert "confusion" not in found
-    assert sorted(path.name for path in several.glob("*.png")) == ["curves.png"]
+    assert sorted(path.name for path in several.glob("*.png")) == ["curves.png", "first-batch.png"]
 
 
 def test_history_and_card_are_multi_label_and_the_best_epoch_is_that_of_the_highest_map(several):
     run = inceptory.train(resume=several)
     assert isinstance(run.metrics, MultiMetrics)
     assert all(isinstance(row, MultiEpoch) for row in run.epochs)
-    best = max(run.epochs, key=lambda row: (row.validation_map, -row.validation_loss))
+    best = max(run.epochs, key=lambda row: (row.validation_map, -row.validation_log_loss))
     card = read_card(several / "model.safetensors")
     assert card.multi_label
     assert card.metrics["epoch"] == best.epoch

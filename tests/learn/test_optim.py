@@ -165,7 +165,7 @@ def test_auxiliary_heads_weigh_in_the_loss_as_their_papers_say():
         for name, value in heads.items()
     }
     expected = terms["logits"] + 0.3 * terms["aux1"] + 0.3 * terms["aux2"]
-    loss, _ = stepper._losses(torch.zeros(2, 3, 64, 64), Targets(labels))
+    loss, *_ = stepper._losses(torch.zeros(2, 3, 64, 64), Targets(labels))
     assert torch.allclose(loss, expected)
 
 

@@ -42,7 +42,9 @@ def details(labels, seed=0):
 
 
 def epochs(count, loss=1.0):
-    return [Epoch(i, 0.1, loss / i, 1 - 0.9 / i, 2 * loss / i, 1 - 0.95 / i, 1.0, 10.0) for i in range(1, count + 1)]
+    return [
+        Epoch(i, 0.1, 3.0, loss / i, 1 - 0.9 / i, 2 * loss / i, 1 - 0.95 / i, 1.0, 10.0) for i in range(1, count + 1)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 300])
@@ -63,14 +65,14 @@ def test_a_single_epoch_has_one_whole_number_on_its_axis():
 @pytest.mark.parametrize(("values", "scale"), [([300, 0.2, 0.1, 0.1], "log"), ([2.3, 1, 0.5], "linear")])
 def test_a_loss_far_above_the_others_does_not_flatten_them(values, scale):
     axes = plots._figure(4, 4).subplots()
-    plots._scale(axes, values, "loss")
+    plots._scale(axes, values, plots.LOSS)
     assert axes.get_yscale() == scale
 
 
 def test_accuracies_and_losses_of_zero_are_never_drawn_on_a_logarithmic_axis():
     axes = plots._figure(4, 4).subplots()
     plots._scale(axes, [300, 0.2, 0.1], "top-1, %")
-    plots._scale(axes, [300, 0.2, 0.0], "loss")
+    plots._scale(axes, [300, 0.2, 0.0], plots.LOSS)
     assert axes.get_yscale() == "linear"
 
 

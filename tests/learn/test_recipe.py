@@ -53,7 +53,7 @@ RANGES = {
 SWITCHES = {"nesterov", "class_weights", "balanced", "trivial", "gradient_checkpointing", "compile"}
 OF_AN_OPTIMIZER = {"rms_decay": "rmsprop", "epsilon": "rmsprop"}
 """Options that SGD does not have."""
-WORDS = {field.name for field in fields(Recipe) if choices(field.name)} - {*RANGES}
+WORDS = [field.name for field in fields(Recipe) if choices(field.name) and field.name not in RANGES]
 
 
 def cases(kind):

@@ -16,14 +16,14 @@ from inceptory import Card
 from inceptory.data.preprocess import Preprocess
 from inceptory.learn import report, story
 from inceptory.learn.evaluate import Scored
-from inceptory.learn.results import Epoch
+from inceptory.learn.results import Ending, Epoch
 from inceptory.weights.card import read_card
 
 from .test_page import check_alone
 
 LABELS = ("cat", "</title><script>", "狐\udcff")
 PLAN = inceptory.plan("cifar_inception_v1", classes=3, width=0.25)
-EPOCHS = [Epoch(1, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0, 300.0), Epoch(2, 0.1, 1.0, 0.5, 1.0, 0.5, 3.0, 100.0)]
+EPOCHS = [Epoch(1, 0.1, 1.1, 1.0, 0.5, 1.0, 0.5, 1.0, 300.0), Epoch(2, 0.1, 1.1, 1.0, 0.5, 1.0, 0.5, 3.0, 100.0)]
 LOGITS = torch.tensor([[5.0, 0, 0], [0, 5, 0], [0, 5, 0], [5, 0, 0]])
 
 
@@ -43,7 +43,15 @@ def write(folder: Path, logits: torch.Tensor = LOGITS, order: str = "RGB"):
     test = Scored(logits, torch.tensor([0, 0, 1, 0]), list("abcd"), pixels.__getitem__)
     card = Card.of(PLAN, labels=LABELS, preprocess=steps, data={"name": "<script>"})
     return report.write_run(
-        folder, card=card, plan=PLAN, epochs=EPOCHS, test=test, split="test", minutes=2.5, command="again & again"
+        folder,
+        card=card,
+        plan=PLAN,
+        epochs=EPOCHS,
+        test=test,
+        split="test",
+        minutes=2.5,
+        ending=Ending("time", 5, 3),
+        command="again & again",
     )
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from inceptory.learn.recipe import TUTORIAL, Recipe, named
-from inceptory.learn.schedule import Budget, plateaus, rate
+from inceptory.learn.schedule import plateaus, rate
 
 LENGTHS = [1, 2, 3, 5, 10, 99, 1000]
 WARMUPS = [0.0, 0.01, 0.2, 0.5, 0.999]
@@ -93,17 +93,3 @@ def scores(*values):
 )
 def test_standing_still_for_two_epochs(history, count):
     assert plateaus(history, 2) == count
-
-
-def test_a_budget_ends_on_time_whatever_the_steps_take():
-    for costs in ([1.0] * 1000, [0.1] * 50 + [2.0] * 1000, [5.0] + [0.5] * 1000):
-        budget, used, step = Budget(100.0), 0.0, 0
-        while step < budget.steps(step, used):
-            used += costs[step]
-            step += 1
-        assert 100 - 3 * max(costs) <= used <= 100 + max(costs)
-
-
-def test_a_budget_keeps_time_for_the_last_validation():
-    assert Budget(100.0, reserve=20.0).steps(10, 10.0) == 80
-    assert Budget(100.0).steps(10, 100.0) == 10

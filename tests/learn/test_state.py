@@ -18,7 +18,7 @@ from inceptory.learn.job import Every
 from inceptory.learn.results import Epoch
 from inceptory.learn.state import Position, State, number, seeded
 
-ROW = Epoch(1, 0.1, 2.0, 0.3, 1.9, 0.4, 12.5, 100.0)
+ROW = Epoch(1, 0.1, 2.2, 2.0, 0.3, 1.9, 0.4, 12.5, 100.0)
 
 
 def made(step: int) -> State:

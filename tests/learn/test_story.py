@@ -10,7 +10,7 @@ import pytest
 import inceptory
 from inceptory import Card
 from inceptory.data.preprocess import Preprocess
-from inceptory.learn.results import Bin, ClassScore, Details, Epoch, Metrics, Mistake
+from inceptory.learn.results import Bin, ClassScore, Details, Ending, Epoch, Metrics, Mistake
 from inceptory.learn.story import Story
 
 from .test_page import check_alone, drawn
@@ -24,7 +24,7 @@ CARD = Card.of(
     data={"name": "pets", "splits": {"train": 1234, "validation": 100, "test": 10}, "fingerprint": "abc123"},
     versions={"inceptory": "9.9", "torch": "8.8"},
 )
-EPOCHS = [Epoch(i, 0.1, 1.0, 0.5, 1.0, 0.5 + 0.1 * (i == 2), 2.0, 100.0) for i in (1, 2, 3)]
+EPOCHS = [Epoch(i, 0.1, 1.2, 1.0, 0.5, 1.0, 0.5 + 0.1 * (i == 2), 2.0, 100.0) for i in (1, 2, 3)]
 PLOTS = {name: drawn() for name in ("curves", "confusion", "calibration")}
 
 
@@ -44,6 +44,7 @@ def story() -> Story:
         mistakes=mistakes,
         split="test",
         minutes=3.2,
+        ending=Ending("epochs", 60, 20),
         images_per_second=1234.5,
         file_bytes=3 * 2**20,
         command="inceptory train pets --model cifar_inception_v2 --out 'runs/<b>'",
@@ -70,7 +71,7 @@ def test_a_figure_of_validation_is_said_to_be_too_good(story: Story):
 
 
 def test_a_card_that_knows_little_makes_shorter_sentences(story: Story):
-    bare = replace(story, card=Card.of(PLAN, labels=CARD.labels), epochs=EPOCHS[:1])
+    bare = replace(story, card=Card.of(PLAN, labels=CARD.labels), epochs=EPOCHS[:1], ending=Ending("epochs", 20, 20))
     assert "It saw the training pictures of the data for 1 epoch. The best" in bare.paragraph()
     check_alone(bare.html(PLOTS))
 

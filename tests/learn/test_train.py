@@ -30,7 +30,7 @@ def test_a_run_learns_and_says_what_it_did(run: Path):
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == list(range(1, 13))
-    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert float(rows[-1]["train_log_loss"]) < float(rows[0]["train_log_loss"])
     assert not any(float(cell) < 0 for row in rows for cell in row.values()), (
         "numbers only: nothing a spreadsheet could run"
     )
@@ -39,6 +39,7 @@ def test_a_run_learns_and_says_what_it_did(run: Path):
         "confusion.png",
         "curves.png",
         "events",
+        "first-batch.png",
         "history.csv",
         "last.safetensors",
         "metrics.json",
@@ -64,7 +65,7 @@ def test_the_checkpoint_knows_itself(run: Path, colours: Path):
 def test_the_best_epoch_on_validation_is_kept(run: Path):
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    best = max(rows, key=lambda row: (float(row["validation_top1"]), -float(row["validation_loss"])))
+    best = max(rows, key=lambda row: (float(row["validation_top1"]), -float(row["validation_log_loss"])))
     assert read_card(run / "model.safetensors").metrics["epoch"] == int(best["epoch"])
     assert read_card(run / "last.safetensors").metrics["epoch"] == 12
 
@@ -75,7 +76,7 @@ def test_evaluating_again_gives_the_runs_own_metrics(run: Path, colours: Path, t
     assert metrics.top1 == recorded["top1"]
     assert metrics.log_loss == pytest.approx(recorded["log_loss"], rel=1e-5)
     again = json.loads((tmp_path / "again.json").read_text())
-    of_the_run_only = {"minutes", "images_per_second", "epochs"}
+    of_the_run_only = {"minutes", "images_per_second", "epochs", "steps", "steps_per_epoch", "ended_by"}
     assert set(recorded) - of_the_run_only == set(again) - {"model", "data"}
     for name in ("top1", "n", "split", "confusion", "classes", "macro", "network", "file_bytes"):
         assert again[name] == recorded[name]

@@ -23,6 +23,7 @@ from inceptory.weights.card import read_card
 
 MODEL = "cifar_inception_v1"
 TINY = Variant(width=0.25)
+KERNELS = ("Conv2d_1a_7x7.conv.weight", "head.classifier.0.weight")
 
 
 def paint(folder: Path, count: int, level: float = 128, seed: int = 0) -> None:
@@ -145,6 +146,7 @@ def test_averaged_weights_are_what_is_measured_and_kept(average, pairs, tmp_path
     last = tmp_path / "run" / "last.safetensors"
     assert same(last, seen.answering[-1])
     assert same(last, seen.raw[-1]) is (not average), "without an average it is the network itself"
+    assert not any(torch.equal(seen.answering[0][name], seen.answering[1][name]) for name in KERNELS), "it follows"
     measured = inceptory.evaluate(last, str(pairs), split="validation")
     assert measured.log_loss == pytest.approx(read_card(last).metrics["log_loss"], rel=1e-5)
 
