@@ -109,4 +109,3 @@ def test_a_known_survivor_counts_as_not_noticed_and_is_named(house, capsys):
     known = replace(breaking(""), test="", reason="nobody adds")
     assert runner.run([breaking("test_adding"), known], 1) == 1
     assert "known survivor  adding.py: adding subtracts (nobody adds)" in capsys.readouterr().out
-

@@ -47,7 +47,7 @@ def copied(root: Path, place: Path) -> Path:
     return place
 
 
-def tested(copy: Path, tests: Iterable[str], *options: str, limit: float | None = None) -> tuple[int, str]:
+def tested(copy: Path, tests: Iterable[str], *options: str, limit: float | None) -> tuple[int, str]:
     """(exit code, output) of pytest on these tests in a copy; its own package is the one imported."""
     # No bytecode: a broken file may have the size of the whole one, and be written in the same second.
     own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
@@ -60,7 +60,7 @@ def tested(copy: Path, tests: Iterable[str], *options: str, limit: float | None 
 
 def check_whole(copy: Path, tests: Sequence[str]) -> None:
     """Raise TableError for every test that does not pass while nothing is broken."""
-    code, output = tested(copy, tests, "-rA", "--tb=no")
+    code, output = tested(copy, tests, "-rA", "--tb=no", limit=None)
     lines = output.splitlines()
     passed = {line.removeprefix("PASSED ") for line in lines if line.startswith("PASSED ")}
     # A name without parameters stands for all of its cases.
