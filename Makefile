@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A process for each core; tests/conftest.py gives each one thread.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test endure check mutants peers bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
 
+# At most five minutes on two cores.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # A run killed a hundred times.
 endure: $(VENV)/installed-dev
@@ -22,7 +25,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_pages.py --check
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 # One line of the package broken after another, each noticed by the test named for it (tests/mutants).
 mutants: $(VENV)/installed-dev

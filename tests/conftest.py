@@ -1,13 +1,18 @@
-"""Small data and one trained checkpoint that many tests share."""
+"""Small data and a checkpoint that many tests share; one thread a process; what was left out, told at the end."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Before anything imports torch, and for every child: several processes with a thread for each core wait for one another
+# at every barrier, and the suite takes three times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
 
@@ -52,3 +57,43 @@ def cifar10() -> Path:
     if not root or not (Path(root) / "cifar10" / "train.parquet").is_file():
         pytest.skip("CIFAR-10 is not here: INCEPTORY_DATA names no folder with cifar10/train.parquet in it")
     return Path(root) / "cifar10"
+
+
+# What was left out
+
+SLOW = pytest.StashKey[int]()
+"""How many slow tests `-m "not slow"` left out."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SLOW] = 0
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow and "not slow" in slow[0].config.option.markexpr:
+        slow[0].config.stash[SLOW] += len(slow)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # A process of pytest-xdist leaves out what all others do; it tells the one that reports.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["slow"] = session.config.stash[SLOW]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    node.config.stash[SLOW] = max(node.config.stash[SLOW], getattr(node, "workeroutput", {}).get("slow", 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Above pytest's closing line: how many tests did not run, why, and how to run them."""
+    slow, skipped = config.stash[SLOW], terminalreporter.stats.get("skipped", [])
+    if not slow and not skipped:
+        return
+    terminalreporter.section("left out")
+    if slow:
+        terminalreporter.write_line(f"{slow} slow (run everything: make check; these alone: python -m pytest -m slow)")
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")

@@ -87,6 +87,8 @@ class Feed(Protocol):
     """Where picture i lies."""
     skipped: list[str]
     """One line for each picture that could not be read; grows while streaming."""
+    notes: Sequence[str]
+    """What a person should know of how the pictures are read."""
 
     @property
     def unreadable(self) -> NDArray[np.bool_]:
@@ -168,6 +170,7 @@ class InMemory:
         self.labels = torch.from_numpy(split.labels)
         self.names = split.names
         self.skipped = [fault for fault in faults if fault is not None]
+        self.notes: Sequence[str] = ()
         self._good = torch.tensor([fault is None for fault in faults])
 
     def __len__(self) -> int:
@@ -226,6 +229,7 @@ class Stream:
         self.labels = torch.from_numpy(split.labels)
         self.names = split.names
         self.skipped: list[str] = []
+        self.notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self._split)
@@ -240,6 +244,9 @@ class Stream:
         if self._held is not None and self._mixture is None:
             file = self.names[0].rpartition(":")[0]
             self._mixture = mixture(self._held.blocks, self._split.labels, self._group, file)
+            if self._mixture.reads > 1:
+                told = f"each row group is read up to {self._mixture.reads} times an epoch, so that its classes mix"
+                self.notes = (f"{file}: {told} (in random order once would do)",)
 
     def order(self, generator: torch.Generator, balanced: bool = False) -> Tensor:
         """A permutation of all rows; of pictures that lie in blocks one by windows, classes mixed in each.

@@ -142,6 +142,8 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
             kept["batch"] = job.recipe.batch if name == "train" else None
             feeds[name] = feed(split, source.classes, raw, **kept, progress=look)
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
+            for note in feeds[name].notes:
+                bar.say(note)
     refuse_corrupt(list(feeds.values()), source.classes)
     mean, std = _statistics(job.recipe, feeds["train"], channels)
     return feeds, replace(raw, mean=mean, std=std)

@@ -8,6 +8,7 @@ them is conv2d#k, whatever its number in the file.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,8 @@ def view(weights: Weights) -> View:
 
 def _keras(weights: Weights) -> View:
     own = _own_names(weights)
-    roles = {name: _layer_and_role(weights, own, name) for name in weights.entries}
+    variables = Counter(name.rsplit("/vars/", 1)[0] for name in weights.entries if "/vars/" in name)
+    roles = {name: _layer_and_role(variables, own, name) for name in weights.entries}
     named = _numbered(weights, roles)
     shapes = {here: _torch_shape(here, weights.entries[there].shape) for here, there in named.items()}
 
@@ -104,12 +106,15 @@ def _own_names(weights: Weights) -> Mapping[str, str]:
     return named
 
 
-def _layer_and_role(weights: Weights, own: Mapping[str, str], name: str) -> tuple[str, str]:
-    """("conv2d_3", "weight") of conv2d_3/conv2d_3/kernel:0 (2016) or layers/conv2d_3/vars/0 (Keras 3)."""
+def _layer_and_role(variables: Mapping[str, int], own: Mapping[str, str], name: str) -> tuple[str, str]:
+    """("conv2d_3", "weight") of conv2d_3/conv2d_3/kernel:0 (2016) or layers/conv2d_3/vars/0 (Keras 3).
+
+    `variables` counts those of each group of Keras 3.
+    """
     parts = name.removesuffix(":0").split("/")
     if "vars" in parts:
         group = name.rsplit("/vars/", 1)[0]
-        return own.get(group, parts[-3]), _role_of_variable(weights, group, parts[-3], int(parts[-1]))
+        return own.get(group, parts[-3]), _role_of_variable(variables[group], parts[-3], int(parts[-1]))
     *before, last = parts
     oldest = OLDEST.fullmatch(last)
     if oldest is not None and last not in ROLES:
@@ -117,10 +122,9 @@ def _layer_and_role(weights: Weights, own: Mapping[str, str], name: str) -> tupl
     return before[-1] if before else last, ROLES.get(last, last)
 
 
-def _role_of_variable(weights: Weights, group: str, kind: str, index: int) -> str:
+def _role_of_variable(count: int, kind: str, index: int) -> str:
     """Keras 3 numbers a layer's variables; the layer's class, which names its group, tells their order."""
     if kind.startswith("batch_normalization"):
-        count = sum(name.startswith(f"{group}/vars/") for name in weights.entries)
         return ("weight", "bias", "running_mean", "running_var")[index + 4 - count]
     if kind.startswith(("separable_conv2d", "depthwise_conv2d")):
         return ("depthwise", "pointwise", "bias")[index]

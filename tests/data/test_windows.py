@@ -213,25 +213,25 @@ def test_in_their_own_order_large_blocks_are_held_piece_by_piece(monkeypatch):
 
 
 def test_what_cannot_be_mixed_is_refused_with_a_size_that_can(monkeypatch):
-    monkeypatch.setattr(windows, "WINDOW", 2_000_000)
+    monkeypatch.setattr(windows, "WINDOW", 200_000)
     labels = np.arange(20_000) * 100 // 20_000
     with pytest.raises(DataError, match=r"a\.parquet: its classes lie one after another") as caught:
-        mixture(Counted(np.arange(20_000) // 2000).blocks(), labels, BATCH, "a.parquet")
+        mixture(Counted(np.arange(20_000) // 200).blocks(), labels, BATCH, "a.parquet")
     told = str(caught.value)
     assert "of the 47 classes of a full shuffle (write its rows in random order, or in row groups of at most" in told
     rows = int(told.split("at most ")[1].split(" ")[0].replace(",", ""))
     found = mixture(Counted(np.arange(20_000) // rows).blocks(), labels, BATCH, "a.parquet")
     assert found.classes >= 0.9 * found.wanted
     with pytest.raises(DataError, match="at most"):
-        mixture(Counted(np.arange(20_000) // (4 * rows)).blocks(), labels, BATCH, "a.parquet")
+        mixture(Counted(np.arange(20_000) // (2 * rows)).blocks(), labels, BATCH, "a.parquet")
 
 
 def test_row_groups_beyond_the_memory_are_refused_though_they_are_mixed(monkeypatch):
     monkeypatch.setattr(windows, "WINDOW", 100_000)
     labels = np.random.default_rng(0).integers(0, 10, 5000)
-    with pytest.raises(DataError, match=r"row groups are too large to be mixed .* at most 625 rows"):
+    with pytest.raises(DataError, match=r"row groups are too large to be mixed .* at most 1,250 rows"):
         mixture(Counted(np.arange(5000) // 2500).blocks(), labels, BATCH, "a.parquet")
-    assert mixture(Counted(np.arange(5000) // 625).blocks(), labels, BATCH, "a.parquet").classes > 9
+    assert mixture(Counted(np.arange(5000) // 1250).blocks(), labels, BATCH, "a.parquet").classes > 9
 
 
 # Streams from files
@@ -239,7 +239,9 @@ def test_row_groups_beyond_the_memory_are_refused_though_they_are_mixed(monkeypa
 
 def write_parquet(path, labels, size):
     images = [{"bytes": FILES[row % len(FILES)], "path": None} for row in range(len(labels))]
-    pq.write_table(pa.table({"image": images, "label": labels.tolist()}), path, row_group_size=size)
+    pq.write_table(
+        pa.table({"image": images, "label": labels.tolist()}), path, row_group_size=size, use_dictionary=False
+    )
     return path
 
 
@@ -359,6 +361,16 @@ def test_a_picture_that_its_file_does_not_hold_is_skipped_by_name(streams, tmp_p
     assert batch.rows.tolist() == [*range(3), *range(4, 40)]
     assert len(one.skipped) == 1
     assert "a.parquet: row 3 holds no picture bytes" in one.skipped[0]
+
+
+def test_that_blocks_are_read_several_times_is_said(streams, tmp_path):
+    split = open_source(write_parquet(tmp_path / "a.parquet", SORTED, 100)).split("train")
+    one = streams(split)
+    told = f"each row group is read up to {one._mixture.reads} times an epoch, so that its classes mix"
+    assert one._mixture.reads > 1
+    assert one.notes == (f"{tmp_path / 'a.parquet'}: {told} (in random order once would do)",)
+    mixed = open_source(write_parquet(tmp_path / "b.parquet", np.arange(1000) % 10, 100)).split("train")
+    assert streams(mixed).notes == ()
 
 
 def test_the_usual_batch_of_a_stream_is_mixed_for_when_nobody_says_another(streams, tmp_path):

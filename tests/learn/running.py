@@ -12,6 +12,7 @@ from typing import Any
 from inceptory import Recipe, Variant, train
 from inceptory.errors import InceptoryError
 
+MODEL = "cifar_inception_v2"
 TINY = Variant(width=0.25)
 STEPS = 10
 """Of the recipe below on the 66 training pictures of `colours`: five an epoch, the last one smaller."""
@@ -26,7 +27,7 @@ def start(data: Path, out: Path, workers: int | None = None, **changed: Any) -> 
     """A fresh run that saves its state after every step."""
     train(
         str(data),
-        model="cifar_inception_v3",
+        model=MODEL,
         out=out,
         variant=TINY,
         recipe=recipe(**changed),
@@ -58,11 +59,16 @@ def _main(data: Path, out: Path, changed: dict[str, Any]) -> None:
 
 def process(data: Path, out: Path, **changed: Any) -> multiprocessing.process.BaseProcess:
     """`child` in a process of its own, begun."""
+    return begun(_main, data, out, changed)
+
+
+def begun(target: Callable[..., None], *arguments: Any) -> multiprocessing.process.BaseProcess:
+    """A process that has the package imported from its start, where the system can fork."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload(["inceptory.learn.fit", "inceptory.learn.verbs"])
-    made = context.Process(target=_main, args=(data, out, changed))
+    made = context.Process(target=target, args=arguments)
     made.start()
     return made
 

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from inceptory import files
-from inceptory.learn import state
+from inceptory.cli import main
+from inceptory.learn import state, step, train
+from inceptory.learn.pictures import Targets
 from inceptory.learn.ranks import Ranks
-from tests.learn.running import digests
+from inceptory.learn.signals import Stop
+from inceptory.learn.train import Loop
+from tests.learn.running import MODEL, begun, digests
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not torch.distributed.is_available(), reason="gloo between processes is tried on Linux"
 )
 OPTIONS = [
     "--model",
-    "cifar_inception_v3",
+    MODEL,
     "--width",
     "0.25",
     "--precision",
@@ -36,13 +43,16 @@ OPTIONS = [
 ]
 
 
-def launch(processes: int, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """`torchrun -m inceptory train WORDS`, begun."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def launch(processes: int, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """`torchrun -m inceptory train WORDS`, begun."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    command += ["--master-addr=127.0.0.1", f"--master-port={port}", "-m", "inceptory", "train", *words]
+    command += ["--master-addr=127.0.0.1", f"--master-port={free_port()}", "-m", "inceptory", "train", *words]
     known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=known)
 
@@ -71,58 +81,121 @@ def pair(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def test_two_processes_leave_one_run(pair):
     folder, told = pair
-    assert told.count("training cifar_inception_v3") == 1, "one of them speaks"
+    assert told.count(f"training {MODEL}") == 1, "one of them speaks"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["n"] == 6, "each picture once"
     assert json.loads((folder / "run.json").read_text())["finished"]
 
 
-LOSSES = """
-import sys, json, torch
-from pathlib import Path
-from inceptory.learn import step
-losses, real = [], step.Stepper.step
-def noted(self, *arguments):
-    found = real(self, *arguments)
-    losses.append(found.losses / found.seen)
-    return found
-step.Stepper.step = noted
-from inceptory.cli import main
-code = main(["train", *sys.argv[2:]])
-Path(sys.argv[1] + "." + __import__("os").environ.get("RANK", "alone")).write_text(json.dumps(losses))
-sys.exit(code)
-"""
+# Processes without torchrun's start, which imports torch three times: its environment is all that the package asks for.
 
 
-def test_fifty_steps_lose_what_one_process_with_two_halves_loses(colours: Path, tmp_path: Path):
+def rank_of(
+    rank: int, world: int, port: int, folder: Path, watch: Callable[[int, Path], None], words: list[str]
+) -> None:
+    """One process of several: `inceptory train WORDS` under `watch`; what it says is left in `told.RANK`."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", **{name: str(number) for name, number in place.items()}})
+    torch.set_num_threads(1)
+    sys.stderr = open(folder / f"told.{rank}", "w", encoding="utf-8")  # noqa: SIM115
+    watch(rank, folder)
+    raise SystemExit(main(["train", *words]))
+
+
+def together(world: int, folder: Path, watch: Callable[[int, Path], None], *words: str) -> tuple[list[int], list[str]]:
+    """Exit codes and what was said on standard error, of each process."""
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    ranks = [begun(rank_of, rank, world, port, folder, watch, list(words)) for rank in range(world)]
+    for each in ranks:
+        each.join(300)
+    told = [(folder / f"told.{rank}").read_text(encoding="utf-8") for rank in range(world)]
+    return [each.exitcode for each in ranks], told
+
+
+def unwatched(rank: int, folder: Path) -> None:
+    """Nothing is changed."""
+
+
+def noted(rank: int, folder: Path) -> None:
+    """The loss of every step is written down."""
+    losses, real = [], step.Stepper.step
+
+    def watched(self: step.Stepper, *arguments: Any) -> step.Outcome:
+        found = real(self, *arguments)
+        losses.append(found.losses / found.seen)
+        (folder / f"losses.{rank}").write_text(json.dumps(losses))
+        return found
+
+    step.Stepper.step = watched
+
+
+def stopped(rank: int, folder: Path) -> None:
+    """The second process is asked to stop after its third step, the first is not."""
+    keep = Loop._keep
+
+    def watched(self: Loop, stop: Stop) -> None:
+        stop.asked = rank == 1 and self.position.step == 3
+        keep(self, stop)
+
+    Loop._keep = watched
+
+
+def spoilt(rank: int, folder: Path) -> None:
+    """The second process's third batch is no number."""
+    real, calls = train.prepared, []
+
+    def prepared(*arguments: Any) -> tuple[torch.Tensor, Targets]:
+        values, targets = real(*arguments)
+        calls.append(values)
+        return values * float("nan") if rank == 1 and len(calls) == 3 else values, targets
+
+    train.prepared = prepared
+
+
+@pytest.mark.parametrize("epochs", [5, pytest.param(17, marks=pytest.mark.slow)], ids=["15 steps", "51 steps"])
+def test_every_step_loses_what_one_process_with_two_halves_loses(epochs, colours: Path, tmp_path: Path):
     """The one process takes batches of half the size and makes a step of every two of them."""
-    (tmp_path / "noted.py").write_text(LOSSES)
     # Without chance in the pictures: two processes draw from two generators.
     # 48 of the 72 pictures are for training, three steps of 16.
-    plain = ["--epochs", "17", "--validation", "0.334", "--flip", "off", "--shift", "0", "--dropout", "0", *OPTIONS]
-    both = launch_script(tmp_path, 2, "two", str(colours), "--out", str(tmp_path / "a"), "--batch", "16", *plain)
-    finished(both)
-    single = ["--batch", "8", "--accumulate", "2", *plain]
-    finished(launch_script(tmp_path, 1, "one", str(colours), "--out", str(tmp_path / "b"), *single))
-    two = [json.loads((tmp_path / f"two.{rank}").read_text()) for rank in range(2)]
-    one = json.loads((tmp_path / "one.0").read_text())
+    plain = ["--validation", "0.334", "--flip", "off", "--shift", "0", "--dropout", "0", *OPTIONS]
+    plain += ["--epochs", str(epochs)]
+    both = together(2, tmp_path / "two", noted, str(colours), "--out", str(tmp_path / "a"), "--batch", "16", *plain)
+    single = [str(colours), "--out", str(tmp_path / "b"), "--batch", "8", "--accumulate", "2", *plain]
+    alone = together(1, tmp_path / "one", noted, *single)
+    assert both[0] + alone[0] == [0, 0, 0], both[1] + alone[1]
+    two = [json.loads((tmp_path / "two" / f"losses.{rank}").read_text()) for rank in range(2)]
+    one = json.loads((tmp_path / "one" / "losses.0").read_text())
     assert two[0] == two[1], "both know the loss of all pictures"
-    assert len(one) == 51
+    assert len(one) == 3 * epochs
     assert one[0] - one[-1] > 0.1, "it learns"
     assert np.abs(np.subtract(one, two[0])).max() <= 1e-4
 
 
-def launch_script(folder: Path, processes: int, name: str, *words: str) -> subprocess.Popen[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    command += ["--master-addr=127.0.0.1", f"--master-port={port}", str(folder / "noted.py"), str(folder / name)]
-    known = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=known)
+@pytest.fixture(scope="module")
+def broken(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that was stopped after its third step, not to be touched."""
+    folder = tmp_path_factory.mktemp("broken")
+    words = [str(colours), "--out", str(folder / "run"), "--batch", "16", "--epochs", "2", *OPTIONS]
+    codes, told = together(2, folder, stopped, *words, "--checkpoint-every", "1steps")
+    assert codes == [75, 75], told
+    found, notes = state.newest(folder / "run")
+    assert found is not None
+    assert notes == []
+    assert found.position.step == 3
+    return folder / "run"
 
 
-def test_a_stopped_pair_goes_on_bit_for_bit(pair, colours: Path, tmp_path: Path):
+def test_a_stopped_pair_goes_on_bit_for_bit(broken, pair, tmp_path: Path):
+    folder = shutil.copytree(broken, tmp_path / "run")
+    codes, told = together(2, tmp_path, unwatched, "--resume", str(folder))
+    assert codes == [0, 0], told
+    assert "resumed at step 3 of 8" in told[0]
+    assert digests(folder) == digests(pair[0])
+
+
+@pytest.mark.slow
+def test_a_pair_that_torchrun_stops_and_starts_again_goes_on_bit_for_bit(pair, colours: Path, tmp_path: Path):
     folder = tmp_path / "run"
     words = [str(colours), "--out", str(folder), "--batch", "16", "--epochs", "2", *OPTIONS]
     begun = launch(2, *words, "--checkpoint-every", "1steps")
@@ -139,40 +212,20 @@ def test_a_stopped_pair_goes_on_bit_for_bit(pair, colours: Path, tmp_path: Path)
     assert digests(folder) == digests(pair[0])
 
 
-def test_another_number_of_processes_goes_on_and_says_that_it_is_another(colours: Path, tmp_path: Path):
-    folder = tmp_path / "run"
-    words = [str(colours), "--out", str(folder), "--batch", "16", "--epochs", "2", *OPTIONS]
-    begun = launch(2, *words, "--checkpoint-every", "1steps")
-    deadline = time.monotonic() + 120
-    while not state.listed(folder) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    begun.send_signal(signal.SIGTERM)
-    begun.communicate(timeout=120)
-    told = finished(launch(1, "--resume", str(folder)))
-    assert "not bit for bit" in told
-    assert "processes 2, now 1" in told
-
-
-SPOILT = """
-import os, sys
-from inceptory.learn import train
-real, calls = train.prepared, []
-def prepared(*arguments):
-    values, targets = real(*arguments)
-    calls.append(values)
-    return values * float("nan") if os.environ["RANK"] == "1" and len(calls) == 3 else values, targets
-train.prepared = prepared
-from inceptory.cli import main
-sys.exit(main(["train", *sys.argv[2:]]))
-"""
+def test_another_number_of_processes_goes_on_and_says_that_it_is_another(broken, tmp_path: Path):
+    folder = shutil.copytree(broken, tmp_path / "run")
+    codes, told = together(1, tmp_path, unwatched, "--resume", str(folder))
+    assert codes == [0], told
+    assert "not bit for bit" in told[0]
+    assert "processes 2, now 1" in told[0]
 
 
 def test_a_loss_that_is_no_number_in_one_ends_both_at_the_same_step(colours: Path, tmp_path: Path):
-    (tmp_path / "noted.py").write_text(SPOILT)
     words = [str(colours), "--out", str(tmp_path / "run"), "--batch", "16", "--checkpoint-every", "1steps", *OPTIONS]
-    begun = launch_script(tmp_path, 2, "unused", *words)
-    _, told = begun.communicate(timeout=300)
-    lines = [line for line in told.splitlines() if line.startswith("error: step 3: the loss is not a finite number")]
+    codes, told = together(2, tmp_path, spoilt, *words)
+    assert codes == [65, 65], told
+    lines = [line for each in told for line in each.splitlines()]
+    lines = [line for line in lines if line.startswith("error: step 3: the loss is not a finite number")]
     assert sum("with pictures of another process" in line for line in lines) == 1
     assert sum(".png" in line for line in lines) == 1
     assert state.newest(tmp_path / "run")[0].position.step == 2

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,10 +30,16 @@ from inceptory.learn.options import Options
 from inceptory.learn.signals import Stop
 from inceptory.learn.train import Loop
 from tests.conftest import paint
-from tests.learn.running import STEPS, TINY, digests, process, recipe, start
+from tests.learn.running import MODEL, STEPS, TINY, digests, process, recipe, start
 
 KILLS = int(os.environ.get("INCEPTORY_KILLS", "20"))
-"""`make endure` asks for more."""
+"""Of the slow test; `make endure` asks for more."""
+
+
+@pytest.fixture(autouse=True)
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are written and not rendered here: a third of a run's time, held by the tests of plots and reports."""
+    monkeypatch.setattr("inceptory.learn.plots._png", lambda _: b"a picture")
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +128,15 @@ def test_kept_states_hold_weights_average_and_momentum(colours, tmp_path, monkey
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL; what it does have is tried below")
-def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(colours, tmp_path, whole):
+@pytest.mark.parametrize("wanted", [5, pytest.param(KILLS, marks=pytest.mark.slow)], ids=["few", "many"])
+def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(wanted, colours, tmp_path):
     chance, kills = random.Random(0), 0
     folder, moments = tmp_path / "run", []
     # The unbroken run of another process is the measure: threads decide the last bits.
     process(colours, tmp_path / "whole").join()
-    while kills < KILLS:
+    while kills < wanted:
         begun = process(colours, folder)
-        moments.append(chance.uniform(0, 3))
+        moments.append(chance.uniform(0, 2))
         begun.join(moments[-1])
         if begun.is_alive():
             begun.kill()
@@ -195,14 +203,21 @@ def test_a_finished_run_says_so_and_is_left_alone(whole, capsys):
     assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def broken(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that was stopped after its third step."""
-    with monkeypatch.context() as patched:
+@pytest.fixture(scope="module")
+def third(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after its third step, not to be touched."""
+    folder = tmp_path_factory.mktemp("third") / "run"
+    with pytest.MonkeyPatch.context() as patched:
         stopped_after(3, patched)
         with pytest.raises(InterruptedRun):
-            start(colours, tmp_path / "broken")
-    return tmp_path / "broken"
+            start(colours, folder)
+    return folder
+
+
+@pytest.fixture
+def broken(third: Path, tmp_path: Path) -> Path:
+    """A run that was stopped after its third step."""
+    return shutil.copytree(third, tmp_path / "broken")
 
 
 def test_starting_in_the_folder_of_an_unfinished_run_tells_how_to_go_on(broken, colours):
@@ -217,9 +232,9 @@ def test_starting_in_the_folder_of_an_unfinished_run_tells_how_to_go_on(broken, 
     [
         ({"options": Options(batch=32)}, "--batch 16, not 32"),
         ({"options": Options(precision="bf16")}, "--precision fp32, not bf16"),
-        ({"model": "cifar_inception_v2"}, "model cifar_inception_v3, not cifar_inception_v2"),
+        ({"model": "cifar_inception_v3"}, "model cifar_inception_v2, not cifar_inception_v3"),
         ({"variant": Variant(width=0.5)}, "width=0.25"),
-        ({"recipe": "tutorial"}, "--epochs 2, not 300"),
+        ({"recipe": "tutorial"}, "--epochs 2, not 200"),
         ({"recipe": Recipe()}, "--epochs 2, not 20"),
     ],
 )
@@ -243,7 +258,7 @@ def test_going_on_with_other_data_is_refused(broken, colours, tmp_path):
 
 
 def test_what_is_said_again_as_it_was_is_no_difference(broken, colours, whole):
-    inceptory.train(str(colours), resume=broken, model="cifar_inception_v3", variant=TINY, recipe=recipe())
+    inceptory.train(str(colours), resume=broken, model=MODEL, variant=TINY, recipe=recipe())
     assert digests(broken) == digests(whole)
 
 
@@ -289,14 +304,13 @@ def test_another_machines_arithmetic_is_refused(broken, monkeypatch):
         inceptory.train(resume=broken)
 
 
-def test_another_number_of_threads_is_said(broken, capsys):
+def test_another_number_of_threads_is_said(broken, monkeypatch, capsys):
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)
-    try:
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads + 1)
+    stopped_after(4, monkeypatch)
+    with pytest.raises(InterruptedRun):
         inceptory.train(resume=broken)
-    finally:
-        torch.set_num_threads(threads)
-    assert "not bit for bit" in capsys.readouterr().err
+    assert f"not bit for bit the run without a break: threads {threads}, now {threads + 1}" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypatch, capsys):
@@ -344,10 +358,10 @@ def test_a_full_disk_ends_with_74_and_what_is_needed(broken, whole, monkeypatch,
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 32 MiB."""
+    """A file system of its own, of 16 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    asked = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(place)]
+    asked = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
     if sys.platform != "linux" or subprocess.run(asked, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system is not allowed here")
     yield place
@@ -355,7 +369,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_really_is_full_ends_with_74_and_room_lets_it_go_on(small_disk, colours, whole, capsys):
-    words = [str(colours), "--model", "cifar_inception_v3", "--width", "0.25", "--out", str(small_disk / "run")]
+    words = [str(colours), "--model", MODEL, "--width", "0.25", "--out", str(small_disk / "run")]
     words += ["--epochs", "2", "--batch", "16", "--precision", "fp32", "--crop", "0.5", "--mixup", "0.2"]
     assert main(["train", *words, "--checkpoint-every", "1steps", "--no-tensorboard"]) == 74
     told = capsys.readouterr().err.splitlines()[-1]
@@ -369,7 +383,7 @@ def test_a_disk_that_really_is_full_ends_with_74_and_room_lets_it_go_on(small_di
     assert digests(small_disk / "run") == digests(whole)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("n", [1, 3, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
 @pytest.mark.parametrize("place", ["inceptory.files.Pending.write", "os.fsync", "os.replace", "tempfile.mkstemp"])
 def test_the_nth_call_of_the_writer_may_fail(place, n, broken, whole, monkeypatch):
     """A state's write is tried twice; another file's fault ends the run, which then goes on."""

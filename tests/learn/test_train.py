@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,8 +186,9 @@ def test_cifar10_in_parquet_trains(cifar10: Path, tmp_path: Path):
 
     for split in ("train", "test"):
         pq.write_table(pq.read_table(cifar10 / f"{split}.parquet").slice(0, 400), tmp_path / f"{split}.parquet")
+    recipe = replace(QUICK, batch=100)
     result = inceptory.train(
-        str(tmp_path), model="cifar_inception_v3", out=tmp_path / "run", variant=TINY, recipe=QUICK
+        str(tmp_path), model="cifar_inception_v1", out=tmp_path / "run", variant=TINY, recipe=recipe
     )
     assert result.split == "test"
     assert result.metrics.n == 400

@@ -36,18 +36,19 @@ def picture(net: Network, count: int = 2, extra: int = 24) -> torch.Tensor:
 
 @pytest.mark.parametrize(("name", "dialect"), EVERY)
 def test_the_running_module_has_the_shapes_of_the_arithmetic(name, dialect):
-    """On the meta device torch runs every operator on shapes alone."""
+    """Of no pictures torch runs every operator on shapes alone, a third as long as on the meta device."""
     found = plan(name, dialect=dialect, aux=catalogue()[name].aux and plan(name, dialect=dialect).classes > 0)
-    net = empty(found).eval()
+    net = empty(found).to_empty(device="cpu").eval()
     assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == state_shapes(
         found.tree, 3, found.image
     )
     minimum = minimum_image(found.tree, 3)
     for size in (found.image, minimum, found.image + 7, minimum + 12):
-        maps = net.features(torch.empty(1, 3, size, size, device="meta"))
+        with torch.inference_mode():
+            maps = net.features(torch.empty(0, 3, size, size))
         for stage, shape, _ in steps(found.tree, 3, size, size):
             if stage in maps:
-                assert tuple(maps[stage].shape) == (1, *shape), (stage, size)
+                assert tuple(maps[stage].shape) == (0, *shape), (stage, size)
 
 
 @pytest.mark.parametrize("name", catalogue())

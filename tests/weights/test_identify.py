@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from inceptory.errors import DataError, UnknownName
@@ -11,6 +13,7 @@ from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.rules import names_there
 
 
+@cache
 def theirs(origin: Origin, classes: int | None = None, aux: bool = False) -> dict[str, tuple[int, ...]]:
     """What a file of that origin holds, as our tables have it."""
     found = plan(origin.architecture, dialect=origin.dialect, classes=classes, aux=aux)
