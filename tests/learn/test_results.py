@@ -11,7 +11,7 @@ from inceptory.learn.results import Epoch, best_epoch
 
 def row(number: int, top1: float, loss: float) -> Epoch:
     names = [each.name for each in fields(Epoch)]
-    known = {"epoch": number, "validation_top1": top1, "validation_loss": loss}
+    known = {"epoch": number, "validation_top1": top1, "validation_log_loss": loss}
     return Epoch(**{**dict.fromkeys(names, 0.0), **known})
 
 
