@@ -125,13 +125,18 @@ class Budget:
     """Of recent steps; None before the first of this process."""
 
     def took(self, seconds: float) -> None:
-        """Note how long a step took. The first of a process tells nothing: it may have compiled."""
+        """Note how long a step took.
+
+        The first of a process tells nothing: it may have compiled. Of the others two are needed to see
+        which of them is the usual.
+        """
         if self._lengths is None:
             self._lengths = deque(maxlen=RECENT)
             return
         self._lengths.append(seconds)
-        longest = OUTLIER * median_low(self._lengths)
-        self.pace = fmean(min(length, longest) for length in self._lengths)
+        if len(self._lengths) > 1:
+            longest = OUTLIER * median_low(self._lengths)
+            self.pace = fmean(min(length, longest) for length in self._lengths)
 
     def measured(self, looking: float, keeping: float) -> None:
         """Note how long a validation and the writing of its checkpoints took."""

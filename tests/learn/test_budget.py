@@ -18,7 +18,7 @@ import pytest
 import inceptory
 from inceptory import Recipe, Variant, clock
 from inceptory.cli import application, main
-from inceptory.learn import fit, state, train
+from inceptory.learn import fit, plots, report, state, train
 from inceptory.learn.command import train_command
 from inceptory.learn.job import Job
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
@@ -56,6 +56,7 @@ def budget(**known) -> Budget:
 COURSES = {
     "even": repeat(1.0, 5000),
     "a slow first step": chain([200.0], repeat(0.5, 5000)),
+    "two slow steps": chain([200.0, 100.0], repeat(0.5, 5000)),
     "a pause": chain(repeat(1.0, 300), [200.0], repeat(1.0, 5000)),
     "ever slower": (0.5 + 0.002 * step for step in range(5000)),
     "in bursts": (2.0 if step % 8 == 0 else 0.1 for step in range(50_000)),
@@ -87,6 +88,13 @@ def test_the_time_is_used_and_what_comes_after_the_steps_is_kept_free(lengths):
     rates, used = went(lengths, plan)
     end = used + (2.0 if len(rates) % plan.per_epoch else 0.0) + 3.0 + 0.5 + 7.0
     assert 1000 - 3 * max(lengths[1 : len(rates)]) - 3 < end <= 1000
+
+
+def test_a_pause_is_no_measure_of_the_steps_to_come():
+    plan = budget()
+    for length in [99.0, *[1.0] * 40, 200.0]:
+        plan.took(length)
+    assert plan.pace == pytest.approx((40 + 10) / 41), "it counts as ten usual ones"
 
 
 def test_before_a_validation_was_measured_half_of_the_training_counts():
@@ -192,11 +200,14 @@ STEP, LOOK = 1.0, 2.0
 
 @pytest.fixture
 def moved(monkeypatch: pytest.MonkeyPatch):
-    """The clock as a list of one number; a step takes 1 s, the first 15, looking at a split 2, starting 5."""
+    """The clock, and the rates that steps took.
+
+    Starting takes 5 s, drawing the first batch 4, a step 1 and the first 15, looking at a split 2, the report 10.
+    """
     hands = [1000.0]
     monkeypatch.setattr(clock, "now", lambda: hands[0])
     rates: list[float] = []
-    step, look, feeds = Stepper.step, train.logits_of, fit._feeds
+    step, look, feeds, draw, tell = Stepper.step, train.logits_of, fit._feeds, plots.pictures, report.write_run
 
     def stepped(self, number, rate, parts):
         hands[0] += STEP if rates and hands[0] != hands[1] else 15.0
@@ -209,9 +220,19 @@ def moved(monkeypatch: pytest.MonkeyPatch):
 
     def fed(*args, **kwargs):
         hands[0] += 5.0
-        hands[1:] = [hands[0]]  # the moment of the first step
         return feeds(*args, **kwargs)
 
+    def drawn(*args, **kwargs):
+        hands[0] += 4.0
+        hands[1:] = [hands[0]]  # the moment of the first step
+        return draw(*args, **kwargs)
+
+    def told(*args, **kwargs):
+        hands[0] += 10.0
+        return tell(*args, **kwargs)
+
+    monkeypatch.setattr(plots, "pictures", drawn)
+    monkeypatch.setattr(report, "write_run", told)
     monkeypatch.setattr(Stepper, "step", stepped)
     monkeypatch.setattr(train, "logits_of", looked)
     monkeypatch.setattr(fit, "logits_of", looked)
@@ -230,18 +251,18 @@ def told_steps(folder: Path) -> tuple[int, float, str]:
 def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colours, tmp_path, capsys):
     hands, rates = moved
     start = hands[0]
-    assert main(["train", str(colours), *WORDS, "--time", "68s", "--out", str(tmp_path / "run")]) == 0
-    # 5 s to start, 15 of the first step, 2 after every fifth step, and at the end 2 to measure.
-    assert 68 - 2 * (STEP + LOOK) < hands[0] - start <= 68
+    assert main(["train", str(colours), *WORDS, "--time", "82s", "--out", str(tmp_path / "run")]) == 0
+    # 9 s to start, 15 of the first step, 2 after every fifth step, and at the end 2 to measure and 10 to report.
+    assert 82 - 2 * (STEP + LOOK) < hands[0] - start <= 82
     steps, seconds, by = told_steps(tmp_path / "run")
     assert (steps, by) == (len(rates), "time")
-    assert seconds == pytest.approx(hands[0] - start, abs=0.1)
+    assert seconds == pytest.approx(hands[0] - start - 10, abs=0.1), "told in the report, so without it"
     assert max(after - before for before, after in pairwise(rates)) < 0.02, "no leap after the slow first step"
     assert max(rates) > 0.04
     assert rates[-1] < 0.005
     whole, rest = divmod(steps, 5)
     assert rest, "the last epoch was cut"
-    said = f"{whole} epochs and {rest} of the 5 steps of another, as many as the time of 68s held"
+    said = f"{whole} epochs and {rest} of the 5 steps of another, as many as the time of 82s held"
     assert said in capsys.readouterr().err
     assert said in (tmp_path / "run" / "report.html").read_text()
     with open(tmp_path / "run" / "history.csv", newline="") as file:
@@ -250,13 +271,13 @@ def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colo
 
 @pytest.mark.parametrize(("epochs", "by"), [(3, "epochs"), (300, "time")])
 def test_beside_epochs_whichever_comes_first_ends_the_run(epochs, by, moved, colours, tmp_path, capsys):
-    words = [str(colours), *WORDS, "--time", "60s", "--epochs", str(epochs), "--out", str(tmp_path / "run")]
+    words = [str(colours), *WORDS, "--time", "75s", "--epochs", str(epochs), "--out", str(tmp_path / "run")]
     assert main(["train", *words]) == 0
     assert told_steps(tmp_path / "run")[2] == by
     told = capsys.readouterr().err
-    assert f"{epochs} epochs or 60s, whichever comes first" in told
-    assert ("3 epochs, which was the limit before the time of 60s was over" in told) is (by == "epochs")
-    assert ("as many as the time of 60s held" in told) is (by == "time")
+    assert f"{epochs} epochs or 75s, whichever comes first" in told
+    assert ("3 epochs, which was the limit before the time of 75s was over" in told) is (by == "epochs")
+    assert ("as many as the time of 75s held" in told) is (by == "time")
     assert f"--epochs {epochs}" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
     assert moved[1][-1] < 0.005, "the schedule ended with it"
 
@@ -278,22 +299,22 @@ def test_a_timed_run_is_resumed_by_the_command_line_and_gets_what_is_left(
     start = hands[0]
     with monkeypatch.context() as patched:
         stopped(patched, 17)
-        words = [str(colours), *WORDS, "--time", "110s", "--out", str(tmp_path / "run")]
+        words = [str(colours), *WORDS, "--time", "130s", "--out", str(tmp_path / "run")]
         assert main(["train", *words]) == 75
     found, _ = state.newest(tmp_path / "run")
     assert found.position.used == hands[0] - start
-    assert f"stopped after step 17, with {hands[0] - start:.0f} s of 110s used" in capsys.readouterr().err
+    assert f"stopped after step 17, with {hands[0] - start:.0f} s of 130s used" in capsys.readouterr().err
     hands[0] += 10_000  # nobody counts the night between
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
-    assert "resumed at step 17, with 47 s of 110s used" in capsys.readouterr().err
-    assert hands[0] - start - 10_000 <= 110
-    assert 110 - 3 * (STEP + LOOK) < told_steps(tmp_path / "run")[1] <= 110
+    assert "resumed at step 17, with 51 s of 130s used" in capsys.readouterr().err
+    assert hands[0] - start - 10_000 <= 130
+    assert 120 - 3 * (STEP + LOOK) < told_steps(tmp_path / "run")[1] <= 120
     assert abs(rates[17] - rates[16]) < 0.005, "the rate goes on where it was"
     assert rates[-1] < 0.01
 
 
 def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved, colours, tmp_path, monkeypatch):
-    words = [str(colours), *WORDS, "--time", "54s", "--out", str(tmp_path / "run")]
+    words = [str(colours), *WORDS, "--time", "68s", "--out", str(tmp_path / "run")]
     with monkeypatch.context() as patched:
         cut = []
         late = train.Loop._too_late
@@ -323,6 +344,15 @@ def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved,
     assert told_steps(tmp_path / "run")[0] == step, "no further step"
     with open(tmp_path / "run" / "history.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == -(-step // 5), "the cut epoch has its row"
+
+
+def test_a_validation_that_is_quicker_than_expected_adds_no_steps_to_a_cut_epoch(moved, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "LOOK", 0.0)
+    small = ["4" if word == "16" else word for word in WORDS]
+    words = [str(colours), *small, "--validation", "0.5", "--time", "48s", "--out", str(tmp_path / "run")]
+    assert main(["train", *words]) == 0
+    steps, _, by = told_steps(tmp_path / "run")
+    assert (steps, by) == (5, "time"), "of nine"
 
 
 def test_a_time_that_is_over_before_the_first_step_still_leaves_a_run(moved, colours, tmp_path):
