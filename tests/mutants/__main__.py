@@ -72,7 +72,7 @@ def check_whole(copy: Path, tests: Sequence[str]) -> None:
 
 
 def noticed(copy: Path, mutant: Mutant) -> str:
-    """ "noticed" or "SURVIVED", after the line was broken in the copy and mended again; raises TableError."""
+    """Whether its test fails ("noticed" or "SURVIVED") while the line is broken in the copy; raises TableError."""
     path = copy / mutant.file
     whole = path.read_bytes()
     path.write_bytes(mutant.applied(whole.decode()).encode())
