@@ -347,7 +347,7 @@ def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved,
 
 
 def test_a_validation_that_is_quicker_than_expected_adds_no_steps_to_a_cut_epoch(moved, colours, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "LOOK", 0.0)
+    monkeypatch.setattr(sys.modules[__name__], "LOOK", 0.1)
     small = ["4" if word == "16" else word for word in WORDS]
     words = [str(colours), *small, "--validation", "0.5", "--time", "48s", "--out", str(tmp_path / "run")]
     assert main(["train", *words]) == 0
