@@ -58,17 +58,19 @@ def tested(copy: Path, tests: Iterable[str], *options: str, limit: float | None)
     return done.returncode, done.stdout + done.stderr
 
 
-def check_whole(copy: Path, tests: Sequence[str]) -> None:
-    """Raise TableError for every test that does not pass while nothing is broken."""
+def faults_of_whole(copy: Path, tests: Sequence[str]) -> list[str]:
+    """A line for every test that does not pass while nothing is broken, and what pytest says of it."""
     code, output = tested(copy, tests, "-rA", "--tb=no", limit=None)
     lines = output.splitlines()
     passed = {line.removeprefix("PASSED ") for line in lines if line.startswith("PASSED ")}
     # A name without parameters stands for all of its cases.
     names = passed | {name.partition("[")[0] for name in passed}
     wrong = [f"does not pass while nothing is broken: {test}" for test in tests if test not in names]
-    told = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    if wrong or code:
-        raise TableError("\n".join([*wrong, *told] if len(wrong) < len(tests) else told or [output]))
+    told = sorted({line for line in lines if line.startswith(("FAILED ", "ERROR "))})
+    if not wrong and not told:
+        return [output] if code else []
+    # Where a file cannot be read, none of the others were run.
+    return [*wrong, *told] if len(wrong) < len(tests) or not told else told
 
 
 def noticed(copy: Path, mutant: Mutant) -> str:
@@ -102,7 +104,9 @@ def run(chosen: Sequence[Mutant], jobs: int) -> int:
             idle.put(copied(ROOT, place))
         tests = sorted({mutant.test for mutant in asked})
         parts = [tests[job::jobs] for job in range(jobs) if tests[job::jobs]]
-        list(pool.map(check_whole, places, parts))
+        wrong = [fault for found in pool.map(faults_of_whole, places, parts) for fault in found]
+        if wrong:
+            raise TableError("\n".join(wrong))
         print(f"{len(tests)} tests pass while nothing is broken", flush=True)
 
         def one(mutant: Mutant) -> str:
