@@ -209,10 +209,10 @@ def moved(monkeypatch: pytest.MonkeyPatch):
     rates: list[float] = []
     step, look, feeds, draw, tell = Stepper.step, train.logits_of, fit._feeds, plots.pictures, report.write_run
 
-    def stepped(self, number, rate, parts):
+    def stepped(self, number, rate, parts, *others):
         hands[0] += STEP if rates and hands[0] != hands[1] else 15.0
         rates.append(rate)
-        return step(self, number, rate, parts)
+        return step(self, number, rate, parts, *others)
 
     def looked(*args, **kwargs):
         hands[0] += LOOK
