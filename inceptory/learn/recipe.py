@@ -126,7 +126,7 @@ class Recipe:
     norm_momentum: float | Literal["auto", "origin"] = option(
         "auto",
         "Share of each batch in what batch norms remember for answering. auto: as fast as the number of steps "
-        "needs; origin: as the network's origin has it, for very long runs.",
+        "needs, and anew before each validation; origin: as the network's origin has it, for very long runs.",
         low=0,
         high=1,
     )

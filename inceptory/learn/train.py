@@ -300,7 +300,8 @@ class Loop:
                 raise self.interrupted()
 
         net = self.stepper.answering
-        if self.stepper.average is not None:
+        # A given momentum is kept to; else what is remembered of weights that have moved on is of no use.
+        if self.stepper.average is not None or self.recipe.norm_momentum == "auto":
             with self.device.autocast():
                 norms.renew(net, (values for values, _ in self._some_training(number)))
             self.ranks.share_statistics(net)

