@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A process for each core; tests/conftest.py gives each one thread.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test endure check peers bench format clean
+.PHONY: demo test endure check mutants peers bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
@@ -26,6 +26,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_pages.py --check
 	$(PYTEST)
+
+# One line of the package broken after another, each noticed by the test named for it (tests/mutants).
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutants -j 2
 
 # Proofs against other people's packages, in an environment of their own.
 peers: $(VENV)-peers/installed

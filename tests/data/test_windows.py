@@ -15,6 +15,7 @@ import torch
 from inceptory.data import feed as feeding
 from inceptory.data import windows
 from inceptory.data.feed import Stream, feed
+from inceptory.data.parquet import ParquetPictures
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sequences import Blocks, Frozen, take
 from inceptory.data.sources import Split, open_source
@@ -378,3 +379,23 @@ def test_the_usual_batch_of_a_stream_is_mixed_for_when_nobody_says_another(strea
     assert sorted(one.order(generator()).tolist()) == list(range(1000))
     assert one._mixture.wanted == pytest.approx(mixture(one._held.blocks, split.labels, 64, "").wanted)
     assert feeding.USUAL_BATCH == 64
+
+
+def test_an_epoch_of_a_stream_reads_every_picture_once(tmp_path, streams, monkeypatch):
+    """Window by window: an order that jumps between them would read their blocks again and again."""
+    monkeypatch.setattr(windows, "PIECE", 1)
+    read, real = [], ParquetPictures.read
+
+    def noted(self, block, rows):
+        read.extend(rows.tolist())
+        return real(self, block, rows)
+
+    monkeypatch.setattr(ParquetPictures, "read", noted)
+    images = [{"bytes": FILES[row % len(FILES)], "path": None} for row in range(len(SORTED))]
+    table = pa.table({"image": images, "label": SORTED.tolist()})
+    # Without a dictionary, in which the pictures that come again would take no place.
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=50, use_dictionary=False)
+    one = streams(open_source(tmp_path / "a.parquet").split("train"))
+    for _ in one.batches(one.order(generator()).split(BATCH)):
+        pass
+    assert sorted(read) == list(range(len(SORTED)))

@@ -39,7 +39,7 @@ def went(
         if (step and budget.over(used)) or step == budget.most:
             break
         ahead = budget.ahead(step, used)
-        rates.append(timed_rate(recipe, budget.share, ahead))
+        rates.append(timed_rate(recipe, budget.share, ahead, step / budget.per_epoch))
         budget.share += ahead
         used += length
         budget.took(length)
@@ -126,7 +126,7 @@ def test_a_resumed_budget_goes_on_where_it_was():
 
 def test_drops_come_with_their_shares_of_the_time():
     recipe = replace(TUTORIAL, time="1h")
-    assert [timed_rate(recipe, share, 0.01) for share in (0.0, 0.32, 0.34, 0.65, 0.67, 0.98)] == pytest.approx(
+    assert [timed_rate(recipe, share, 0.01, 0) for share in (0.0, 0.32, 0.34, 0.65, 0.67, 0.98)] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     )
 
@@ -209,10 +209,10 @@ def moved(monkeypatch: pytest.MonkeyPatch):
     rates: list[float] = []
     step, look, feeds, draw, tell = Stepper.step, train.logits_of, fit._feeds, plots.pictures, report.write_run
 
-    def stepped(self, number, rate, parts):
+    def stepped(self, number, rate, parts, *others):
         hands[0] += STEP if rates and hands[0] != hands[1] else 15.0
         rates.append(rate)
-        return step(self, number, rate, parts)
+        return step(self, number, rate, parts, *others)
 
     def looked(*args, **kwargs):
         hands[0] += LOOK

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ from inceptory.learn.pictures import Targets
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.step import Stepper
 from tests.learn.running import digests
-from tests.learn.test_distributed import finished, launch_script
+from tests.learn.test_distributed import together
 from tests.learn.test_resume import stopped_after
 
 PLAIN = Recipe(weight_decay=0.0, average=0.5, label_smoothing=0.0)
@@ -223,38 +225,33 @@ def test_a_run_in_fp16_that_cannot_go_on_ends_with_the_usual_words(colours, tmp_
     assert "step 17: the loss is not a finite number at rate" in capsys.readouterr().err
 
 
-TOGETHER = """
-import hashlib, json, os, sys
-from pathlib import Path
-import torch
-from inceptory.learn import optim, step
-from inceptory.learn.device import Device
-rank, told = os.environ["RANK"], []
-Device.scaler = lambda _: torch.amp.GradScaler("cpu", init_scale=64.0)
-scaled, taken = optim.Optimizer.scaled, step.Stepper.step
-def spoilt(self, loss):
-    return scaled(self, loss) * (float("inf") if rank == "1" and len(told) == 2 else 1.0)
-def noted(self, *arguments):
-    found = taken(self, *arguments)
-    weights = b"".join(p.detach().numpy().tobytes() for p in self.net.parameters())
-    told.append((self.optimizer.scale, hashlib.sha256(weights).hexdigest(), found.finite))
-    return found
-optim.Optimizer.scaled, step.Stepper.step = spoilt, noted
-from inceptory.cli import main
-code = main(["train", *sys.argv[2:]])
-Path(sys.argv[1] + "." + rank).write_text(json.dumps(told))
-sys.exit(code)
-"""
+def overflowing(rank: int, folder: Path) -> None:
+    """The second process' gradients overflow in the third step; scale, weights and outcome of each are written down."""
+    told: list[tuple[float, str, bool]] = []
+    scaled, taken = Optimizer.scaled, Stepper.step
+
+    def spoilt(self, loss):
+        return scaled(self, loss) * (float("inf") if rank == 1 and len(told) == 2 else 1.0)
+
+    def noted(self, *arguments):
+        found = taken(self, *arguments)
+        weights = b"".join(p.detach().numpy().tobytes() for p in self.net.parameters())
+        told.append((self.optimizer.scale, hashlib.sha256(weights).hexdigest(), found.finite))
+        (folder / f"steps.{rank}").write_text(json.dumps(told))
+        return found
+
+    Device.scaler = lambda _: torch.amp.GradScaler("cpu", init_scale=64.0)
+    Optimizer.scaled, Stepper.step = spoilt, noted
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo between processes is tried on Linux")
 def test_of_two_processes_both_skip_where_one_overflows(colours, tmp_path):
-    (tmp_path / "noted.py").write_text(TOGETHER)
     words = ["--model", "cifar_inception_v1", "--width", "0.25", "--precision", "fp16", "--no-tensorboard"]
     words += ["--batch", "16", "--epochs", "1", "--out", str(tmp_path / "run")]
-    finished(launch_script(tmp_path, 2, "told", str(colours), *words))
-    first, second = (json.loads((tmp_path / f"told.{rank}").read_text()) for rank in range(2))
+    codes, told = together(2, tmp_path / "both", overflowing, str(colours), *words)
+    assert codes == [0, 0], told
+    first, second = (json.loads((tmp_path / "both" / f"steps.{rank}").read_text()) for rank in range(2))
     assert first == second, "one scale and one set of weights, at every step"
     assert [scale for scale, _, _ in first] == [64, 64, 32, 32]
     weights = [digest for _, digest, _ in first]

@@ -7,7 +7,7 @@ import torch
 
 import inceptory
 from inceptory.errors import UnknownName, UsageError
-from inceptory.nets.arithmetic import minimum_image, state_shapes, steps
+from inceptory.nets.arithmetic import minimum_image, output_size, state_shapes, steps
 from inceptory.nets.catalogue import catalogue, plan
 from inceptory.nets.network import Network, create, empty
 
@@ -202,3 +202,12 @@ def test_export_keeps_the_answer():
     images = picture(net)
     exported = torch.export.export(net, (images,)).module()
     assert torch.allclose(exported(images), net(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_windows_that_round_up_are_those_of_pytorch(kernel, stride):
+    """Caffe's rule, which PyTorch shares: the last window starts inside the map."""
+    for size in range(kernel, 20):
+        cells = torch.nn.functional.max_pool2d(torch.zeros(1, 1, size, size), kernel, stride, ceil_mode=True).shape[2]
+        assert output_size(size, kernel, stride, "ceil") == cells
