@@ -17,7 +17,7 @@ test: $(VENV)/installed-dev
 
 # A run killed a hundred times.
 endure: $(VENV)/installed-dev
-	INCEPTORY_KILLS=100 $(BIN)/python -m pytest -q tests/learn/test_resume.py -k killed
+	INCEPTORY_KILLS=100 $(BIN)/python -m pytest -q tests/learn/test_resume.py -k "killed and many"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
