@@ -434,6 +434,7 @@ def test_the_function_is_public():
     assert all(grade in ("fault", "warning", "note") for grade, _ in KINDS.values())
 
 
+@pytest.mark.slow
 def test_ten_thousand_real_pictures_hold_near_duplicates_and_nothing_else(cifar10):
     report = check(str(cifar10 / "test.parquet"))
     assert report.verdict == "warnings"

@@ -71,22 +71,6 @@ def test_parts_make_the_whole_again():
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@pytest.fixture(scope="module")
-def pair(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of two processes, and what they said."""
-    folder = tmp_path_factory.mktemp("pair") / "run"
-    words = [str(colours), "--out", str(folder), "--batch", "16", "--epochs", "2", *OPTIONS]
-    return folder, finished(launch(2, *words))
-
-
-def test_two_processes_leave_one_run(pair):
-    folder, told = pair
-    assert told.count(f"training {MODEL}") == 1, "one of them speaks"
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["n"] == 6, "each picture once"
-    assert json.loads((folder / "run.json").read_text())["finished"]
-
-
 # Processes without torchrun's start, which imports torch three times: its environment is all that the package asks for.
 
 
@@ -109,6 +93,8 @@ def together(world: int, folder: Path, watch: Callable[[int, Path], None], *word
     ranks = [begun(rank_of, rank, world, port, folder, watch, list(words)) for rank in range(world)]
     for each in ranks:
         each.join(300)
+        each.kill()  # one that waits for another which is gone
+        each.join()
     told = [(folder / f"told.{rank}").read_text(encoding="utf-8") for rank in range(world)]
     return [each.exitcode for each in ranks], told
 
@@ -153,6 +139,24 @@ def spoilt(rank: int, folder: Path) -> None:
     train.prepared = prepared
 
 
+@pytest.fixture(scope="module")
+def pair(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of two processes, and what they said."""
+    folder = tmp_path_factory.mktemp("pair")
+    words = [str(colours), "--out", str(folder / "run"), "--batch", "16", "--epochs", "2", *OPTIONS]
+    codes, told = together(2, folder, unwatched, *words)
+    assert codes == [0, 0], told
+    return folder / "run", "".join(told)
+
+
+def test_two_processes_leave_one_run(pair):
+    folder, told = pair
+    assert told.count(f"training {MODEL}") == 1, "one of them speaks"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["n"] == 6, "each picture once"
+    assert json.loads((folder / "run.json").read_text())["finished"]
+
+
 @pytest.mark.parametrize("epochs", [5, pytest.param(17, marks=pytest.mark.slow)], ids=["15 steps", "51 steps"])
 def test_every_step_loses_what_one_process_with_two_halves_loses(epochs, colours: Path, tmp_path: Path):
     """The one process takes batches of half the size and makes a step of every two of them."""
@@ -192,6 +196,14 @@ def test_a_stopped_pair_goes_on_bit_for_bit(broken, pair, tmp_path: Path):
     assert codes == [0, 0], told
     assert "resumed at step 3 of 8" in told[0]
     assert digests(folder) == digests(pair[0])
+
+
+@pytest.mark.slow
+def test_torchrun_leaves_the_same_run(pair, colours: Path, tmp_path: Path):
+    words = [str(colours), "--out", str(tmp_path / "run"), "--batch", "16", "--epochs", "2", *OPTIONS]
+    told = finished(launch(2, *words))
+    assert told.count(f"training {MODEL}") == 1, "one of them speaks"
+    assert digests(tmp_path / "run") == digests(pair[0])
 
 
 @pytest.mark.slow

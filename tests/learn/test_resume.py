@@ -75,8 +75,13 @@ def test_a_run_stopped_after_any_step_goes_on_bit_for_bit(step, whole, colours, 
 
 
 CHANGES = {
-    "accumulation": {"accumulate": 2, "batch": 8},
-    "adamw and clipping": {"optimizer": "adamw", "lr": 0.002, "clip": 1.0},
+    "accumulation, no average, alternating flips, balance": {
+        "accumulate": 2,
+        "batch": 8,
+        "average": 0.0,
+        "flip": "alternate",
+        "balanced": True,
+    },
     "keras momentum, penalty, plateau": {
         "momentum_rule": "keras",
         "penalty": 1e-4,
@@ -84,8 +89,16 @@ CHANGES = {
         "patience": 1,
         "moving_variance": "biased",
     },
-    "no average, alternating flips, balance": {"average": 0.0, "flip": "alternate", "balanced": True},
-    "every augmentation": {"trivial": True, "colour": 0.4, "erase": 0.5, "cutmix": 1.0, "shift_kind": "continuous"},
+    "adamw, clipping, every augmentation": {
+        "optimizer": "adamw",
+        "lr": 0.002,
+        "clip": 1.0,
+        "trivial": True,
+        "colour": 0.4,
+        "erase": 0.5,
+        "cutmix": 1.0,
+        "shift_kind": "continuous",
+    },
 }
 
 

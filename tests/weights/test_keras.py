@@ -331,7 +331,7 @@ def test_a_config_that_does_not_know_the_layers_decides_nothing(v3: Path):
 
 
 def test_random_numbers_states_are_no_weights(tmp_path: Path):
-    net = written("xception", tmp_path / "k.weights.h5")
+    net = written("cifar_inception_v1", tmp_path / "k.weights.h5")
     with h5py.File(tmp_path / "k.weights.h5", "a") as file:
         for place in ("layers/dropout/seed_generator/vars", "layers/random_flip/generator/vars"):
             file.create_group(place).create_dataset("0", data=np.zeros(2, np.uint32))
