@@ -294,11 +294,11 @@ def evaluate(
     print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
     matching = matched(source.name, source.classes, card)
     part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
-    print(printable(matching), printable(told), sep="\n", file=sys.stderr)
 
     from inceptory.learn.evaluate import score
 
     scored = score(meant, card, part, source.name, device, precision)
+    print(printable(matching), printable(told), sep="\n", file=sys.stderr)
     metrics = scored.metrics()
     if out is not None:
         from inceptory.learn.report import record, write_json

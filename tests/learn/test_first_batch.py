@@ -35,7 +35,9 @@ def first(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """A run with many augmentations, and the values and targets that its first step learnt from."""
     folder, parts, step = tmp_path_factory.mktemp("first") / "run", [], Stepper.step
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Stepper, "step", lambda self, n, lr, more: parts.extend(more) or step(self, n, lr, more))
+        patched.setattr(
+            Stepper, "step", lambda self, n, lr, more, *rest: parts.extend(more) or step(self, n, lr, more, *rest)
+        )
         inceptory.train(str(colours), model="cifar_inception_v1", out=folder, variant=TINY, recipe=BUSY)
     return folder, *parts[0]
 
@@ -119,7 +121,7 @@ def stepped(recipe: Recipe, targets: Targets, task, weights=None, aux: bool = Fa
     with torch.no_grad():
         logits = net.train()(values)
     torch.manual_seed(1)
-    outcome = Stepper(net, recipe, Device("cpu", False), None, weights, None, task).step(0, 0.01, [(values, targets)])
+    outcome = Stepper(net, recipe, Device("cpu"), None, weights, None, task).step(0, 0.01, [(values, targets)])
     return outcome, logits
 
 

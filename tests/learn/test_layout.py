@@ -82,7 +82,7 @@ def test_a_resumed_run_is_of_the_same_columns_and_no_others(trained, capsys):
 def test_a_run_that_was_stopped_goes_on_without_being_told_again(trained, table, tmp_path):
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("inceptory.learn.fit.fit", lambda job, source, folder, resumed: None)
+        patch.setattr("inceptory.learn.fit.fit", lambda *_, **__: None)
         inceptory.train(
             str(table),
             model="cifar_inception_v1",

@@ -225,7 +225,7 @@ def test_a_run_in_fp16_that_cannot_go_on_ends_with_the_usual_words(colours, tmp_
     assert "step 17: the loss is not a finite number at rate" in capsys.readouterr().err
 
 
-def overflowing(rank: int, folder: Path) -> None:
+def one_overflows(rank: int, folder: Path) -> None:
     """The second process' gradients overflow in the third step; scale, weights and outcome of each are written down."""
     told: list[tuple[float, str, bool]] = []
     scaled, taken = Optimizer.scaled, Stepper.step
@@ -249,7 +249,7 @@ def overflowing(rank: int, folder: Path) -> None:
 def test_of_two_processes_both_skip_where_one_overflows(colours, tmp_path):
     words = ["--model", "cifar_inception_v1", "--width", "0.25", "--precision", "fp16", "--no-tensorboard"]
     words += ["--batch", "16", "--epochs", "1", "--out", str(tmp_path / "run")]
-    codes, told = together(2, tmp_path / "both", overflowing, str(colours), *words)
+    codes, told = together(2, tmp_path / "both", one_overflows, str(colours), *words)
     assert codes == [0, 0], told
     first, second = (json.loads((tmp_path / "both" / f"steps.{rank}").read_text()) for rank in range(2))
     assert first == second, "one scale and one set of weights, at every step"

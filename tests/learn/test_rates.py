@@ -71,7 +71,7 @@ def test_the_drawing_shows_valleys_even_beside_an_explosion(tmp_path: Path):
 def test_it_prints_a_rate_and_the_line_and_leaves_no_run(colours: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(rates, "STEPS", 24)
     taken, step = [], Stepper.step
-    monkeypatch.setattr(Stepper, "step", lambda self, n, lr, parts: taken.append(lr) or step(self, n, lr, parts))
+    monkeypatch.setattr(Stepper, "step", lambda self, n, lr, *rest: taken.append(lr) or step(self, n, lr, *rest))
     folder = tmp_path / "run"
     assert main(["train", str(colours), *WORDS, "--out", str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["find-lr.csv", "find-lr.png"]

@@ -57,11 +57,11 @@ def start(data, out, **changed):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Every batch that a stream gives: one for the statistics, nine of the epoch, then those of the measurements."""
+    """Every batch that a stream gives: for the statistics, to be drawn, nine of the epoch, for the measurements."""
     given, batches = Stream.batches, []
 
-    def told(self, rows):
-        for batch in given(self, rows):
+    def told(self, rows, draws=None):
+        for batch in given(self, rows, draws):
             batches.append(batch)
             yield batch
 
@@ -71,7 +71,7 @@ def shown(monkeypatch):
 
 def test_batches_of_a_training_show_all_classes_and_every_picture_comes_once(data, tmp_path, shown):
     start(data, tmp_path / "run", epochs=1)
-    epoch = shown[1:10]
+    epoch = shown[2:11]
     assert np.mean([len(batch.labels.unique()) for batch in epoch]) > 2.7
     assert sorted(torch.cat([batch.rows for batch in epoch]).tolist()) == list(range(108))
 
@@ -97,6 +97,6 @@ def test_a_file_that_cannot_be_mixed_ends_in_one_line_and_leaves_nothing(data, t
 
 def test_balanced_training_from_a_stream_draws_with_replacement(data, tmp_path, shown):
     start(data, tmp_path / "run", epochs=1, balanced=True)
-    rows = torch.cat([batch.rows for batch in shown[1:10]])
+    rows = torch.cat([batch.rows for batch in shown[2:11]])
     assert len(rows) == 108
     assert len(rows.unique()) < 90, "drawn with replacement"
