@@ -117,11 +117,11 @@ def test_what_keras_never_writes_is_refused(tmp_path, fill, libver):
     if fill is virtual and libver == ("v108", "v108"):
         pytest.skip("HDF5 1.8 knew no virtual datasets")
     content = hdf5(lambda root: fill(root, outside), libver=libver)
-    start = time.monotonic()
+    start = time.process_time()
     assert HOSTILE[fill] in str(fault_of(tmp_path, content))
     if len(content) < 2**20:
         assert HOSTILE[fill] in str(fault_of(tmp_path, keras_archive(weights=content)))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def sized(shape, chunks=None, **options):
@@ -148,9 +148,9 @@ BOMBS = {
 def test_shapes_that_the_file_cannot_hold_are_refused_before_anything_is_allocated(tmp_path, bomb):
     make, what = BOMBS[bomb]
     content = make()
-    start = time.monotonic()
+    start = time.process_time()
     assert what in str(fault_of(tmp_path, content))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def chunk(data: bytes, **options):
@@ -259,9 +259,9 @@ def test_a_header_that_continues_in_itself_is_refused_at_once(tmp_path):
     head = struct.pack("<BxHII4x", 1, count, 1, len(messages)) + messages
     first = b"\x89HDF\r\n\x1a\n" + bytes((0, 0, 0, 0, 0, 8, 8, 0)) + struct.pack("<HHI", 4, 16, 0)
     first += struct.pack("<6Q", 0, 2**64 - 1, size, 2**64 - 1, 0, 96) + bytes(24)
-    start = time.monotonic()
+    start = time.process_time()
     assert "header is damaged" in str(fault_of(tmp_path, first + head))
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("place", [8, 13, 14, 24, 28, 40, 48, 64])

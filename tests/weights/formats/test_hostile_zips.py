@@ -158,9 +158,9 @@ def test_compressed_records_of_torch_are_refused(tmp_path):
 
 
 def quickly(folder, content) -> str:
-    start = time.monotonic()
+    start = time.process_time()
     told = str(fault_of(folder, content))
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
     return told
 
 
