@@ -38,7 +38,7 @@ KILLS = int(os.environ.get("INCEPTORY_KILLS", "20"))
 
 @pytest.fixture(autouse=True)
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are written and not rendered here: a third of a run's time, held by the tests of plots and reports."""
+    """Plots are written and not rendered here: over a quarter of a run, held by the tests of plots and reports."""
     monkeypatch.setattr("inceptory.learn.plots._png", lambda _: b"a picture")
 
 
