@@ -272,7 +272,7 @@ def seconds(text: str, flag: str) -> float:
 
 
 QUICK = Recipe()
-"""Good in few epochs."""
+"""Made for few epochs."""
 
 TUTORIAL = Recipe(
     epochs=300,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 EVERY = "all"
 """In place of a split's name, where all pictures were measured."""
 HELP_RECIPE = (
-    "quick: good in few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper trained "
+    "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper trained "
     "it on ImageNet. The file or flags may change it."
 )
 Named = Annotated[
