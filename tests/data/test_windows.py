@@ -239,9 +239,9 @@ def test_row_groups_beyond_the_memory_are_refused_though_they_are_mixed(monkeypa
 
 def write_parquet(path, labels, size):
     images = [{"bytes": FILES[row % len(FILES)], "path": None} for row in range(len(labels))]
-    pq.write_table(
-        pa.table({"image": images, "label": labels.tolist()}), path, row_group_size=size, use_dictionary=False
-    )
+    table = pa.table({"image": images, "label": labels.tolist()})
+    # Without a dictionary, in which the pictures that come again would take no place.
+    pq.write_table(table, path, row_group_size=size, use_dictionary=False)
     return path
 
 
@@ -279,6 +279,13 @@ def streams(monkeypatch):
     yield stream
     for one in made:
         one.close()
+
+
+@pytest.mark.parametrize("size", [50, 100])
+def test_windows_hold_a_quarter_of_the_pictures(size, streams, tmp_path):
+    one = streams(open_source(write_parquet(tmp_path / "a.parquet", SORTED, size)).split("train"))
+    one.order(generator())
+    assert one._mixture.windows == 4
 
 
 def test_a_stream_of_a_sorted_file_mixes_its_classes(stored, streams):
@@ -391,11 +398,7 @@ def test_an_epoch_of_a_stream_reads_every_picture_once(tmp_path, streams, monkey
         return real(self, block, rows)
 
     monkeypatch.setattr(ParquetPictures, "read", noted)
-    images = [{"bytes": FILES[row % len(FILES)], "path": None} for row in range(len(SORTED))]
-    table = pa.table({"image": images, "label": SORTED.tolist()})
-    # Without a dictionary, in which the pictures that come again would take no place.
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=50, use_dictionary=False)
-    one = streams(open_source(tmp_path / "a.parquet").split("train"))
+    one = streams(open_source(write_parquet(tmp_path / "a.parquet", SORTED, 50)).split("train"))
     for _ in one.batches(one.order(generator()).split(BATCH)):
         pass
     assert sorted(read) == list(range(len(SORTED)))
