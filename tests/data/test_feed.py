@@ -266,7 +266,7 @@ def test_a_forgotten_stream_ends_its_workers():
     (process,) = processes_of(one)
     del one, reading
     gc.collect()
-    process.wait(timeout=20)
+    assert process.wait(timeout=20) is not None
 
 
 def test_workers_rest_after_an_epoch_and_not_while_another_is_read(opened):

@@ -103,6 +103,24 @@ def unwatched(rank: int, folder: Path) -> None:
     """Nothing is changed."""
 
 
+CHANGING = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
+"""Events of the interpreter; an `open` counts where it is not for reading only."""
+
+
+def writing(rank: int, folder: Path) -> None:
+    """What is changed in the run's folder is written down, a line for each change."""
+    log = open(folder / f"wrote.{rank}", "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+    run = str(folder / "run")
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in CHANGING or not str(arguments[0]).startswith(run):
+            return
+        if event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            log.write(f"{event} {' '.join(map(str, arguments[:2]))}\n")
+
+    sys.addaudithook(note)
+
+
 def noted(rank: int, folder: Path) -> None:
     """The loss of every step is written down."""
     losses, real = [], step.Stepper.step
@@ -144,7 +162,7 @@ def pair(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A run of two processes, and what they said."""
     folder = tmp_path_factory.mktemp("pair")
     words = [str(colours), "--out", str(folder / "run"), "--batch", "16", "--epochs", "2", *OPTIONS]
-    codes, told = together(2, folder, unwatched, *words)
+    codes, told = together(2, folder, writing, *words)
     assert codes == [0, 0], told
     return folder / "run", "".join(told)
 
@@ -245,5 +263,9 @@ def test_a_loss_that_is_no_number_in_one_ends_both_at_the_same_step(colours: Pat
 
 def test_files_are_written_by_the_first_process_only(pair):
     folder, _ = pair
+    first, second = ((folder.parent / f"wrote.{rank}").read_text(encoding="utf-8") for rank in range(2))
+    for name in ("run.json", "history.csv", "last.safetensors", "model.safetensors", "metrics.json"):
+        assert name in first
+    assert second == ""
     assert not list(folder.glob(f"{files.TEMPORARY}*"))
     assert not (folder / "lock").exists()

@@ -30,8 +30,8 @@ from inceptory.learn.tasks import ManyClasses, OneClass, task_of
 from inceptory.weights.card import Card, read_card
 
 from .running import digests, start
+from .stopped import stopped_after
 from .test_page import check_alone
-from .test_resume import stopped_after
 
 HALVES = {"red": (210, 50, 40), "blue": (40, 60, 200), "green": (40, 180, 60), "": (128, 128, 128)}
 COUNT = 96

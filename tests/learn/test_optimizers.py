@@ -22,7 +22,7 @@ from inceptory.learn.rmsprop import RMSProp
 from inceptory.learn.schedule import momentum, rate
 from inceptory.weights.card import read_card
 from tests.learn.running import digests, recipe, start
-from tests.learn.test_resume import stopped_after
+from tests.learn.stopped import stopped_after
 
 # Defaults
 

@@ -6,6 +6,8 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from inceptory.learn import plots
@@ -32,6 +34,35 @@ def size(png: bytes) -> tuple[int, int]:
         image.load()
         assert image.format == "PNG"
         return image.size
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Every figure that is drawn, after it was rendered."""
+    found, real = [], plots._png
+
+    def kept(figure):
+        found.append(figure)
+        return real(figure)
+
+    monkeypatch.setattr(plots, "_png", kept)
+    return found
+
+
+def pixels(figure):
+    """(H, W, 3) of the figure, its lowest row first, as matplotlib counts them."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3]
+
+
+def colour(dots, axes, x, y):
+    """The dot at a place of the axes, in numbers of the axes."""
+    column, row = axes.transData.transform((x, y)).astype(int)
+    return tuple(dots[row, column].tolist())
+
+
+def as_bytes(name):
+    return tuple(round(255 * part) for part in to_rgb(name))
 
 
 def details(labels, seed=0):
@@ -102,26 +133,56 @@ def test_beyond_200_classes_the_worst_pairs_are_drawn():
     assert size(plots.confusion(perfect))[0] < 1500
 
 
-def test_no_class_name_breaks_a_drawing():
-    size(plots.confusion(details(STRANGE)))
-    size(plots.confusion(details([*STRANGE, *map(str, range(plots.DRAWN))])))
+def words(dots, labels):
+    """What is written at the ticks of an axis: only of labels that have dots of ink in their place."""
+    boxes = [label.get_window_extent() for label in labels]
+    inked = [dots[int(box.y0) : int(box.y1) + 1, int(box.x0) : int(box.x1) + 1].min(initial=255) < 128 for box in boxes]
+    return [label.get_text() if seen else "" for label, seen in zip(labels, inked, strict=True)]
+
+
+def test_every_class_name_is_drawn_beside_its_row_and_column_whatever_is_in_it(figures):
+    plots.confusion(details(STRANGE))
+    axes, dots = figures[0].axes[0], pixels(figures[0])
+    assert words(dots, axes.get_xticklabels()) == plots.names(STRANGE)
+    assert words(dots, axes.get_yticklabels()) == plots.names(STRANGE)
+
+
+def test_every_class_name_is_drawn_beside_its_pairs_whatever_is_in_it(figures):
+    found = details([*STRANGE, *map(str, range(plots.DRAWN))])
+    found.confusion[: len(STRANGE), len(STRANGE)] = 99
+    plots.confusion(found)
+    told = words(pixels(figures[0]), figures[0].axes[0].get_yticklabels())
+    assert {f"{name} → 0" for name in plots.names(STRANGE)} < set(told)
 
 
 def test_a_name_with_letters_that_no_font_has_is_told_by_its_number():
     assert plots.names(["cat", "\U0001f9ff", "dog\n"]) == ["cat", "class 1", "dog\\n"]
 
 
-def test_a_class_without_pictures_leaves_an_empty_row():
+def test_a_class_without_pictures_leaves_an_empty_row(figures):
     found = details("abc")
     found.confusion[1] = 0
-    size(plots.confusion(found))
+    plots.confusion(found)
+    axes, dots = figures[0].axes[0], pixels(figures[0])
+    # Above the number that a cell carries in its middle.
+    rows = [[colour(dots, axes, column, row - 0.35) for column in range(3)] for row in range(3)]
+    assert rows[1] == [as_bytes(colormaps["Blues"](0.0))] * 3
+    for row in (0, 2):
+        assert max(rows[row][row]) < 200, "most of its pictures are answered right"
 
 
 @pytest.mark.parametrize("filled", [0, 14])
-def test_calibration_is_drawn_with_empty_bins(filled):
+def test_calibration_draws_the_bins_that_hold_pictures_and_no_other(filled, figures):
     bins = [Bin(k / 15, (k + 1) / 15, 0, None, None) for k in range(15)]
     bins[filled] = Bin(filled / 15, (filled + 1) / 15, 9, (filled + 0.5) / 15, 0.5)
-    size(plots.calibration(bins, 0.1))
+    plots.calibration(bins, 0.1)
+    (upper, lower), dots = figures[0].axes, pixels(figures[0])
+    for axes, name, height in ((upper, plots.TRAIN, 0.2), (lower, plots.GREY, 4.5)):
+        shown = [colour(dots, axes, (k + 0.5) / 15, height) == as_bytes(name) for k in range(15)]
+        assert shown == [k == filled for k in range(15)]
+    means = [line.get_xydata().tolist() for line in upper.get_lines() if line.get_label() == "mean of the bin"]
+    assert means == [[[(filled + 0.5) / 15, 0.5]]]
+    assert colour(dots, upper, (filled + 0.5) / 15, 0.5) == as_bytes(plots.VALIDATION)
 
 
 @pytest.mark.parametrize("count", [2, 10])

@@ -23,8 +23,8 @@ from inceptory.learn.pictures import Targets
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.step import Stepper
 from tests.learn.running import digests
+from tests.learn.stopped import stopped_after
 from tests.learn.test_distributed import together
-from tests.learn.test_resume import stopped_after
 
 PLAIN = Recipe(weight_decay=0.0, average=0.5, label_smoothing=0.0)
 HALF = Device("cpu", "fp16")

@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import inceptory
-from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.data.feed import Stream
-from inceptory.errors import ConfigError, DataError, InterruptedRun, MissingError, UsageError, WriteError
-from inceptory.files import Pending
+from inceptory.errors import InterruptedRun
 from inceptory.learn import state
-from inceptory.learn.options import Options
-from inceptory.learn.signals import Stop
-from inceptory.learn.train import Loop
-from tests.conftest import paint
 from tests.learn.running import MODEL, STEPS, TINY, digests, process, recipe, start
+from tests.learn.stopped import broken, stopped_after, third, unpainted, whole  # noqa: F401, fixtures
 
 KILLS = int(os.environ.get("INCEPTORY_KILLS", "20"))
 """Of the slow test; `make endure` asks for more."""
-
-
-@pytest.fixture(autouse=True)
-def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are written and not rendered here: over a quarter of a run, held by the tests of plots and reports."""
-    monkeypatch.setattr("inceptory.learn.plots._png", lambda _: b"a picture")
-
-
-@pytest.fixture(scope="module")
-def whole(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run without a break."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    start(colours, folder)
-    return folder
-
-
-def stopped_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask a run to stop after so many steps, as a signal would."""
-    keep = Loop._keep
-
-    def watched(self: Loop, stop: Stop) -> None:
-        stop.asked = self.position.step == step
-        keep(self, stop)
-
-    monkeypatch.setattr(Loop, "_keep", watched)
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 10])
@@ -216,73 +179,9 @@ def test_a_finished_run_says_so_and_is_left_alone(whole, capsys):
     assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(scope="module")
-def third(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was stopped after its third step, not to be touched."""
-    folder = tmp_path_factory.mktemp("third") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        stopped_after(3, patched)
-        with pytest.raises(InterruptedRun):
-            start(colours, folder)
-    return folder
-
-
-@pytest.fixture
-def broken(third: Path, tmp_path: Path) -> Path:
-    """A run that was stopped after its third step."""
-    return shutil.copytree(third, tmp_path / "broken")
-
-
-def test_starting_in_the_folder_of_an_unfinished_run_tells_how_to_go_on(broken, colours):
-    before = {path: path.read_bytes() for path in broken.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="train --resume"):
-        start(colours, broken)
-    assert before == {path: path.read_bytes() for path in broken.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        ({"options": Options(batch=32)}, "--batch 16, not 32"),
-        ({"options": Options(precision="bf16")}, "--precision fp32, not bf16"),
-        ({"model": "cifar_inception_v3"}, "model cifar_inception_v2, not cifar_inception_v3"),
-        ({"variant": Variant(width=0.5)}, "width=0.25"),
-        ({"recipe": "tutorial"}, "--epochs 2, not 200"),
-        ({"recipe": Recipe()}, "--epochs 2, not 20"),
-    ],
-)
-def test_going_on_with_something_else_is_refused_with_the_differences(asked, told, broken):
-    with pytest.raises(ConfigError, match=r"leave that out") as caught:
-        inceptory.train(resume=broken, **asked)
-    assert told in str(caught.value)
-    assert caught.value.exit_code == 78
-
-
-def test_going_on_with_other_data_is_refused(broken, colours, tmp_path):
-    with pytest.raises(ConfigError, match="not digits"):
-        inceptory.train("digits", resume=broken)
-    extra = colours / "red" / "extra.png"
-    paint(extra, (210, 50, 40), seed=7)
-    try:
-        with pytest.raises(ConfigError, match="as they were"):
-            inceptory.train(resume=broken)
-    finally:
-        extra.unlink()
-
-
 def test_what_is_said_again_as_it_was_is_no_difference(broken, colours, whole):
     inceptory.train(str(colours), resume=broken, model=MODEL, variant=TINY, recipe=recipe())
     assert digests(broken) == digests(whole)
-
-
-def test_no_run_to_go_on_with(tmp_path):
-    with pytest.raises(MissingError, match="holds no run"):
-        inceptory.train(resume=tmp_path)
-    with pytest.raises(UsageError, match="--resume RUN"):
-        inceptory.train("digits")
-    (tmp_path / "run.json").write_text('{"format": 1, "variant": 3}')
-    with pytest.raises(DataError, match="damaged"):
-        inceptory.train(resume=tmp_path)
 
 
 def test_a_damaged_state_is_passed_over_and_named(broken, whole, capsys):
@@ -297,24 +196,10 @@ def test_a_damaged_state_is_passed_over_and_named(broken, whole, capsys):
     assert digests(broken) == digests(whole)
 
 
-def test_two_runs_in_one_folder_the_second_is_refused(broken):
-    from inceptory.learn.lock import locked
-
-    with locked(broken), pytest.raises(ConfigError, match=rf"process {os.getpid()} on ") as caught:
-        inceptory.train(resume=broken)
-    assert caught.value.exit_code == 78
-
-
 def test_a_lock_that_was_left_behind_holds_nobody_up(broken, whole):
     (broken / "lock").write_text("process 1 on another-machine")
     inceptory.train(resume=broken)
     assert digests(broken) == digests(whole)
-
-
-def test_another_machines_arithmetic_is_refused(broken, monkeypatch):
-    monkeypatch.setattr("inceptory.learn.device.Device.__str__", lambda _: "cuda bf16")
-    with pytest.raises(ConfigError, match="was computed on cpu fp32"):
-        inceptory.train(resume=broken)
 
 
 def test_another_number_of_threads_is_said(broken, monkeypatch, capsys):
@@ -324,108 +209,6 @@ def test_another_number_of_threads_is_said(broken, monkeypatch, capsys):
     with pytest.raises(InterruptedRun):
         inceptory.train(resume=broken)
     assert f"not bit for bit the run without a break: threads {threads}, now {threads + 1}" in capsys.readouterr().err
-
-
-def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypatch, capsys):
-    states = {path: path.read_bytes() for path in state.listed(broken)}
-    monkeypatch.setattr("inceptory.learn.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
-    assert main(["train", "--resume", str(broken)]) == 65
-    told = capsys.readouterr().err
-    assert "step 4: the loss is not a finite number at rate" in told
-    assert ".png" in told
-    assert "--lr" in told
-    assert states == {path: path.read_bytes() for path in state.listed(broken)}
-
-
-def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
-    states = {path: path.read_bytes() for path in state.listed(broken)}
-
-    def spoilt(self, *_):
-        with torch.no_grad():
-            self.parameters[0].fill_(float("inf"))
-        return True
-
-    monkeypatch.setattr("inceptory.learn.optim.Optimizer.step", spoilt)
-    with pytest.raises(DataError, match="not finite any more"):
-        inceptory.train(resume=broken)
-    assert states == {path: path.read_bytes() for path in state.listed(broken)}
-
-
-def test_a_full_disk_ends_with_74_and_what_is_needed(broken, whole, monkeypatch, capsys):
-    import errno
-
-    def full(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    states = {path: path.read_bytes() for path in state.listed(broken)}
-    with monkeypatch.context() as patched:
-        patched.setattr("inceptory.files.Pending.write", full)
-        assert main(["train", "--resume", str(broken)]) == 74
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "no space left on device" in told
-    assert "needed and" in told
-    assert states == {path: path.read_bytes() for path in state.listed(broken)}
-    inceptory.train(resume=broken)
-    assert digests(broken) == digests(whole)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 16 MiB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    asked = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
-    if sys.platform != "linux" or subprocess.run(asked, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def test_a_disk_that_really_is_full_ends_with_74_and_room_lets_it_go_on(small_disk, colours, whole, capsys):
-    words = [str(colours), "--model", MODEL, "--width", "0.25", "--out", str(small_disk / "run")]
-    words += ["--epochs", "2", "--batch", "16", "--precision", "fp32", "--crop", "0.5", "--mixup", "0.2"]
-    assert main(["train", *words, "--checkpoint-every", "1steps", "--no-tensorboard"]) == 74
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert "no space left on device" in told
-    assert "bytes or more needed and" in told
-    found, notes = state.newest(small_disk / "run")
-    assert found is not None
-    assert notes == []
-    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
-    inceptory.train(resume=small_disk / "run")
-    assert digests(small_disk / "run") == digests(whole)
-
-
-@pytest.mark.parametrize("n", [1, 3, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
-@pytest.mark.parametrize("place", ["inceptory.files.Pending.write", "os.fsync", "os.replace", "tempfile.mkstemp"])
-def test_the_nth_call_of_the_writer_may_fail(place, n, broken, whole, monkeypatch):
-    """A state's write is tried twice; another file's fault ends the run, which then goes on."""
-    with monkeypatch.context() as patched:
-        failing(patched, place, n)
-        with contextlib.suppress(WriteError):
-            inceptory.train(resume=broken)
-    found, notes = state.newest(broken)
-    assert notes == []
-    if not json.loads((broken / "run.json").read_text())["finished"]:
-        assert found is not None
-        assert found.position.step >= 3
-        inceptory.train(resume=broken)
-    assert digests(broken) == digests(whole)
-
-
-def failing(patched: pytest.MonkeyPatch, place: str, n: int) -> None:
-    """Let the nth call of a function fail as a bad disk does."""
-    module, _, name = place.rpartition(".")
-    owner = Pending if module == "inceptory.files.Pending" else importlib.import_module(module)
-    real, calls = getattr(owner, name), []
-
-    def call(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == n:
-            raise OSError(5, "Input/output error")
-        return real(*args, **kwargs)
-
-    patched.setattr(owner, name, call)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -85,7 +85,7 @@ def apart(steps: Preprocess, picture: Image.Image, theirs: Any, scale: Preproces
     return float((abs(ours.astype(np.float64) - np.asarray(theirs, dtype=np.float64)) * levels).max())
 
 
-def hold(name: str, steps: Preprocess, pictures: dict[str, Image.Image], theirs: dict[str, Any]) -> None:
+def assert_alike(name: str, steps: Preprocess, pictures: dict[str, Image.Image], theirs: dict[str, Any]) -> None:
     """Ours is within a level of theirs on every photograph, and no other origin's would be on any."""
     found = {photo: apart(steps, picture, theirs[photo], steps) for photo, picture in pictures.items()}
     others = {replace(other, size=steps.size) for other in EVERY} - {steps}
@@ -102,14 +102,14 @@ def hold(name: str, steps: Preprocess, pictures: dict[str, Image.Image], theirs:
 def test_photographs_are_prepared_as_the_package_does(name: str, photos: dict[str, Image.Image]):
     steps, make = TORCH[name]
     prepare = make()
-    hold(name, steps, photos, {photo: prepare(picture).numpy() for photo, picture in photos.items()})
+    assert_alike(name, steps, photos, {photo: prepare(picture).numpy() for photo, picture in photos.items()})
 
 
 @pytest.mark.parametrize("name", TIMM)
 def test_photographs_are_prepared_as_timm_does(name: str, photos: dict[str, Image.Image]):
     prepare = picture_peers.by_timm(TIMM[name])
     theirs = {photo: prepare(picture).numpy() for photo, picture in photos.items()}
-    hold(f"timm {name}", record(name).preprocess, photos, theirs)
+    assert_alike(f"timm {name}", record(name).preprocess, photos, theirs)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def answers(photos: dict[str, Image.Image], tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("name", KERAS)
 def test_photographs_are_prepared_as_keras_and_tensorflow_do(name: str, photos: dict[str, Image.Image], answers: Any):
-    hold(f"keras {name}", KERAS[name], photos, {photo: answers[f"{photo}/{name}"] for photo in photos})
+    assert_alike(f"keras {name}", KERAS[name], photos, {photo: answers[f"{photo}/{name}"] for photo in photos})

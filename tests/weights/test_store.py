@@ -325,14 +325,18 @@ def test_a_header_that_lies_about_a_tensor_is_a_data_error(path, saved, kind):
 def test_flipped_bits_of_the_header_are_a_data_error_and_nothing_else(path, saved):
     source, content = torch.Generator().manual_seed(0), saved[1]
     length = 8 + header_length(content)
-    for _ in range(40):
+    drawn = [tuple(int(torch.randint(most, (), generator=source)) for most in (length, 8)) for _ in range(40)]
+    # A letter inside a label or a version may change without anybody noticing: cat becomes bat.
+    plans, refused = [], 0
+    for place, bit in [*drawn, (content.index(b"cat"), 0)]:
         damaged = bytearray(content)
-        place = int(torch.randint(length, (), generator=source))
-        damaged[place] ^= 1 << int(torch.randint(8, (), generator=source))
+        damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
         try:
-            found = load(path)
+            plans.append(load(path).plan)
         except DataError:
-            continue
-        # A letter inside a label or a version may change without anybody noticing.
-        assert found.plan == plan("cifar_inception_v1", width=0.25, classes=3)
+            refused += 1
+    assert read_card(path).labels == ("bat", "dog", "fox")
+    assert plans == [plan("cifar_inception_v1", width=0.25, classes=3)] * len(plans)
+    assert len(plans) >= 1
+    assert refused >= 20

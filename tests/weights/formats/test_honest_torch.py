@@ -39,7 +39,7 @@ def plain(value: torch.Tensor) -> np.ndarray:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
-def same(weights, wanted) -> None:
+def assert_same(weights, wanted) -> None:
     assert list(weights.entries) == list(wanted)
     for name, value in wanted.items():
         assert weights.entries[name] == Entry(tuple(value.shape), str(value.dtype)[6:])
@@ -55,12 +55,12 @@ def same(weights, wanted) -> None:
 def test_every_type_comes_out_as_it_was_saved(tmp_path, old, protocol):
     with opened(tmp_path, saved(state(), old, protocol)) as weights:
         assert weights.kind == KINDS[old]
-        same(weights, state())
+        assert_same(weights, state())
 
 
 @pytest.mark.parametrize("old", KINDS, ids=KINDS.get)
 def test_views_of_one_storage_come_out_as_they_were_seen(tmp_path, old):
-    same(opened(tmp_path, saved(views(), old)), views())
+    assert_same(opened(tmp_path, saved(views(), old)), views())
 
 
 @pytest.mark.parametrize("old", KINDS, ids=KINDS.get)
@@ -68,12 +68,12 @@ def test_views_of_one_storage_come_out_as_they_were_seen(tmp_path, old):
 def test_the_network_is_found_inside_of_a_trainer_s_file(tmp_path, old, key):
     momentum = {"state": {0: {"momentum_buffer": torch.ones(9)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
     root = {"epoch": 3, key: small(), "optimizer": momentum, "best": 71.5, "names": ["a", None, (1, 2)]}
-    same(opened(tmp_path, saved(root, old)), small())
+    assert_same(opened(tmp_path, saved(root, old)), small())
 
 
 def test_the_state_dict_goes_before_its_average_and_before_loose_tensors(tmp_path):
     root = {"best": torch.tensor(0.5), "state_dict_ema": {"weight": torch.zeros(3)}, "state_dict": small()}
-    same(opened(tmp_path, saved(root)), small())
+    assert_same(opened(tmp_path, saved(root)), small())
 
 
 def test_two_networks_in_one_file_are_refused_by_name(tmp_path):
@@ -87,7 +87,7 @@ def test_a_file_without_tensors_by_name_is_refused(tmp_path, root):
 
 def test_the_metadata_of_a_module_is_no_tensor(tmp_path):
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
-    same(opened(tmp_path, saved(module.state_dict(keep_vars=True))), module.state_dict())
+    assert_same(opened(tmp_path, saved(module.state_dict(keep_vars=True))), module.state_dict())
 
 
 def python_2(old: bool) -> bytes:

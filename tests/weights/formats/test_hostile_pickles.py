@@ -149,7 +149,7 @@ BROKEN = {
 def test_pickles_that_no_one_wrote_are_refused_in_a_moment(tmp_path, kind):
     body = BROKEN[kind]
     for content in (MAGIC + body, legacy(body), legacy(mapping(), body), torch_zip(body), body):
-        fault_of(tmp_path, content)
+        assert fault_of(tmp_path, content).exit_code == 65
 
 
 def test_a_dict_in_itself_is_searched_once(tmp_path):

@@ -35,7 +35,7 @@ BODY = mapping(a=tensor(storage(2), 0, (2,), (1,)))
 HONEST = torch_zip(BODY, ("archive/data/0", bytes(8)))
 
 
-def ambiguous(folder, content) -> None:
+def assert_ambiguous(folder, content) -> None:
     assert ": ambiguous file" in str(fault_of(folder, content))
 
 
@@ -45,28 +45,28 @@ def test_the_honest_archive_that_the_others_are_made_of_is_read(tmp_path):
 
 @pytest.mark.parametrize("kind", every_kind())
 def test_any_file_with_an_archive_behind_it_is_ambiguous(tmp_path, kind):
-    ambiguous(tmp_path, every_kind()[kind] + HONEST)
+    assert_ambiguous(tmp_path, every_kind()[kind] + HONEST)
 
 
 @pytest.mark.parametrize("head", [b"\x80\x02}.", b"#!/bin/sh\n", bytes(512), b"PK\3\4" + bytes(100)])
 def test_bytes_before_an_archive_make_it_ambiguous(tmp_path, head):
-    ambiguous(tmp_path, head + HONEST)
+    assert_ambiguous(tmp_path, head + HONEST)
 
 
 @pytest.mark.parametrize("tail", [b"\0", b"x" * 100, b"PK\5\6" + bytes(17)])
 def test_bytes_behind_an_archive_make_it_ambiguous(tmp_path, tail):
-    ambiguous(tmp_path, HONEST + tail)
+    assert_ambiguous(tmp_path, HONEST + tail)
 
 
 def test_a_comment_behind_an_archive_makes_it_ambiguous(tmp_path):
-    ambiguous(tmp_path, HONEST[:-2] + struct.pack("<H", 5) + b"hello")
+    assert_ambiguous(tmp_path, HONEST[:-2] + struct.pack("<H", 5) + b"hello")
 
 
 def test_two_directories_and_two_end_records_make_an_archive_ambiguous(tmp_path):
     start = HONEST.index(b"PK\1\2")
     other = HONEST[start:-22].replace(b"archive/data.pkl", b"archive/evil.pkl")
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 3, 3, len(other), len(HONEST), 0)
-    ambiguous(tmp_path, HONEST + other + end)
+    assert_ambiguous(tmp_path, HONEST + other + end)
 
 
 def test_zip64_end_records_that_disagree_make_an_archive_ambiguous(tmp_path):
@@ -74,12 +74,12 @@ def test_zip64_end_records_that_disagree_make_an_archive_ambiguous(tmp_path):
     last = len(content) - 22
     count, size, start = struct.unpack_from("<H2L", content, last + 10)
     lying = content[:last] + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, start - 1, 0)
-    ambiguous(tmp_path, lying)
-    ambiguous(tmp_path, content[: last - 20] + bytes(8) + content[last - 20 :])
+    assert_ambiguous(tmp_path, lying)
+    assert_ambiguous(tmp_path, content[: last - 20] + bytes(8) + content[last - 20 :])
 
 
 def test_a_record_that_says_another_name_than_the_directory_is_ambiguous(tmp_path):
-    ambiguous(tmp_path, HONEST.replace(b"archive/data.pkl", b"archive/evil.pkl", 1))
+    assert_ambiguous(tmp_path, HONEST.replace(b"archive/data.pkl", b"archive/evil.pkl", 1))
 
 
 def test_a_gap_between_records_is_ambiguous(tmp_path):
@@ -92,26 +92,28 @@ def test_a_gap_between_records_is_ambiguous(tmp_path):
         struct.pack_into("<L", content, position + 42, offset + 6 * (i > 0))
         position += 46 + sum(struct.unpack_from("<3H", content, position + 28))
     struct.pack_into("<L", content, len(content) - 6, start)
-    ambiguous(tmp_path, bytes(content))
+    assert_ambiguous(tmp_path, bytes(content))
 
 
 def test_a_tar_and_a_pickle_at_once_are_ambiguous(tmp_path):
     content = bytearray(legacy(mapping()).ljust(1024, b"\0"))
     content[257:262] = b"ustar"
-    ambiguous(tmp_path, bytes(content))
+    assert_ambiguous(tmp_path, bytes(content))
 
 
 @pytest.mark.parametrize("place", [512, 1024, 4096])
 def test_hdf5_behind_something_else_is_ambiguous(tmp_path, place):
-    for first in (safetensors_file(), saved(small()), saved(small(), legacy=True)):
-        if len(first) < place:
-            ambiguous(tmp_path, first.ljust(place, b"\0") + hdf5(keras_3))
+    kinds = (safetensors_file(), saved(small()), saved(small(), legacy=True))
+    firsts = [first for first in kinds if len(first) < place]
+    assert firsts
+    for first in firsts:
+        assert_ambiguous(tmp_path, first.ljust(place, b"\0") + hdf5(keras_3))
 
 
 def test_bytes_behind_the_tensors_of_other_kinds_are_refused(tmp_path):
     assert "bytes behind its tensors" in str(fault_of(tmp_path, safetensors_file() + b"\0"))
-    ambiguous(tmp_path, saved(small(), legacy=True) + b"\0")
-    ambiguous(tmp_path, torch_zip(BODY + b"\x80\x02}.", ("archive/data/0", bytes(8))))
+    assert_ambiguous(tmp_path, saved(small(), legacy=True) + b"\0")
+    assert_ambiguous(tmp_path, torch_zip(BODY + b"\x80\x02}.", ("archive/data/0", bytes(8))))
 
 
 NAMES = [
@@ -137,7 +139,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
 def test_a_name_that_comes_twice_is_ambiguous(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ambiguous(tmp_path, torch_zip(BODY, ("archive/data/0", bytes(8)), ("archive/data/0", b"other!!!")))
+        assert_ambiguous(tmp_path, torch_zip(BODY, ("archive/data/0", bytes(8)), ("archive/data/0", b"other!!!")))
 
 
 def test_encrypted_and_split_archives_are_refused(tmp_path):
