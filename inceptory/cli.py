@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     try:
         result = application(*words[:1])(words, exit_on_error=False, print_error=False, result_action="return_value")
-        if result is not None:
+        # Of several processes that torchrun started, one speaks.
+        if result is not None and os.environ.get("RANK", "0") == "0":
             print(result)
             sys.stdout.flush()
             fault = getattr(result, "fault", None)

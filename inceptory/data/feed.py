@@ -4,8 +4,9 @@
     for batch in pictures.batches(pictures.order(generator).split(64)):
         ...
 
-What a batch holds is a function of the rows and draws asked for and of nothing else: neither the
-number of workers nor the death of one changes it.
+What a batch of a feed holds is a function of the rows and draws asked for and of nothing else: neither the
+number of workers nor the death of one changes it. A feed in memory and a stream of the same files may
+differ: in crops, where memory holds pictures smaller than they are, and in the order of a file read in blocks.
 """
 
 from __future__ import annotations

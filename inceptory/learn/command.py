@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.data.layout import AUTO, Layout
-from inceptory.learn.recipe import NAMES, Recipe, beside_time, differences, recipes, with_optimizer
+from inceptory.learn.recipe import Recipe, beside_time, differences, with_optimizer
+from inceptory.learn.recipes import NAMES, recipes
 from inceptory.nets.variant import PUBLISHED, Variant
 
 
@@ -49,11 +50,14 @@ def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe) ->
     "inceptory.train(data, model='xception', out='runs/x', recipe=inceptory.Recipe(epochs=3, flip='off'))"
     """
     told = {"model": repr(model), "out": repr(str(out))}
-    for name, record, default in (("variant", variant, PUBLISHED), ("recipe", recipe, Recipe())):
-        if record != default:
-            values = ((field.name, getattr(record, field.name)) for field in fields(record))
-            changed = ", ".join(f"{key}={value!r}" for key, value in values if value != getattr(default, key))
-            told[name] = f"inceptory.{type(record).__name__}({changed})"
+    # Against what these two bring along, not against the default recipe; else an equal value would be lost.
+    bare = Recipe(optimizer=recipe.optimizer, time=recipe.time)
+    said = {key for key in ("optimizer", "time") if getattr(recipe, key) != getattr(Recipe(), key)}
+    for name, record, default, known in (("variant", variant, PUBLISHED, set()), ("recipe", recipe, bare, said)):
+        values = {field.name: getattr(record, field.name) for field in fields(record)}
+        changed = {key: value for key, value in values.items() if key in known or value != getattr(default, key)}
+        if changed:
+            told[name] = f"inceptory.{type(record).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
     return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in told.items())})"
 
 

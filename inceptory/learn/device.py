@@ -27,7 +27,12 @@ class Device:
         return nullcontext() if kind is None else torch.autocast(self.name, dtype=kind)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What keeps small gradients of fp16 from vanishing; in any other precision it does nothing."""
+        """What keeps small gradients of fp16 from vanishing; in any other precision it does nothing.
+
+        Raises ConfigError on mps, where it was never tried.
+        """
+        if self.name == "mps" and self.precision == "fp16":
+            raise ConfigError("--precision fp16: training on mps is not tried with it (take fp32, or --device cpu)")
         return torch.amp.GradScaler(self.name, enabled=self.precision == "fp16")
 
     def __str__(self) -> str:
@@ -42,8 +47,6 @@ def choose(device: str = "auto", precision: str = "auto") -> Device:
     if not present[device]:
         others = ", ".join(name for name, there in present.items() if there)
         raise ConfigError(f"--device {device}: not on this machine (it has {others})")
-    if device == "mps" and precision == "fp16":
-        raise ConfigError("--precision fp16: gradients cannot be scaled on mps (take fp32, or --device cpu)")
     return Device(device, fastest(device) if precision == "auto" else precision)  # type: ignore[arg-type]
 
 

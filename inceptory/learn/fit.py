@@ -68,8 +68,8 @@ def _trained(job: Job, source: Source, folder: Path, began: float, resumed: bool
 
 def find_rate(job: Job, source: Source, folder: Path) -> Search:
     """Try learning rates on the network of a job, and leave only what was found of them in the folder."""
-    # Only the loss of each step counts: an average of the weights would never be asked.
-    job = replace(job, recipe=replace(job.recipe, average=0.0))
+    # Only the loss of each step counts: an average of the weights would never be asked, and no time is kept.
+    job = replace(job, recipe=replace(job.recipe, average=0.0, time=None))
     device = choose(job.recipe.device, job.recipe.precision)
     with joined(device.name) as ranks, watched() as stop:
         with (
@@ -231,10 +231,10 @@ def _finished(loop: Loop, source: Source) -> Run:
     ranks.wait()
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split = "test" if loop.final is not loop.validation else "validation"
+    split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
     # In full precision whatever the training's was, so that `evaluate` gives the same again.
-    logits, rows = logits_of(best, loop.final, loop.preprocess, Device(loop.device.name), ranks=ranks)
-    test, minutes = Scored.of(logits, rows, loop.final), loop.used() / 60
+    logits, rows = logits_of(best, loop.validation.final, loop.preprocess, Device(loop.device.name), ranks=ranks)
+    test, minutes = Scored.of(logits, rows, loop.validation.final), loop.used() / 60
     if ranks.first:
         report.write_run(
             folder,

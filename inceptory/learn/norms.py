@@ -80,23 +80,16 @@ def right(
     seen = by_batch = running = 0.0
     for values, labels in batches:
         one, other = both_answers(net, values)
-        seen, by_batch, running = (
-            seen + len(labels),
-            by_batch + float(hits(one, labels)),
-            running + float(hits(other, labels)),
-        )
+        seen += len(labels)
+        by_batch += float(hits(one, labels))
+        running += float(hits(other, labels))
     return seen, by_batch, running
 
 
-def warning(net: Network, by_batch: float, running: float, setting: str | float) -> str:
-    """What to say of a network with these two shares of right answers to training pictures, and what to do."""
-    memory = max((1 / norm.momentum if norm.momentum else math.inf for norm in norms_of(net)), default=0)
-    remedy = "train longer, or lower --lr" if setting == "auto" else "leave --norm-momentum at auto"
-    return (
-        f"the network names {100 * by_batch:.0f} % of its training pictures by the statistics of their batch, as in "
-        f"training, but {100 * running:.0f} % by its running statistics, as it will answer: these remember "
-        f"{memory:,.0f} steps and lag behind the weights ({remedy})"
-    )
+def memory(net: Network) -> str:
+    """Why running statistics may not fit the weights, and what to do."""
+    steps = max((1 / norm.momentum if norm.momentum else math.inf for norm in norms_of(net)), default=0)
+    return f"these remember {steps:,.0f} steps and lag behind the weights (leave --norm-momentum at auto)"
 
 
 @contextmanager

@@ -17,16 +17,15 @@ from inceptory.errors import ConfigError, DataError, UnknownName
 from inceptory.files import read
 from inceptory.learn.recipe import (
     OPTIMIZERS,
-    PAPERS,
-    QUICK,
-    TUTORIAL,
     Recipe,
     beside_time,
     hints,
-    named,
+    is_of_kind,
+    kind_wanted,
     takes_number,
     with_optimizer,
 )
+from inceptory.learn.recipes import PAPERS, QUICK, TUTORIAL, named
 
 
 def _help(name: str, told: str) -> str:
@@ -99,16 +98,13 @@ def from_file(path: Path) -> dict[str, Any]:
 
 def _of_kind(path: Path, name: str, value: Any) -> Any:
     """A value of TOML as the option has it: whole numbers serve as fractions, lists as tuples."""
-    example = "quick" if name == "recipe" else getattr(QUICK, name)
-    if type(value) in (int, float) and name != "recipe" and takes_number(name):
-        return float(value)
-    if isinstance(example, tuple) and isinstance(value, list) and all(type(each) in (int, float) for each in value):
-        return tuple(map(float, value))
-    if type(value) is not type("" if example is None else example):
-        kind = {"int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list of numbers"}
-        wanted = kind.get(type(example).__name__, "a word")
+    plain = tuple(value) if isinstance(value, list) else value
+    if not (isinstance(value, str) if name == "recipe" else is_of_kind(name, plain)):
+        wanted = "a name" if name == "recipe" else kind_wanted(name)
         raise ConfigError(f"{path}: {name} = {value!r} is of the wrong kind ({wanted} is wanted)")
-    return value
+    if isinstance(value, list):
+        return tuple(map(float, value))
+    return float(value) if type(value) is int and takes_number(name) else value
 
 
 def decided(recipe: str | Recipe | None, config: Path | None, options: Options, architecture: str) -> Recipe:

@@ -351,9 +351,9 @@ class Ending:
     def told(self, time: str | None) -> str:
         """The length and what ended it, in words; `time` is what --time said."""
         why = {
-            "epochs": f", which was the limit before the time of {time} was over" if time else "",
-            "patience": ", until validation stood still",
-            "time": f", as many as the time of {time} held",
+            "epochs": f", stopped by --epochs before --time {time}" if time else "",
+            "patience": ", stopped early: validation got no better (--stop-after)",
+            "time": f", stopped by --time {time}",
         }
         return self.epochs() + why[self.by]
 

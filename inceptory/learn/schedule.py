@@ -41,7 +41,7 @@ def rate(recipe: Recipe, step: float, steps: float, per_epoch: float, drops: int
         case "step":
             return recipe.lr * DROP ** _passed(recipe, step // per_epoch, steps / per_epoch)
         case "exponential":
-            return float(recipe.lr * recipe.decay_rate ** (step // max(int(recipe.decay_epochs * per_epoch), 1)))
+            return recipe.lr * _decayed(recipe, step, per_epoch)
         case "plateau":
             return float(recipe.lr * DROP**drops)
         case "constant":
@@ -63,16 +63,22 @@ def momentum(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.momentum + SWING * (1 - 2 * share)
 
 
-def timed_rate(recipe: Recipe, share: float, ahead: float, epochs: float, drops: int = 0) -> float:
-    """Learning rate of a step that leads a run from one share of its length to `share + ahead`, after `epochs`.
+def timed_rate(recipe: Recipe, share: float, ahead: float, step: int, per_epoch: int, drops: int = 0) -> float:
+    """Learning rate of a step that leads a run from one share of its length to `share + ahead`.
 
-    The recipe's schedule over the whole run, at the middle of the step; drops come with their shares, decays
-    with their epochs.
+    The recipe's schedule over the whole run, at the middle of the step; drops come with their shares. Schedule
+    exponential goes by epochs all the same: by steps, counted from 0.
     """
-    factor = 1.0
+    middle, factor = share + ahead / 2, 1.0
     if recipe.schedule == "exponential":
-        recipe, factor = replace(recipe, schedule="constant"), recipe.decay_rate ** (epochs // recipe.decay_epochs)
-    return factor * rate(recipe, (share + ahead / 2) * WHOLE, WHOLE, 1, drops)
+        factor = _decayed(recipe, step, per_epoch) if middle >= recipe.warmup else 1.0
+        recipe = replace(recipe, schedule="constant")
+    return factor * rate(recipe, middle * WHOLE, WHOLE, 1, drops)
+
+
+def _decayed(recipe: Recipe, step: float, per_epoch: float) -> float:
+    """What schedule exponential leaves of the rate: TensorFlow's staircase, of whole steps a decay."""
+    return float(recipe.decay_rate ** (step // max(int(recipe.decay_epochs * per_epoch), 1)))
 
 
 def _passed(recipe: Recipe, epoch: float, epochs: float) -> int:
@@ -105,18 +111,20 @@ class Budget:
     """From the start of the command to its last file."""
     per_epoch: int
     """Steps in an epoch."""
-    pictures: tuple[int, int, int]
-    """Of a step, of a validation, of the final measurement."""
+    pictures: tuple[int, int, int, int]
+    """Of a step, of a validation, of the final measurement, of the statistics renewed before a validation."""
     most: int | None = None
     """Steps after which the run ends even with time left."""
     share: float = 0.0
     """Of the run, done."""
     pace: float = 0.0
     """Seconds a step; 0 while unknown."""
+    renewing: float | None = None
+    """Seconds to renew the batch norms' statistics before a validation; None while unknown."""
     looking: float = 0.0
     """Seconds to measure a picture; 0 while unknown."""
     full: float = 0.0
-    """Seconds to measure one in full precision, as at the end, where that is another; 0 while unknown."""
+    """Seconds to measure one as at the end: in full precision, a batch at once; 0 while unknown."""
     keeping: float = 0.0
     """Seconds to write the checkpoints of an epoch; reading the best one again takes about as long."""
     drawing: float = 0.0
@@ -138,21 +146,27 @@ class Budget:
             longest = OUTLIER * median_low(self._lengths)
             self.pace = fmean(min(length, longest) for length in self._lengths)
 
-    def measured(self, looking: float, keeping: float) -> None:
-        """Note how long a validation and the writing of its checkpoints took."""
-        self.looking, self.keeping = looking / max(self.pictures[1], 1), keeping
+    def measured(self, renewing: float, looking: float, keeping: float) -> None:
+        """Note how long a validation, what precedes it and the writing of its checkpoints took."""
+        self.renewing, self.looking, self.keeping = renewing, looking / max(self.pictures[1], 1), keeping
 
     def left(self, used: float) -> float:
         """Seconds for steps and for the validations between them, after `used` seconds of the command."""
-        _, validation, final = self.pictures
+        final = self.pictures[2]
         return (
             self.seconds
             - used
-            - self._look() * validation
+            - self._validation()
             - (self.full or self._look()) * final
             - 2 * self.keeping
             - self.drawing
         )
+
+    def _validation(self) -> float:
+        """Seconds of a validation, with what precedes it: renewing costs the same however few pictures follow."""
+        _, validation, _, renewed = self.pictures
+        renewing = self._look() * renewed if self.renewing is None else self.renewing
+        return renewing + self._look() * validation
 
     def _look(self) -> float:
         return self.looking or FORWARD * self.pace / self.pictures[0]
@@ -160,7 +174,7 @@ class Budget:
     def steps(self, step: int, used: float) -> float:
         """Steps that are left after `step` of them, once the length of a step is known."""
         left = self.left(used)
-        between = self._look() * self.pictures[1] + self.keeping
+        between = self._validation() + self.keeping
         # A validation between them only where this epoch ends before the time does.
         within = min(left / self.pace, self.per_epoch - step % self.per_epoch)
         found = max(left / (self.pace + between / self.per_epoch), within)
@@ -174,6 +188,6 @@ class Budget:
         """Whether the next step would come too late."""
         return self.left(used) <= self.pace
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | None]:
         """What a resumed run must know to go on smoothly."""
-        return {name: getattr(self, name) for name in ("share", "pace", "looking", "full", "keeping")}
+        return {name: getattr(self, name) for name in ("share", "pace", "renewing", "looking", "full", "keeping")}

@@ -61,7 +61,7 @@ class Position:
     """Seconds spent in the steps of this epoch."""
     used: float = 0.0
     """Seconds spent in the run, from the start of each of its commands."""
-    budget: dict[str, float] = field(default_factory=dict)
+    budget: dict[str, Any] = field(default_factory=dict)
     """What `Budget.to_json` gave of a timed run."""
     over: bool = False
     """Whether the last step is done and validated."""

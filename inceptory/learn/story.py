@@ -74,7 +74,7 @@ class Story:
     def _batch(self, png: bytes) -> str:
         told = (
             "Up to 32 pictures of the first step as the network saw them: cut, moved and coloured as the recipe says. "
-            "What cannot be recognised here could not be learnt."
+            "Where a person cannot tell the classes apart, neither can the network."
         )
         picture = page.plot(png, "Augmented training pictures with their classes", photos=True)
         return page.section("The first batch", picture, page.paragraph(told, dim=True))
@@ -137,7 +137,7 @@ class Story:
 
     def _effort(self) -> str:
         place = self.card.recipe.get("computed_on")
-        on = f" on {place}" if place else ""
+        on = f" on {place} (measured in fp32)" if place else ""
         return (
             f"The run took {_minutes(self.minutes)}{on}, at {self.images_per_second:,.0f} training pictures a second."
         )
@@ -166,7 +166,7 @@ class Story:
         rows = [(truth, answer, f"{count:,}") for truth, answer, count in self.details.confused(PAIRS)]
         told = "The pairs that were confused most:" if rows else "No picture was taken for one of another class."
         return page.section(
-            "What is taken for what",
+            "Confusion matrix",
             page.plot(png, "Confusion matrix: rows are the truth, columns the answer"),
             *self._numbered(),
             page.paragraph(told, dim=True),
@@ -191,7 +191,7 @@ class Story:
             "Precision: of the pictures given this name, those that bear it. Recall: of the pictures that bear this "
             "name, those given it. F1: their harmonic mean."
         )
-        return page.section("Class by class", page.paragraph(told, dim=True), page.table(head, rows))
+        return page.section("Metrics of each class", page.paragraph(told, dim=True), page.table(head, rows))
 
     def _mistakes(self) -> str:
         if not self.mistakes:
@@ -209,7 +209,7 @@ class Story:
             "mean too little confidence, bars below too much."
         )
         return page.section(
-            "How far its confidence can be believed",
+            "Calibration",
             page.plot(png, "Accuracy over confidence"),
             page.paragraph(told, dim=True),
         )
@@ -218,7 +218,7 @@ class Story:
         prints = {"fingerprint of the data": self._data("fingerprint", "unknown"), **self.card.versions}
         return "\n".join(
             [
-                page.section("The same again", page.verbatim(self.command)),
+                page.section("Reproduce this run", page.verbatim(self.command)),
                 page.section("Recipe", page.facts(self.card.recipe)),
                 page.section("Data and versions", page.facts(prints, ("of", "value"))),
             ]
@@ -258,7 +258,7 @@ class MultiStory(Story):
             "Recall: of the pictures that show it, those answered with it. F1: their harmonic mean. Exact: pictures of "
             "which every class is answered and no other."
         )
-        return [page.section("Class by class", page.paragraph(told, dim=True), page.table(head, rows))]
+        return [page.section("Metrics of each class", page.paragraph(told, dim=True), page.table(head, rows))]
 
 
 def _shown(mistake: Mistake) -> str:

@@ -12,14 +12,11 @@ import torch
 from torch import Tensor
 
 from inceptory import clock
-from inceptory.data.batches import normalise
 from inceptory.data.crops import DRAWS
-from inceptory.data.feed import Batch, Feed
+from inceptory.data.feed import Batch, Feed, Stream
 from inceptory.data.preprocess import Preprocess
-from inceptory.errors import DataError, InterruptedRun
+from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import norms, report, state
-from inceptory.learn.device import Device
-from inceptory.learn.evaluate import answers, logits_of
 from inceptory.learn.events import Events
 from inceptory.learn.job import Every, Job
 from inceptory.learn.pictures import prepared, seen
@@ -30,14 +27,14 @@ from inceptory.learn.schedule import WHOLE, Budget, momentum, plateaus, rate, ti
 from inceptory.learn.signals import Stop
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
-from inceptory.nets.network import Network
+from inceptory.learn.validation import Validation
 from inceptory.weights.card import Card
 from inceptory.weights.store import save
 
 ORDER, CHANCE, GLOBAL, CROPS = range(4)
 """Purposes of random numbers: the order of an epoch, augmentation, dropout, random crops."""
-SUSPECT = 0.2
-"""By how much training must be ahead of validation, as shares of right answers, for the norms to be looked at."""
+OVERRUN = 0.05
+"""Share of --time by which a run may be late without a word."""
 
 
 class Loop:
@@ -55,12 +52,14 @@ class Loop:
     ) -> None:
         self.stepper, self.preprocess, self.job, self.card, self.folder = stepper, preprocess, job, card, folder
         self.recipe, self.ranks, self.device = job.recipe, stepper.ranks, stepper.device
-        self.train, self.validation = feeds["train"], feeds["validation"]
-        self.final = feeds.get("test", self.validation)
-        """Pictures that the best checkpoint is measured on at the end."""
+        self.train = feeds["train"]
         self.position = Position()
         self.per_epoch = -(-len(self._batches(torch.arange(len(self.train)))) // self.recipe.accumulate)
         """Steps in an epoch."""
+        if not self.per_epoch:
+            told = f"{len(self.train)} training pictures are too few for {self.ranks.world} processes"
+            raise ConfigError(f"{told} (each needs two in a batch: start fewer)")
+        self.validation = Validation(stepper, feeds, preprocess, self.per_epoch, self._shuffled)
         self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
         """Steps after which the run ends; None where only the time ends it."""
         self.budget = self._budget()
@@ -76,7 +75,9 @@ class Loop:
         """What --time allows, with the pace of the runs before."""
         if self.recipe.time is None:
             return None
-        pictures = (self.recipe.batch * self.recipe.accumulate, len(self.validation), len(self.final))
+        measured = self.validation
+        renewed = measured.looked_over * self.recipe.batch if measured.renews else 0
+        pictures = (self.recipe.batch * self.recipe.accumulate, len(measured.pictures), len(measured.final), renewed)
         length = seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
@@ -93,6 +94,10 @@ class Loop:
             while not at.over:
                 self._epoch(stop, bar, events)
             bar.say(f"trained for {self.ending().told(self.recipe.time)}")
+            if self.budget is not None and self.budget.left(self.used()) < -OVERRUN * self.budget.seconds:
+                needed = duration(self.used() - self.budget.left(self.used()))
+                told = f"start, one step and the measurements alone take about {needed}"
+                bar.say(f"warning: --time {self.recipe.time} is too short: {told} (give a longer --time)")
         events.close()
         if at.step > self._saved[0]:
             self.save()  # what is left, measuring and reporting, may be cut off too
@@ -121,8 +126,13 @@ class Loop:
             self._keep(stop)
             self._took()
         start = clock.now()
-        row, metrics = self._validated(number + 1, stop)
+        self.validation.renew(number + 1)
+        renewed = clock.now()
+        if self.budget is not None and not self.budget.full:
+            self.budget.full = self.validation.seconds_at_the_end()
+        row, metrics = self._validated(number + 1, stop, start)
         looked = clock.now()
+        doubt = self.validation.doubt(row)
         at.history.append(row)
         at.seen, at.losses, at.plain, at.right, at.training = 0, 0.0, 0.0, 0.0, 0.0
         if self.ranks.first:
@@ -130,10 +140,11 @@ class Loop:
             self._write_epoch(metrics)
         written = clock.now()
         if self.budget is not None:
-            self.budget.measured(looked - start, written - looked)
+            self.budget.measured(renewed - start, looked - renewed, written - looked)
         at.over = cut or at.step == self.steps or self._stands_still() or self._too_late()
         bar.say(f"{row}{'' if at.over else self._left()}")
-        self._warned(row, bar)
+        if doubt is not None:
+            bar.say(f"warning: epoch {row.epoch}: {doubt}")
         self._mark = clock.now()
 
     def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
@@ -180,7 +191,7 @@ class Loop:
             return found, momentum(self.recipe, at.step, self.steps)
         (ahead,) = self.ranks.of_first(self.budget.ahead(at.step, self.used()))
         middle = round((self.budget.share + ahead / 2) * WHOLE)
-        found = timed_rate(self.recipe, self.budget.share, ahead, at.step / self.per_epoch, drops)
+        found = timed_rate(self.recipe, self.budget.share, ahead, at.step, self.per_epoch, drops)
         self.budget.share += ahead
         return found, momentum(self.recipe, middle, WHOLE)
 
@@ -199,13 +210,13 @@ class Loop:
 
     def _parts(self, number: int, done: int = 0) -> Generator[tuple[Callable[[], list[Part]], list[Batch]]]:
         """The steps of an epoch, counted from 0, that follow the `done` first: how to prepare each, and its batches."""
-        generator = seeded(self.recipe.seed, ORDER, number)
-        batches = self._batches(self.train.order(generator, self.recipe.balanced))
+        batches = self._shuffled(number)
         left = done * self.recipe.accumulate
         feed = self.train.batches(map(self.ranks.part, batches[left:]), self._draws(number, batches, left))
         for step in range(number * self.per_epoch + done, (number + 1) * self.per_epoch):
             found = list(islice(feed, self.recipe.accumulate))
             yield self._preparing(step, number, found), found
+        next(feed, None)  # it rests when it finds that it is through
 
     def _draws(self, number: int, batches: list[Tensor], done: int) -> Iterator[Tensor] | None:
         """What chooses the crops in the batches that are left, the same however many processes share a batch."""
@@ -225,6 +236,10 @@ class Loop:
             return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
 
         return prepare
+
+    def _shuffled(self, number: int) -> list[Tensor]:
+        """Rows of the batches of an epoch, counted from 0."""
+        return self._batches(self.train.order(seeded(self.recipe.seed, ORDER, number), self.recipe.balanced))
 
     def _batches(self, order: Tensor) -> list[Tensor]:
         """Rows of each batch; a rest of fewer than two pictures a process is left out.
@@ -290,26 +305,16 @@ class Loop:
 
     # Telling
 
-    def _validated(self, number: int, stop: Stop) -> tuple[AnyEpoch, AnyMetrics]:
+    def _validated(self, number: int, stop: Stop, start: float) -> tuple[AnyEpoch, AnyMetrics]:
         """Measure on validation; a signal meanwhile saves the steps that are done."""
-        at, start = self.position, clock.now()
+        at = self.position
 
         def look(*_: int) -> None:
             if stop.asked and self.ranks.world == 1:
                 self.save()
                 raise self.interrupted()
 
-        net = self.stepper.answering
-        # A given momentum is kept to; else what is remembered of weights that have moved on is of no use.
-        if self.stepper.average is not None or self.recipe.norm_momentum == "auto":
-            with self.device.autocast():
-                norms.renew(net, (values for values, _ in self._some_training(number)))
-            self.ranks.share_statistics(net)
-        if self.budget is not None and self.device.precision != "fp32" and not self.budget.full:
-            self.budget.full = self._full_precision(net)
-        logits, rows = logits_of(net, self.validation, self.preprocess, self.device, look, self.ranks)
-        found = self.stepper.task.measure(logits, self.validation.labels[rows])
-        metrics: AnyMetrics = replace(found, precision=self.device.precision)
+        metrics = self.validation.measure(look)
         row = metrics.epoch(
             at.right / max(at.seen, 1),
             epoch=number,
@@ -320,33 +325,6 @@ class Loop:
             images_per_second=at.seen / max(at.training, 1e-9),
         )
         return row, metrics
-
-    def _full_precision(self, net: Network) -> float:
-        """Seconds for a picture of the final measurement, by a few of them."""
-        start = clock.now()
-        batch = next(self.final.batches([torch.arange(min(len(self.final.labels), 8))]))
-        answers(net, batch.pixels, self.preprocess, Device(self.device.name))
-        return (clock.now() - start) / max(len(batch.rows), 1)
-
-    def _some_training(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(values (n, C, H, W), labels) of a tenth of an epoch's batches, unchanged pictures: from 8 to 32 batches."""
-        order = self.train.order(seeded(self.recipe.seed, ORDER, number))
-        batches = self._batches(order)[: min(max(self.per_epoch // 10, 8), 32)]
-        for batch in self.train.batches(self.ranks.part(rows) for rows in batches):
-            if len(batch.rows):
-                yield normalise(batch.pixels, self.preprocess, self.device.name), batch.labels.to(self.device.name)
-
-    def _warned(self, row: AnyEpoch, bar: Meter) -> None:
-        """Tell where a network that learnt cannot show it: its norms' statistics do not fit its weights."""
-        training, validation = row.right
-        if training - validation < SUSPECT:
-            return
-        with self.device.autocast():
-            counts = norms.right(self.stepper.answering, self._some_training(row.epoch), self.stepper.task.hits)
-        seen, by_batch, running = self.ranks.total(*counts)
-        if by_batch - running > SUSPECT * seen:
-            told = norms.warning(self.stepper.net, by_batch / seen, running / seen, self.recipe.norm_momentum)
-            bar.say(f"warning: epoch {row.epoch}: {told}")
 
     def _stands_still(self) -> bool:
         patience = self.recipe.stop_after
@@ -362,9 +340,11 @@ class Loop:
 
     def _length(self) -> str:
         """How long the training will be, in words."""
-        ends = [f"{self.recipe.epochs} epochs"] * (self.steps is not None) + [f"{self.recipe.time}"] * bool(self.budget)
+        epochs, plural = self.recipe.epochs, "s" * (self.recipe.epochs != 1)
+        ends = [f"{epochs} epoch{plural}"] * (self.steps is not None) + [f"{self.recipe.time}"] * bool(self.budget)
         first = ", whichever comes first" if len(ends) > 1 else ""
-        return f"{self.per_epoch:,} steps an epoch, {' or '.join(ends)}{first}"
+        steps = f"{self.per_epoch:,} step{'s' * (self.per_epoch != 1)} an epoch"
+        return f"{steps}, {' or '.join(ends)}{first}"
 
     def _left(self) -> str:
         if self.budget is not None:
@@ -396,4 +376,6 @@ def facts(loop: Loop) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "processes": loop.ranks.world,
         "torch": str(torch.__version__),
+        # Crops of pictures that are kept smaller, and the order of a file read in blocks, are not the same.
+        "pictures": "streamed" if isinstance(loop.train, Stream) else "in memory",
     }

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 EVERY = "all"
 """In place of a split's name, where all pictures were measured."""
 HELP_RECIPE = (
-    "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper trained "
-    "it on ImageNet. The file or flags may change it."
+    "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper "
+    "trained it on ImageNet. The file or flags may change it."
 )
 Named = Annotated[
     str | Recipe | None,

@@ -18,13 +18,13 @@ import pytest
 import inceptory
 from inceptory import Recipe, Variant, clock
 from inceptory.cli import application, main
-from inceptory.learn import fit, plots, report, state, train
+from inceptory.learn import fit, plots, report, state, train, validation
 from inceptory.learn.command import train_command
 from inceptory.learn.job import Job
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
-from inceptory.learn.recipe import TUTORIAL
+from inceptory.learn.recipes import TUTORIAL
 from inceptory.learn.results import Ending
-from inceptory.learn.schedule import Budget, timed_rate
+from inceptory.learn.schedule import Budget, rate, timed_rate
 from inceptory.learn.step import Stepper
 
 RECIPE = Recipe(lr=1.0, warmup=0.2, time="100s")
@@ -39,18 +39,18 @@ def went(
         if (step and budget.over(used)) or step == budget.most:
             break
         ahead = budget.ahead(step, used)
-        rates.append(timed_rate(recipe, budget.share, ahead, step / budget.per_epoch))
+        rates.append(timed_rate(recipe, budget.share, ahead, step, budget.per_epoch))
         budget.share += ahead
         used += length
         budget.took(length)
         if (step + 1) % budget.per_epoch == 0:
             used += 2.0
-            budget.measured(1.5, 0.5)
+            budget.measured(0.0, 1.5, 0.5)
     return rates, used
 
 
 def budget(**known) -> Budget:
-    return Budget(**{"seconds": 1000.0, "per_epoch": 50, "pictures": (64, 150, 300), **known})
+    return Budget(**{"seconds": 1000.0, "per_epoch": 50, "pictures": (64, 150, 300, 0), **known})
 
 
 COURSES = {
@@ -100,8 +100,25 @@ def test_a_pause_is_no_measure_of_the_steps_to_come():
 def test_before_a_validation_was_measured_half_of_the_training_counts():
     plan = budget(pace=2.0)
     assert plan.left(100.0) == 900 - 0.5 * 2.0 / 64 * 450
-    plan.measured(1.5, 0.5)
+    plan.measured(0.0, 1.5, 0.5)
     assert plan.left(100.0) == 900 - 0.01 * 450 - 2 * 0.5
+
+
+def test_statistics_cost_the_same_however_few_pictures_are_measured_after_them():
+    """Ten validation pictures after 2,048 training ones, and a test split of 6,000."""
+    plan = budget(pictures=(64, 10, 6000, 2048), pace=2.0, full=0.01)
+    assert plan.left(0.0) == pytest.approx(1000 - 0.5 * 2.0 / 64 * 2058 - 60), "estimated before the first"
+    plan.measured(20.0, 0.1, 0.5)
+    assert plan.left(0.0) == pytest.approx(1000 - 20.1 - 60 - 2 * 0.5)
+    assert budget(**plan.to_json()).renewing == 20.0
+
+
+def test_a_rate_that_decays_by_epochs_does_so_under_a_time_as_without_one():
+    recipe = replace(RECIPE, schedule="exponential", decay_rate=0.5, decay_epochs=4 / 3)
+    for step in range(60, 100):
+        plain = rate(replace(recipe, time=None, warmup=0.0), step, 100, 3)
+        assert timed_rate(recipe, step / 100, 0.01, step, 3) == pytest.approx(plain)
+    assert timed_rate(recipe, 0.1, 0.01, 30, 3) == pytest.approx(0.525, rel=1e-4), "rising, it does not decay yet"
 
 
 def test_with_a_limit_of_steps_the_schedule_ends_at_whichever_comes_first():
@@ -126,7 +143,7 @@ def test_a_resumed_budget_goes_on_where_it_was():
 
 def test_drops_come_with_their_shares_of_the_time():
     recipe = replace(TUTORIAL, time="1h")
-    assert [timed_rate(recipe, share, 0.01, 0) for share in (0.0, 0.32, 0.34, 0.65, 0.67, 0.98)] == pytest.approx(
+    assert [timed_rate(recipe, share, 0.01, 0, 50) for share in (0.0, 0.32, 0.34, 0.65, 0.67, 0.98)] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     )
 
@@ -161,13 +178,11 @@ def test_line_record_and_card_know_which_it_was(limit, recipe, tmp_path: Path):
 
 
 def test_what_ended_a_run_is_told():
-    assert Ending("time", 487, 50).told("20m") == (
-        "9 epochs and 37 of the 50 steps of another, as many as the time of 20m held"
-    )
-    assert Ending("time", 7, 50).told("20m").startswith("7 of the 50 steps of an epoch, as many")
-    assert Ending("epochs", 500, 50).told("20m") == ("10 epochs, which was the limit before the time of 20m was over")
+    assert Ending("time", 487, 50).told("20m") == ("9 epochs and 37 of the 50 steps of another, stopped by --time 20m")
+    assert Ending("time", 7, 50).told("20m").startswith("7 of the 50 steps of an epoch, stopped")
+    assert Ending("epochs", 500, 50).told("20m") == ("10 epochs, stopped by --epochs before --time 20m")
     assert Ending("epochs", 50, 50).told(None) == "1 epoch"
-    assert Ending("patience", 100, 50).told(None) == "2 epochs, until validation stood still"
+    assert Ending("patience", 100, 50).told(None) == "2 epochs, stopped early: validation got no better (--stop-after)"
 
 
 # The clock
@@ -207,7 +222,7 @@ def moved(monkeypatch: pytest.MonkeyPatch):
     hands = [1000.0]
     monkeypatch.setattr(clock, "now", lambda: hands[0])
     rates: list[float] = []
-    step, look, feeds, draw, tell = Stepper.step, train.logits_of, fit._feeds, plots.pictures, report.write_run
+    step, look, feeds, draw, tell = Stepper.step, validation.logits_of, fit._feeds, plots.pictures, report.write_run
 
     def stepped(self, number, rate, parts, *others):
         hands[0] += STEP if rates and hands[0] != hands[1] else 15.0
@@ -234,7 +249,7 @@ def moved(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(plots, "pictures", drawn)
     monkeypatch.setattr(report, "write_run", told)
     monkeypatch.setattr(Stepper, "step", stepped)
-    monkeypatch.setattr(train, "logits_of", looked)
+    monkeypatch.setattr(validation, "logits_of", looked)
     monkeypatch.setattr(fit, "logits_of", looked)
     monkeypatch.setattr(fit, "_feeds", fed)
     return hands, rates
@@ -262,7 +277,7 @@ def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colo
     assert rates[-1] < 0.005
     whole, rest = divmod(steps, 5)
     assert rest, "the last epoch was cut"
-    said = f"{whole} epochs and {rest} of the 5 steps of another, as many as the time of 82s held"
+    said = f"{whole} epochs and {rest} of the 5 steps of another, stopped by --time 82s"
     assert said in capsys.readouterr().err
     assert said in (tmp_path / "run" / "report.html").read_text()
     with open(tmp_path / "run" / "history.csv", newline="") as file:
@@ -276,8 +291,8 @@ def test_beside_epochs_whichever_comes_first_ends_the_run(epochs, by, moved, col
     assert told_steps(tmp_path / "run")[2] == by
     told = capsys.readouterr().err
     assert f"{epochs} epochs or 75s, whichever comes first" in told
-    assert ("3 epochs, which was the limit before the time of 75s was over" in told) is (by == "epochs")
-    assert ("as many as the time of 75s held" in told) is (by == "time")
+    assert ("3 epochs, stopped by --epochs before --time 75s" in told) is (by == "epochs")
+    assert ("stopped by --time 75s" in told) is (by == "time")
     assert f"--epochs {epochs}" in json.loads((tmp_path / "run" / "run.json").read_text())["command"]
     assert moved[1][-1] < 0.005, "the schedule ended with it"
 
@@ -325,11 +340,11 @@ def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved,
 
         real = train.Loop._validated
 
-        def validated(self, number, stop):
-            stop.asked = cut[-1]
-            return real(self, number, stop)
+        def validated(self, *others):
+            others[1].asked = cut[-1]
+            return real(self, *others)
 
-        look = train.logits_of
+        look = validation.logits_of
 
         def looked(net, pictures, preprocess, device, progress, ranks):
             progress(1, 1)
@@ -337,7 +352,7 @@ def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved,
 
         patched.setattr(train.Loop, "_too_late", too_late)
         patched.setattr(train.Loop, "_validated", validated)
-        patched.setattr(train, "logits_of", looked)
+        patched.setattr(validation, "logits_of", looked)
         assert main(["train", *words]) == 75
     step = state.newest(tmp_path / "run")[0].position.step
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
@@ -352,7 +367,7 @@ def test_a_validation_that_is_quicker_than_expected_adds_no_steps_to_a_cut_epoch
     words = [str(colours), *small, "--validation", "0.5", "--time", "48s", "--out", str(tmp_path / "run")]
     assert main(["train", *words]) == 0
     steps, _, by = told_steps(tmp_path / "run")
-    assert (steps, by) == (5, "time"), "of nine"
+    assert (steps, by) == (3, "time"), "of nine"
 
 
 def test_a_time_that_is_over_before_the_first_step_still_leaves_a_run(moved, colours, tmp_path):

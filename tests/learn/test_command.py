@@ -11,7 +11,7 @@ from inceptory import Recipe, Variant
 from inceptory.cli import application
 from inceptory.learn.command import train_command
 from inceptory.learn.options import AS_THE_RECIPE, decided
-from inceptory.learn.recipe import TUTORIAL, TUTORIAL_OLDER
+from inceptory.learn.recipes import TUTORIAL, TUTORIAL_OLDER
 
 CASES = [
     (Variant(), Recipe()),

@@ -208,7 +208,7 @@ def test_the_page_tells_classes_one_by_one(several):
     words = " ".join(" ".join(check_alone((several / "report.html").read_text(encoding="utf-8")).words).split())
     for fact in ("say which of 3 classes, or none, there are in", "mean average precision", "average precision", "red"):
         assert fact in words
-    for strange in ("top-1", "Mistakes", "Confusion", "What is taken for what"):
+    for strange in ("top-1", "Mistakes", "Confusion", "Calibration"):
         assert strange not in words
 
 

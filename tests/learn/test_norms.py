@@ -13,7 +13,7 @@ from inceptory.cli import main
 from inceptory.errors import ConfigError
 from inceptory.learn import norms
 from inceptory.learn.options import Options, decided
-from inceptory.learn.recipe import QUICK, TUTORIAL
+from inceptory.learn.recipes import QUICK, TUTORIAL
 
 WORST = [("inception_v2", "slim", 48, 0.9), ("xception", "keras", 32, 0.9), ("inception_v3", "slim", 75, 0.8)]
 """Those that ended at 10 to 18 %, at pictures as small as they take (v3 reaches 95 % at 128), and the least

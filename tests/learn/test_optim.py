@@ -13,7 +13,8 @@ from inceptory.learn.average import Average
 from inceptory.learn.device import Device
 from inceptory.learn.optim import Optimizer, penalised
 from inceptory.learn.pictures import Targets
-from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe
+from inceptory.learn.recipe import Recipe
+from inceptory.learn.recipes import QUICK, TUTORIAL
 from inceptory.learn.step import Stepper
 
 PLAIN = replace(QUICK, weight_decay=0.0, average=0.0)

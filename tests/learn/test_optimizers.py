@@ -17,7 +17,8 @@ from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.command import train_command
 from inceptory.learn.optim import Optimizer
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
-from inceptory.learn.recipe import OPTIMIZERS, PAPERS, QUICK, TUTORIAL, named, recipes
+from inceptory.learn.recipe import OPTIMIZERS
+from inceptory.learn.recipes import PAPERS, QUICK, TUTORIAL, named, recipes
 from inceptory.learn.rmsprop import RMSProp
 from inceptory.learn.schedule import momentum, rate
 from inceptory.weights.card import read_card

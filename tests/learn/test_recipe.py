@@ -11,7 +11,8 @@ import pytest
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided, from_file
-from inceptory.learn.recipe import QUICK, TUTORIAL, Recipe, choices, differences, named, recipes, seconds
+from inceptory.learn.recipe import Recipe, choices, differences, seconds
+from inceptory.learn.recipes import QUICK, TUTORIAL, named, recipes
 from inceptory.nets.catalogue import catalogue
 
 NAN, INF = float("nan"), float("inf")
@@ -136,7 +137,7 @@ def test_without_a_word_the_recipe_is_quick():
         ("compile = 1", ConfigError, "true or false is wanted"),
         ("drops = 0.5", ConfigError, "a list of numbers is wanted"),
         ('drops = ["x"]', ConfigError, "a list of numbers is wanted"),
-        ("time = 20", ConfigError, "a word is wanted"),
+        ("time = 20", ConfigError, "a text such as"),
         ("[training]\nepochs = 3", ConfigError, "'training'"),
     ],
 )

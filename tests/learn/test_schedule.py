@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from inceptory.learn.recipe import TUTORIAL, Recipe, named
+from inceptory.learn.recipe import Recipe
+from inceptory.learn.recipes import TUTORIAL, named
 from inceptory.learn.schedule import plateaus, rate
 
 LENGTHS = [1, 2, 3, 5, 10, 99, 1000]

@@ -15,7 +15,8 @@ import torch
 import inceptory
 from inceptory.learn.device import Device
 from inceptory.learn.pictures import Targets
-from inceptory.learn.recipe import TUTORIAL, Recipe
+from inceptory.learn.recipe import Recipe
+from inceptory.learn.recipes import TUTORIAL
 from inceptory.learn.step import Stepper
 from tests.peers.proof import FOUND
 
