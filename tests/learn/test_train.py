@@ -83,11 +83,11 @@ def test_the_best_epoch_on_validation_is_kept(run: Path, colours: Path):
 def test_an_epoch_that_spoils_the_network_is_not_kept(colours: Path, tmp_path: Path, monkeypatch):
     validated = Loop._validated
 
-    def spoilt(self: Loop, number: int, stop: Stop) -> tuple[AnyEpoch, AnyMetrics]:
+    def spoilt(self: Loop, number: int, stop: Stop, start: float) -> tuple[AnyEpoch, AnyMetrics]:
         with torch.no_grad():
             for weights in self.stepper.answering.parameters() if number == 3 else ():
                 weights.zero_()
-        return validated(self, number, stop)
+        return validated(self, number, stop, start)
 
     monkeypatch.setattr(Loop, "_validated", spoilt)
     monkeypatch.setattr("inceptory.learn.plots._png", lambda _: b"a picture")
