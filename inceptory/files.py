@@ -54,8 +54,8 @@ def pending(path: Path | str) -> Iterator[Pending]:
             file.raw = raw
             yield file
             file.sync()
-        # mkstemp's files are private; ours get what the user's umask gives any new file.
-        os.chmod(temporary, 0o666 & ~_umask())
+        # mkstemp's files are private; ours get what the user's umask gives any new file, or keep their mode.
+        os.chmod(temporary, _mode(file.path))
         os.replace(temporary, file.path)
         _sync_folder(file.path.parent)
     except (OSError, ValueError) as fault:
@@ -104,6 +104,12 @@ def _why(file: Pending, fault: OSError | ValueError) -> str:
             told = f"{reason(fault)}, {file.asked:,} bytes or more needed and {free:,} free"
             return f"{told} (make room or choose another place)"
     return f"{reason(fault)} (choose another place or free it)"
+
+
+def _mode(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return stat.S_IMODE(path.stat().st_mode)
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:
