@@ -199,7 +199,6 @@ def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
 
 def _tree(source: Source) -> walk.Tree | None:
     """What lies in the folder of class folders behind a source, if it is one."""
-    split = next(iter(source.splits.values()))
     root = Path(source.name)
-    is_one = len(split) and isinstance(split.pictures[0], Path) and root.is_dir()
+    is_one = any(split.of_files for split in source.splits.values()) and root.is_dir()
     return walk.walk(root) if is_one else None

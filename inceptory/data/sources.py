@@ -21,7 +21,7 @@ from inceptory.data.images import Picture
 from inceptory.data.labels import Labels
 from inceptory.data.labels import stratified as held_out
 from inceptory.data.layout import AUTO, Layout
-from inceptory.data.sequences import take
+from inceptory.data.sequences import are_paths, take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
 from inceptory.files import reason
 
@@ -46,6 +46,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def of_files(self) -> bool:
+        """Whether pictures are files of their own; none is opened to tell."""
+        return len(self) > 0 and are_paths(self.pictures)
 
     def take(self, rows: NDArray[np.int64]) -> Split:
         """The pictures of these rows, in this order."""
@@ -95,7 +100,7 @@ class Source:
                 names = "\n".join(name.removeprefix(self.name) for name in split.names[start : start + CHUNK])
                 digest.update(("\n" * (start > 0) + names).encode("utf-8", "surrogatepass"))
             digest.update(np.ascontiguousarray(split.labels).tobytes())
-            if len(split) and isinstance(split.pictures[0], Path):
+            if split.of_files:
                 sizes = (_size(picture) for picture in split.pictures)
                 digest.update(np.fromiter(sizes, np.int64, len(split)).tobytes())
         return digest.hexdigest()
