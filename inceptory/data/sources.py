@@ -169,17 +169,16 @@ def _open_file(path: Path, layout: Layout) -> Source:
 
 
 def numbered(path: Path, labels: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """(class names in natural order, the number of each); raises DataError for fewer than two."""
+    """(class names in natural order, the number of each); raises DataError for none."""
     classes = tuple(sorted(set(labels), key=natural))
     check_classes(path, classes)
     return classes, {name: number for number, name in enumerate(classes)}
 
 
 def check_classes(path: Path, classes: Sequence[str]) -> None:
-    """Raise DataError where there are fewer than two classes."""
-    if len(classes) < 2:
-        held = f"one class only, {classes[0]!r}" if classes else "no class"
-        raise DataError(f"{path}: holds {held} (a classifier needs two or more)")
+    """Raise DataError where there is no class; whether one is enough decides who asks (`check.cheap` for training)."""
+    if not classes:
+        raise DataError(f"{path}: holds no class (give pictures with labels)")
 
 
 def natural(text: str) -> tuple[Any, ...]:
