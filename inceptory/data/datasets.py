@@ -16,7 +16,7 @@ from PIL import Image
 
 from inceptory.data.arrays import pixels_in, split_name
 from inceptory.data.images import Picture, pixels_of
-from inceptory.data.labels import Labels, several_hot
+from inceptory.data.labels import IN_LISTS, Labels, several_hot
 from inceptory.data.sequences import Frozen, Numbered
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError
@@ -52,7 +52,7 @@ def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = 
     columns = {split: _columns(f"{name}: {split}", part, image, label) for split, part in parts.items()}
     told = {split: _told(f"{name}: {split}", part, columns[split][1]) for split, part in parts.items()}
     classes, coded = _classes(name, told)
-    notes, splits, content = [], {}, hashlib.sha256()
+    notes, splits, content = [IN_LISTS] if next(iter(coded.values())).ndim == 2 else [], {}, hashlib.sha256()
     for split, part in parts.items():
         seen = np.flatnonzero([label is not None for label in told[split][1]])
         if hidden := len(part) - len(seen):

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int64] | NDArray[np.uint8]
+IN_LISTS = "labels are lists, so that a picture may show several classes"
+"""What a reader notes where that is why data is multi-label."""
 
 
 def per_class(labels: Labels, classes: int = 0) -> NDArray[np.int64]:

@@ -66,7 +66,7 @@ class Job:
     def write(self, folder: Path) -> None:
         """Put the record into a run's folder."""
         plain = {"format": FORMAT, **asdict(self), "recipe": self.recipe.to_json()}
-        files.write(folder / FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        files.write(folder / FILE, files.json_text(plain, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Job:

@@ -138,7 +138,6 @@ def train(
         _check_free(Path(out))
     with meter(f"looking for {data}", None, shown=is_first() and not handed) as bar:
         source = source_of(data if handed else place_of(str(data)), bar, layout)
-    source.split("train")
     known = cheap(source)
     if source.multi_label and wanted.balanced:
         raise ConfigError(

@@ -115,7 +115,6 @@ def test_the_fingerprint_is_made_of_every_pixel_label_and_name():
         (PIXELS, LABELS[:9], "train has 12 pictures and 9 labels (give as many)"),
         (PIXELS, LABELS / 2, "labels of type float64 and shape (12,)"),
         (PIXELS, np.stack([LABELS, LABELS], 1), "labels of type int64 and shape (12, 2)"),
-        (PIXELS, np.zeros(12, int), "one class only"),
         ({"train": PIXELS}, {"test": LABELS}, "splits ['train'] have pictures and ['test'] have labels"),
         ({"val": PIXELS, "valid": PIXELS}, {"val": LABELS, "valid": LABELS}, "mean the same split"),
     ],

@@ -17,7 +17,7 @@ from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, DataError
 from inceptory.learn.classes import matched
 from inceptory.learn.evaluate import measure
-from inceptory.learn.verbs import measured
+from inceptory.learn.verbs import measured, relabelled
 from inceptory.nets.catalogue import plan
 from inceptory.weights.card import Card
 
@@ -259,6 +259,16 @@ def test_named_splits_are_measured_as_named(tmp_path):
     assert chosen(folder, own)[2] == f"measuring 4 pictures of {folder}, its test split"
 
 
+def test_one_class_of_many_can_be_measured(tmp_path):
+    folder = fill(tmp_path / "photos", ["dog"], 3)
+    source = open_source(folder)
+    own = card("cat", "dog", recipe=TRAINED)
+    assert chosen(folder, own)[:2] == (3, "train")
+    found = matched("photos", source.classes, own)
+    assert relabelled(source, own, "train", found).tolist() == [1, 1, 1]
+    assert str(found) == "matched 1 class by name, of 2 that the checkpoint answers"
+
+
 def test_a_split_that_is_not_there_is_named(tmp_path):
     folder = fill(tmp_path / "photos", ["cat", "dog"])
     with pytest.raises(ConfigError, match="has no split 'test'"):
@@ -266,8 +276,6 @@ def test_a_split_that_is_not_there_is_named(tmp_path):
 
 
 def test_classes_that_are_one_of_a_multi_label_checkpoint_count_together(tmp_path):
-    from inceptory.learn.verbs import relabelled
-
     folder = fill(tmp_path / "photos", ["beagle", "poodle", "cat"], 1)
     own = card("cat", "dog", multi_label=True, aliases={"dog": ("beagle", "poodle")})
     source = open_source(folder)
