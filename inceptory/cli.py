@@ -13,6 +13,7 @@ from cyclopts.exceptions import CycloptsError
 
 from inceptory.clock import whole_process
 from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, Doubt, InceptoryError, UsageError, one_line
+from inceptory.outputs import is_stdout
 from inceptory.version import __version__
 
 COMMANDS = {
@@ -63,8 +64,8 @@ def _run(words: list[str]) -> int:
         result = application(*words[:1])(words, exit_on_error=False, print_error=False, result_action="return_value")
         # Of several processes that torchrun started, one speaks.
         if result is not None and os.environ.get("RANK", "0") == "0":
-            print(result)
-            sys.stdout.flush()
+            # Who asked for a file on standard output gets nothing else there.
+            print(result, file=sys.stderr if any(map(is_stdout, words)) else sys.stdout, flush=True)
             fault = getattr(result, "fault", None)
             if fault is not None:
                 return _fail(fault)

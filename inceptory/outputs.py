@@ -129,6 +129,11 @@ def claimed(
         _give_back(made)
 
 
+def is_stdout(word: str) -> bool:
+    """Whether a word of a command line, alone or as --flag=word, is a name of standard output."""
+    return word.rpartition("=")[2] in STDOUT
+
+
 def _of_the_system(path: Path) -> bool:
     """Whether a path is one of the system's names for what a process has open, such as /dev/stdout."""
     return os.name == "posix" and Path(os.path.abspath(path)).parts[1:2] in (("dev",), ("proc",))

@@ -82,7 +82,7 @@ def test_what_a_folder_that_is_read_holds_is_refused_but_for_results(tmp_path):
     picture, result = tmp_path / "data" / "cat" / "1.svg", tmp_path / "data" / "out.svg"
     picture.write_text("a picture")
     result.write_text(MARK)
-    with pytest.raises(UsageError, match="belongs to .*data, which this command reads"):
+    with pytest.raises(UsageError, match=r"belongs to .*data, which this command reads"):
         put(picture, inputs=[tmp_path / "data"], force=True)
     assert picture.read_text() == "a picture"
     put(result, inputs=[tmp_path / "data"])

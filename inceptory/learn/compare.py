@@ -7,6 +7,7 @@ import io
 import json as json_text
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from inceptory import files
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError, printable
 from inceptory.learn import page, plots
 from inceptory.learn.results import MultiEpoch, epoch_kind, percent_range
+from inceptory.outputs import Kind, claimed, marked
 from inceptory.weights.card import Card, read_card
 
 CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")
 """Columns of history.csv that are drawn."""
+TABLE = b"name,parameters,file_bytes,split,n,"
+"""How compare.csv begins."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Comparison:
         return "\n".join([*table, *(["", *map(printable, self.notes())] if self.notes() else [])])
 
 
-def compare(*runs: Path | str, out: Path | str | None = None, json: bool = False) -> Comparison:
+def compare(*runs: Path | str, out: Path | str | None = None, force: bool = False, json: bool = False) -> Comparison:
     """Finished runs beside one another: size, accuracy with its interval, loss, speed.
 
     For example:
@@ -175,6 +179,8 @@ def compare(*runs: Path | str, out: Path | str | None = None, json: bool = False
     out
         Folder for compare.html (table, curves over one another, what differs in the recipes),
         compare.png and compare.csv.
+    force
+        Replace files of these names that this command has not written.
     json
         Print one record instead of a table.
     """
@@ -186,7 +192,7 @@ def compare(*runs: Path | str, out: Path | str | None = None, json: bool = False
         several = ", ".join(run.name for run in found.runs if run.card.multi_label)
         raise ConfigError(f"{several}: multi-label and the others not (compare runs of one kind)")
     if out is not None:
-        _write(Path(out), found)
+        _write(Path(out), found, force)
     return found
 
 
@@ -275,11 +281,23 @@ def _history(path: Path) -> list[dict[str, float]]:
 # Writing
 
 
-def _write(folder: Path, found: Comparison) -> None:
-    png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs], found.share)
-    files.write(folder / "compare.csv", _csv(found))
-    files.write(folder / "compare.png", png)
-    files.write(folder / "compare.html", page.document(f"{len(found.runs)} runs compared", _sections(found, png)))
+def _write(folder: Path, found: Comparison, force: bool) -> None:
+    table = _csv(found)
+    kinds = {
+        # Of several labels the columns that follow have other names.
+        "compare.csv": Kind("a comparison", lambda ends: ends.startswith(TABLE)),
+        "compare.png": marked("a comparison"),
+        "compare.html": marked("a comparison"),
+    }
+    with ExitStack() as claims:
+        # All of them first: half a comparison is none.
+        csv_file, png_file, page_file = (
+            claims.enter_context(claimed(folder / name, kind, force=force)) for name, kind in kinds.items()
+        )
+        png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs], found.share)
+        csv_file.write(table)
+        png_file.write(png)
+        page_file.write(page.document(f"{len(found.runs)} runs compared", _sections(found, png)))
 
 
 def _csv(found: Comparison) -> str:

@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from inceptory.errors import printable
+from inceptory.outputs import MARK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,7 @@ def document(title: str, body: Iterable[str]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="generator" content="{MARK}">\n'
         f"<title>{text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{text(title)}</h1>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"

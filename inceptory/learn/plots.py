@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from inceptory.errors import printable
 from inceptory.learn.results import AnyEpoch, Bin, Details, best_epoch
+from inceptory.outputs import MARK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +103,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _png(figure: Figure) -> bytes:
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DPI)
+    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": MARK})
     return image.getvalue()
 
 

@@ -73,7 +73,8 @@ def write_run(
     taken |= {"steps": ending.steps, "steps_per_epoch": ending.per_epoch, "ended_by": ending.by}
     model = folder / "model.safetensors"
     # First what no other file can give back, then what is drawn from it.
-    write_json(folder / "metrics.json", record(metrics, details, plan, model, split=split, **taken))
+    measured = record(metrics, details, plan, model, split=split, **taken)
+    files.write(folder / "metrics.json", json_page(measured))
     drawn = {"curves": plots.curves(plan.architecture, epochs), **_drawn(details)}
     for name, png in drawn.items():
         files.write(folder / f"{name}.png", png)
@@ -136,9 +137,9 @@ def record(
     }
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def json_page(content: dict[str, Any]) -> str:
     """JSON for people and programs: Unicode kept, one line for each row of a table, never a NaN."""
-    files.write(path, _laid_out(content) + "\n")
+    return _laid_out(content) + "\n"
 
 
 def _laid_out(value: Any, margin: str = "") -> str:

@@ -27,6 +27,7 @@ from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import AnyMetrics, Run, metrics_of
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
+from inceptory.outputs import claimed, keyed
 
 if TYPE_CHECKING:
     from inceptory.data.labels import Labels
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from inceptory.weights.card import Card
     from inceptory.weights.resolve import Resolved
 
+METRICS = keyed("metrics", "n", "split", "model", "data", "network")
+"""What `evaluate` writes; a run's own metrics.json names neither model nor data."""
 EVERY = "all"
 """In place of a split's name, where all pictures were measured."""
 HELP_RECIPE = (
@@ -251,6 +254,7 @@ def evaluate(
     *,
     split: Literal["train", "validation", "test"] | None = None,
     out: Path | str | None = None,
+    force: bool = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
@@ -278,6 +282,8 @@ def evaluate(
         File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
         class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
         multi-label checkpoint: mean_ap, micro_f1, macro_f1, exact (with its interval) and each class's.
+    force
+        Replace a file of `out` that this command has not written. What it reads is never replaced.
     device
         Where to compute; auto takes cuda, mps, cpu.
     precision
@@ -288,26 +294,27 @@ def evaluate(
         How the pictures are laid out, where that cannot be told from the files.
     """
     meant, card = classifier(model, weights)
-    _check_json(out)
-    source, chosen, told = measured(source_of(data, layout=layout), card, split)
-    print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
-    matching = matched(source.name, source.classes, card)
-    part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
+    read = [meant.path, *([data] if isinstance(data, str | Path) else [])]
+    with nullcontext() if out is None else claimed(out, METRICS, inputs=read, force=force) as place:
+        source, chosen, told = measured(source_of(data, layout=layout), card, split)
+        print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
+        matching = matched(source.name, source.classes, card)
+        part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
 
-    from inceptory.learn.evaluate import score
+        from inceptory.learn.evaluate import score
 
-    scored = score(meant, card, part, source.name, device, precision)
-    print(printable(matching), printable(told), sep="\n", file=sys.stderr)
-    metrics = scored.metrics()
-    if out is not None:
-        from inceptory.learn.report import record, write_json
+        scored = score(meant, card, part, source.name, device, precision)
+        print(printable(matching), printable(told), sep="\n", file=sys.stderr)
+        metrics = scored.metrics()
+        if place is not None:
+            from inceptory.learn.report import json_page, record
 
-        known = {
-            "split": EVERY if chosen == "train" and split is None else chosen,
-            "model": str(meant.path),
-            "data": source.name,
-        }
-        write_json(Path(out), record(metrics, scored.details(card.labels), card.plan(), meant.path, **known))
+            known = {
+                "split": EVERY if chosen == "train" and split is None else chosen,
+                "model": str(meant.path),
+                "data": source.name,
+            }
+            place.write(json_page(record(metrics, scored.details(card.labels), card.plan(), meant.path, **known)))
     return metrics
 
 
@@ -361,8 +368,3 @@ def relabelled(source: Source, card: Card, split: str, matching: Matching) -> La
         raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")
     found: Labels = order[labels]
     return found
-
-
-def _check_json(out: Path | str | None) -> None:
-    if out is not None and Path(out).is_dir():
-        raise UsageError(f"--out {out}: is a folder (give a file, for example {Path(out) / 'metrics.json'})")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from xml.sax.saxutils import escape
 
+from inceptory.outputs import MARK
+
 FONT = "'Segoe UI', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 SMALL, WORDS = 12, 13
 """Sizes of type: shapes and notes; the first line of a box."""
@@ -148,6 +150,7 @@ def document(title: str, style: str, width: int, height: int, marks: str) -> str
     """The marks as an SVG document of this size with a ground of its own, for light and dark pages."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        f' font-family="{FONT}" role="img"><title>{escape(title)}</title><style>{STYLE}{style}</style>'
+        f' font-family="{FONT}" role="img"><title>{escape(title)}</title><metadata>{MARK}</metadata>'
+        f"<style>{STYLE}{style}</style>"
         f'<defs>{TIP}</defs><rect width="{width}" height="{height}" rx="12" fill="#f4f6f9"/>{marks}</svg>\n'
     )

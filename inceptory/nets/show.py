@@ -8,9 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from inceptory import files
 from inceptory.errors import UsageError
 from inceptory.nets.variant import PUBLISHED, Variant
+from inceptory.outputs import claimed, marked
 
 
 def models(*, json: bool = False) -> str:
@@ -43,6 +43,7 @@ def show(
     classes: int | None = None,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
     draw: Path | str | None = None,
+    force: bool = False,
     json: bool = False,
 ) -> str:
     """Show one network stage by stage: shapes, parameters, multiply-adds.
@@ -63,6 +64,8 @@ def show(
         How the network differs from its published form.
     draw
         Also draw it, every module with its branches, into this SVG file.
+    force
+        Replace a file of `draw` that this command has not drawn.
     json
         Print one record instead of a table.
     """
@@ -74,7 +77,8 @@ def show(
 
         if Path(draw).suffix.lower() != ".svg":
             raise UsageError(f"--draw {draw}: drawings are SVG (give a name that ends in .svg)")
-        files.write(Path(draw), svg(found))
+        with claimed(draw, marked("a drawing"), "--draw", force=force) as place:
+            place.write(svg(found))
     if json:
         return json_text.dumps(found.numbers(), indent=2)
     from inceptory.nets.drawing import network_table

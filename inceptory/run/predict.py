@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from inceptory import files
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
 from inceptory.learn.verbs import classifier
+from inceptory.outputs import MARK, Kind, claimed, headed, marked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +24,19 @@ if TYPE_CHECKING:
 
 BATCH = 32
 """Pictures decoded and answered at a time."""
-ENDINGS = (".csv", ".jsonl", ".parquet")
+FORMATS = ("csv", "jsonl", "parquet")
 COLUMNS = {"picture": "string", "rank": "int64", "label": "string", "probability": "double"}
 """Of .csv and .parquet, with their types."""
 THRESHOLD = 0.5
 """A multi-label class is answered above this probability."""
+PRECISION = "precision"
+"""The further column where it is not fp32."""
+KINDS = {
+    "csv": headed("predictions", ",".join(COLUMNS), ",".join((*COLUMNS, PRECISION))),
+    "jsonl": Kind("predictions", lambda ends: ends.startswith(b'{"picture": ') and b'"probabilities": [' in ends),
+    "parquet": marked("predictions"),
+}
+"""How files of earlier calls are known."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -73,6 +83,8 @@ def predict(
     *images: Path | str,
     top: int = 3,
     out: Path | str | None = None,
+    format: Literal["csv", "jsonl", "parquet"] | None = None,  # noqa: A002, the flag is --format
+    force: bool = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
@@ -87,6 +99,8 @@ def predict(
 
         inceptory predict inception_v3.tf_in1k elephant.jpg
 
+        inceptory predict runs/photos holiday/ --out /dev/stdout --format jsonl | head
+
     Parameters
     ----------
     model
@@ -96,11 +110,16 @@ def predict(
     top
         Classes to report for each picture; of a multi-label checkpoint those above 50 %, at most so many.
     out
-        Also write the answers to this .csv, .jsonl or .parquet file. In .csv a name that begins like
-        a formula gets an apostrophe before it; the others hold every name as it is. A file's name that
-        is not UTF-8 keeps its bytes in .csv and is escaped in .jsonl, as JSON can; .parquet, whose texts
-        must be UTF-8, has it in a printable form. A picture of no class has an empty list in .jsonl and
-        no row in the others. Where `precision` is not fp32, each row says which it was.
+        Also write the answers to this .csv, .jsonl or .parquet file, which is claimed before the work
+        begins. In .csv a name that begins like a formula gets an apostrophe before it; the others hold
+        every name as it is. A file's name that is not UTF-8 keeps its bytes in .csv and is escaped in
+        .jsonl, as JSON can; .parquet, whose texts must be UTF-8, has it in a printable form. A picture of
+        no class has an empty list in .jsonl and no row in the others. Where `precision` is not fp32, each
+        row says which it was.
+    format
+        Kind of file, where the name of `out` does not tell it.
+    force
+        Replace a file of another kind, which is kept otherwise. What the command reads is never replaced.
     device
         Where to compute; auto takes cuda, mps, cpu.
     precision
@@ -112,18 +131,25 @@ def predict(
         raise UsageError(f"--top {top}: out of range (at least 1)")
     if not images:
         raise UsageError("predict needs pictures (give one or more files or folders after the model)")
-    if out is not None and Path(out).suffix.lower() not in ENDINGS:
-        raise UsageError(f"--out {out}: unknown kind of file (end it in {', '.join(ENDINGS)})")
+    kind = "" if out is None else _format(out, format)
     meant, card = classifier(model, weights)
     paths = _find(images)
+    read = [meant.path, *images]
+    with nullcontext() if out is None else claimed(out, KINDS[kind], inputs=read, force=force) as place:
+        from inceptory.run.answer import answerer
 
-    from inceptory.run.answer import answerer
-
-    answer, taken = answerer(meant, card, device, precision)
-    found, skipped = _answer(paths, card, top, answer)
-    if out is not None:
-        files.write(out, _written(found, Path(out).suffix.lower(), taken))
+        answer, taken = answerer(meant, card, device, precision)
+        found, skipped = _answer(paths, card, top, answer)
+        if place is not None:
+            place.write(_written(found, kind, taken))
     return Predictions(tuple(found), tuple(skipped), taken)
+
+
+def _format(out: Path | str, asked: str | None) -> str:
+    kind = asked or Path(out).suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise UsageError(f"--out {out}: unknown kind of file (end it in .{', .'.join(FORMATS)}, or give --format)")
+    return kind
 
 
 def _find(images: Sequence[Path | str]) -> list[Path]:
@@ -192,10 +218,10 @@ def _prediction(path: Path, scores: NDArray[np.float32], card: Card, top: int) -
     return Prediction(str(path), tuple(card.labels[i] for i in best), tuple(float(scores[i]) for i in best))
 
 
-def _written(found: list[Prediction], ending: str, precision: str) -> bytes | str:
+def _written(found: list[Prediction], kind: str, precision: str) -> bytes | str:
     """The answers as a file: one row a picture in .jsonl, one row a picture and rank otherwise."""
-    computed = {} if precision == "fp32" else {"precision": precision}
-    if ending == ".jsonl":
+    computed = {} if precision == "fp32" else {PRECISION: precision}
+    if kind == "jsonl":
         rows = [{**prediction.__dict__, **computed} for prediction in found]
         return "".join(files.json_text(row) + "\n" for row in rows)
     rows = [
@@ -204,7 +230,7 @@ def _written(found: list[Prediction], ending: str, precision: str) -> bytes | st
         for rank, (label, probability) in enumerate(zip(one.labels, one.probabilities, strict=True), 1)
     ]
     columns = {**COLUMNS, **dict.fromkeys(computed, "string")}
-    return _parquet(rows, columns) if ending == ".parquet" else _csv(rows, columns)
+    return _parquet(rows, columns) if kind == "parquet" else _csv(rows, columns)
 
 
 def _csv(rows: list[dict[str, object]], columns: dict[str, str]) -> str:
@@ -225,7 +251,8 @@ def _parquet(rows: list[dict[str, object]], columns: dict[str, str]) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
+    fields = [(name, pa.type_for_alias(kind)) for name, kind in columns.items()]
+    schema = pa.schema(fields, metadata={"writer": MARK})
     told = [{name: _valid(value) for name, value in row.items()} for row in rows]
     pq.write_table(pa.Table.from_pylist(told, schema), buffer)
     return buffer.getvalue()

@@ -12,6 +12,7 @@ from inceptory.errors import DataError, MissingError, UsageError
 from inceptory.nets.blocks import Conv, Linear, Node, Norm, Residual, Tree
 from inceptory.nets.catalogue import Plan, plan
 from inceptory.nets.transform import rebuild_tree
+from inceptory.outputs import NEVER, claimed, marked
 from inceptory.weights.identify import shapes_of
 from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.rules import names_there
@@ -19,6 +20,7 @@ from inceptory.weights.rules import names_there
 Package = Literal["torchvision", "timm", "keras", "cadene", "facenet", "fid"]
 ENDINGS = (".pth", ".pt", ".safetensors")
 KERAS_ENDINGS = (".weights.h5", ".h5")
+OWN = marked("tensors")
 
 
 def convert(
@@ -28,6 +30,7 @@ def convert(
     *,
     to: Annotated[Package, Parameter(name="--to")],
     classes: int | None = None,
+    force: bool = False,
 ) -> str:
     """Write a network as a file that another package loads with its own code.
 
@@ -46,6 +49,8 @@ def convert(
         Package that shall load it.
     classes
         Put a new head for so many classes in place of the file's own; the same one each time.
+    force
+        Replace a file that exists; without it only a .safetensors that this command wrote is replaced.
     """
     ours, destination = Path(ours), Path(destination)
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
@@ -54,22 +59,26 @@ def convert(
     if not ours.exists():
         raise MissingError(f"{ours}: no such file (check the path)")
 
-    from inceptory.weights.adopt import load, load_with_new_head
-    from inceptory.weights.express import express
-    from inceptory.weights.keras_writer import write_keras
-    from inceptory.weights.store import write_tensors
+    known = OWN if destination.name.lower().endswith(".safetensors") else NEVER
+    with claimed(destination, known, "convert", inputs=[ours], force=force) as place:
+        from inceptory.weights.adopt import load, load_with_new_head
+        from inceptory.weights.express import express
+        from inceptory.weights.keras_writer import keras_file
+        from inceptory.weights.store import tensor_file
 
-    net = load(ours) if classes is None else load_with_new_head(ours, classes)
-    target = target_plan(net.plan, to, ours)
-    state = express(net.state_dict(), target)
-    names = their_names(target, to, ours)
-    if to == "keras":
-        count = write_keras(
-            destination, target, names, {name: tensor.float().numpy() for name, tensor in state.items()}
-        )
-        return f"{destination}: {count} variables of {target.architecture} for Keras' load_weights"
-    write_tensors(destination, {theirs: state[name] for name, theirs in names.items()})
-    return f"{destination}: {len(names)} tensors of {target.architecture} as {to} calls them"
+        net = load(ours) if classes is None else load_with_new_head(ours, classes)
+        target = target_plan(net.plan, to, ours)
+        state = express(net.state_dict(), target)
+        names = their_names(target, to, ours)
+        if to == "keras":
+            values = {name: tensor.float().numpy() for name, tensor in state.items()}
+            content, count = keras_file(destination.name, target, names, values)
+            told = f"{count} variables of {target.architecture} for Keras' load_weights"
+        else:
+            content = tensor_file(destination.name, {theirs: state[name] for name, theirs in names.items()})
+            told = f"{len(names)} tensors of {target.architecture} as {to} calls them"
+        place.write(content)
+    return f"{destination}: {told}"
 
 
 def target_plan(ours: Plan, to: str, path: object) -> Plan:

@@ -9,14 +9,12 @@ neither needs names of a person's own.
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory import files
 from inceptory.errors import ConfigError
 from inceptory.nets.catalogue import Plan
 from inceptory.weights.keras_order import layer_order
@@ -26,8 +24,8 @@ Layers = list[tuple[str, str, list[Array]]]
 """Name, class in snake case, variables in Keras' order and shape, layer by layer."""
 
 
-def write_keras(path: Path, plan: Plan, names: dict[str, str], state: dict[str, Array]) -> int:
-    """Write a network in dialect keras, `names` being Keras' for our tensors; gives the number of variables.
+def keras_file(name: str, plan: Plan, names: dict[str, str], state: dict[str, Array]) -> tuple[bytes, int]:
+    """(a network in dialect keras as a file, its number of variables); `names` are Keras' for our tensors.
 
     The layout is Keras 3's where the file is called .weights.h5, else that of 2016. Raises ConfigError
     without h5py.
@@ -36,12 +34,11 @@ def write_keras(path: Path, plan: Plan, names: dict[str, str], state: dict[str, 
     layers = keras_layers(plan, names, state)
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
-        if path.name.lower().endswith(".weights.h5"):
+        if name.lower().endswith(".weights.h5"):
             _write_newer(file, layers)
         else:
             _write_older(file, layers)
-    files.write(path, content.getvalue())
-    return sum(len(variables) for _, _, variables in layers)
+    return content.getvalue(), sum(len(variables) for _, _, variables in layers)
 
 
 def _write_newer(file: Any, layers: Layers) -> None:

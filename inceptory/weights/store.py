@@ -14,6 +14,7 @@ from inceptory import files
 from inceptory.errors import DataError, UsageError
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.network import Network, empty
+from inceptory.outputs import MARK
 from inceptory.version import __version__
 from inceptory.weights.card import KEY, LARGEST_HEADER, Card, read_card
 
@@ -48,15 +49,14 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
     files.write(path, content)
 
 
-def write_tensors(path: Path | str, tensors: dict[str, Tensor]) -> None:
-    """A plain file of tensors for other packages: safetensors by its ending, else PyTorch's own format."""
+def tensor_file(name: str, tensors: dict[str, Tensor]) -> bytes:
+    """A plain file of tensors for other packages: safetensors by the ending of its name, else PyTorch's own format."""
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    if Path(path).suffix.lower() == ".safetensors":
-        files.write(path, safetensors.torch.save(plain))
-        return
+    if name.lower().endswith(".safetensors"):
+        return safetensors.torch.save(plain, metadata={"writer": MARK})
     content = io.BytesIO()
     torch.save(plain, content)
-    files.write(path, content.getvalue())
+    return content.getvalue()
 
 
 def versions() -> dict[str, str]:

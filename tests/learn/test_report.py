@@ -112,7 +112,7 @@ def test_json_keeps_tables_readable_and_says_none_for_what_is_no_number(tmp_path
         "none": [],
         "no": {},
     }
-    report.write_json(tmp_path / "x.json", {**content, "name": "狐"})
+    (tmp_path / "x.json").write_text(report.json_page({**content, "name": "狐"}), encoding="utf-8")
     assert read(tmp_path / "x.json") == {**content, "a": {"b": None, "c": [None, 1]}, "name": "狐"}
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
     assert "\n    [1, 2],\n    [3, 4]\n  ],\n" in text
