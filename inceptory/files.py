@@ -48,16 +48,18 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 def write(path: Path | str, content: bytes | str) -> None:
     """Write a file so that a reader finds the old content or the new one, never a part.
 
-    Text becomes UTF-8, and names of files in it the bytes that they have on the disk (`os.fsencode`); the
-    few other lone surrogates, which no file can be named by, are escaped. Raises WriteError and leaves
-    the old file as it was.
+    Text is `encoded`. Raises WriteError and leaves the old file as it was.
     """
-    data = _bytes(content) if isinstance(content, str) else content
+    data = encoded(content) if isinstance(content, str) else content
     with pending(path) as file:
         file.write(data)
 
 
-def _bytes(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """Text as UTF-8, and names of files in it as the bytes that they have on the disk (`os.fsencode`).
+
+    The few other lone surrogates, which no file can be named by, are escaped.
+    """
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

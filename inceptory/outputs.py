@@ -68,15 +68,14 @@ class Output:
 
     def write(self, content: bytes | str) -> None:
         """Write all of it: files whole or not at all. Raises WriteError."""
-        data = content.encode() if isinstance(content, str) else content
         if not self.through:
-            files.write(self.path, data)
+            files.write(self.path, content)
             return
         try:
             # No truncation: /dev/stdout may be a file that the shell has begun.
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.write(files.encoded(content) if isinstance(content, str) else content)
         except BrokenPipeError:
             raise
         except (OSError, ValueError) as fault:

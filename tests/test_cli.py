@@ -146,18 +146,18 @@ def test_the_options_of_every_command_are_these(capsys):
     assert [field.name for field in fields(Layout)] == ["split_folders", "path_column", "label_column"]
     expected = {
         "models": ["json"],
-        "show": ["name", "classes", "variant", "draw", "json"],
+        "show": ["name", "classes", "variant", "draw", "force", "json"],
         "check": ["data", "model", "image", "strict", "json", "layout"],
         "train": [
             *("data", "model", "out", "resume", "recipe", "config"),
             *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options", "layout"),
         ],
-        "evaluate": ["model", "data", "split", "out", "device", "precision", "weights", "layout"],
-        "compare": ["runs", "out", "json"],
-        "predict": ["model", "images", "top", "out", "device", "precision", "weights"],
+        "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "layout"],
+        "compare": ["runs", "out", "force", "json"],
+        "predict": ["model", "images", "top", "out", "format", "force", "device", "precision", "weights"],
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "json"],
-        "convert": ["ours", "destination", "to", "classes"],
+        "convert": ["ours", "destination", "to", "classes", "force"],
         "demo": ["out"],
     }
     from importlib import import_module
