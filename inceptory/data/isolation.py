@@ -29,7 +29,8 @@ BLOCK = 2000
 """Pictures asked for at a time: as many answers wait in memory."""
 
 CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from inceptory.data.look import serve; serve()"
-"""No multiprocessing: it would run a user's script again in each child, and needs its guard."""
+"""No multiprocessing: it would run a user's script again in each child, and needs its guard. Started with -P, for the
+current folder may be a data set in which a json.py lies."""
 
 
 class Child:
@@ -43,7 +44,7 @@ class Child:
     def _start(self) -> None:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, json.dumps(sys.path)],
+            [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

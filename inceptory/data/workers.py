@@ -165,7 +165,8 @@ class _Process(subprocess.Popen[bytes]):
     def __init__(self) -> None:
         # Workers work side by side; none needs threads of its own for arithmetic.
         quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", START.format(path=sys.path)]
+        # -P: the current folder may be a data set in which a signal.py lies.
+        command = [sys.executable, "-P", "-c", START.format(path=sys.path)]
         super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import os
 from collections.abc import Sequence
 from functools import cache
 from statistics import median
@@ -55,12 +57,24 @@ FONTS = (
 """Families with Chinese, Japanese or Korean letters, of which a machine has one or the other or none."""
 
 
+@cache
+def _load() -> None:
+    """Load matplotlib without the `matplotlibrc` of the current folder, which may be a data set's."""
+    real = os.path.exists
+    os.path.exists = lambda path: path != "matplotlibrc" and real(path)
+    try:
+        importlib.import_module("matplotlib")
+    finally:
+        os.path.exists = real
+
+
 # Letters
 
 
 @cache
 def families() -> tuple[str, ...]:
     """matplotlib's own font, then the installed ones of FONTS; a letter is taken from the first that has it."""
+    _load()
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
@@ -93,6 +107,7 @@ def _cut(text: str, most: int = LONGEST_NAME) -> str:
 
 def _figure(width: float, height: float) -> Figure:
     # The object interface: no global state, no window system, safe in any thread.
+    _load()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -82,7 +82,7 @@ def train(
 
         inceptory train --resume runs/photos
 
-        torchrun --nproc-per-node 2 -m inceptory train photos/ --model inception_v3 --out runs/photos
+        torchrun --nproc-per-node 2 --no-python inceptory train photos/ --model inception_v3 --out runs/photos
 
     A run can always go on where it was: after Ctrl-C or SIGTERM with nothing lost, after a crash or
     power cut from the last saved state.

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +51,10 @@ def free_port() -> int:
 
 
 def launch(processes: int, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """`torchrun -m inceptory train WORDS`, begun."""
+    """`torchrun --no-python inceptory train WORDS`, begun."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
-    command += ["--master-addr=127.0.0.1", f"--master-port={free_port()}", "-m", "inceptory", "train", *words]
+    command += ["--master-addr=127.0.0.1", f"--master-port={free_port()}", "--no-python"]
+    command += [str(Path(sysconfig.get_path("scripts"), "inceptory")), "train", *words]
     known = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=known)
 
