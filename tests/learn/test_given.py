@@ -8,10 +8,13 @@ import pytest
 import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
+from inceptory.data import feed
 from inceptory.data.arrays import from_arrays
 from inceptory.errors import ConfigError, InterruptedRun
 from inceptory.learn import fit
 from inceptory.learn.command import train_call
+from inceptory.learn.job import Job
+from inceptory.learn.signals import Stop
 from tests.data import hub
 
 from .running import digests, stopping
@@ -116,6 +119,18 @@ def test_a_data_set_with_splits_trains_and_is_measured_on_its_test(tmp_path):
     assert (found.split, found.metrics.n) == ("test", 6)
     assert inceptory.evaluate(found.folder, parts, precision="fp32") == found.metrics
     assert inceptory.evaluate(found.folder, parts["train"], split="train", precision="fp32").n == 36
+
+
+def test_a_run_looks_at_the_sizes_of_its_pictures_once(monkeypatch):
+    asked = []
+    for module in (feed, fit):
+        monkeypatch.setattr(module, "bytes_of", lambda split, *_: asked.append(len(split)) or 0)
+    job = Job("arrays", "cifar_inception_v1", Variant(image=16), Recipe(crop=0.5, batch=2), "", "", workers=0)
+    source = from_arrays(*({"train": array[:6], "val": array[:2]} for array in arrays()))
+    feeds, _ = fit._feeds(job, job.plan(2), source, Stop(), speaks=False)
+    for one in feeds.values():
+        one.close()
+    assert asked == [6, 2]
 
 
 def test_the_line_in_python_makes_the_very_recipe():
