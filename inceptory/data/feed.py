@@ -136,9 +136,10 @@ def feed(
 
     Decoded once into memory where that takes at most `memory` bytes (2 GiB and half of the machine's by
     default; `need` is what `bytes_of` has found, where that was asked before), else streamed by `workers`
-    processes (default: one for each core, at most 8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
-    stream does so when it has found out. `batch` is given where `order` will be asked for, in batches
-    of so many: then DataError is also raised for files in which classes lie so that a stream cannot mix them.
+    processes (default: one for each core, at most 8; 0: threads of this process). Raises DataError where no
+    picture of a class can be read; a stream does so when it has found out. `batch` is given where `order`
+    will be asked for, in batches of so many: then DataError is also raised for files in which classes lie
+    so that a stream cannot mix them.
     """
     need = bytes_of(split, preprocess, crops) if need is None else need
     if need > (room_for([need]) if memory is None else memory):

@@ -39,4 +39,5 @@ def _is_pair(data: object) -> bool:
 
 
 def _is_dataset(data: object) -> bool:
-    return hasattr(data, "column_names") and hasattr(data, "features") and hasattr(data, "__getitem__")
+    """Also a stream, which `from_dataset` answers."""
+    return hasattr(data, "column_names") and hasattr(data, "features")
