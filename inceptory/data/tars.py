@@ -48,7 +48,7 @@ def is_pattern(path: Path) -> bool:
 
 def files_of(folder: Path) -> list[Path]:
     """Tars of a folder, or of its folders where nothing else lies in them; raises DataError for several sets."""
-    found = below(folder, is_tar)
+    found = below(folder, is_tar, firm=False)
     reached = {file.relative_to(folder).parts[0] for file in found}
     return [] if any(entry.is_dir() and entry.name not in reached for entry in visible(folder)) else found
 
