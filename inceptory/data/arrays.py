@@ -17,8 +17,8 @@ from inceptory.data.sequences import Numbered
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, UsageError
 
-NO_ARRAY = (ValueError, TypeError, RuntimeError)
-"""What numpy and tensors raise for what cannot be an array."""
+WHOLE = 2**53
+"""Below it every whole number has a fraction of its own."""
 T = TypeVar("T")
 
 
@@ -70,12 +70,7 @@ def from_arrays(
 
 def pixels_in(name: str, given: ArrayLike) -> NDArray[np.uint8]:
     """The array as (N, H, W) or (N, H, W, 3); raises DataError for what is no array of pictures."""
-    try:
-        array = np.asarray(given)
-    except NO_ARRAY:
-        raise DataError(
-            f"{name}: pictures of different shapes (bring them to one size, or store them as files)"
-        ) from None
+    array = _array(name, given, "pictures of different shapes (bring them to one size, or store them as files)")
     if array.dtype != np.uint8:
         raise DataError(f"{name}: pictures of type {array.dtype}, not uint8 (give levels from 0 to 255 as uint8)")
     if array.ndim == 4 and array.shape[3] == 1:
@@ -85,16 +80,23 @@ def pixels_in(name: str, given: ArrayLike) -> NDArray[np.uint8]:
     return array
 
 
+def _array(name: str, given: ArrayLike, uneven: str) -> NDArray[Any]:
+    """What is given as an array; raises DataError, with `uneven` where its parts are of different sizes."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise DataError(f"{name}: {uneven}") from None
+    except (TypeError, RuntimeError) as fault:  # a tensor on another device, or with a gradient
+        raise DataError(f"{name}: cannot be read, {fault} (give arrays of numpy)") from None
+
+
 def _cells(name: str, given: ArrayLike) -> NDArray[Any]:
     """Labels as whole numbers or as text: (N,), or (N, K) of 0 and 1."""
     wanted = "give (N,) whole numbers or names, or (N, K) of 0 and 1"
-    try:
-        array = np.asarray(given)
-    except NO_ARRAY:
-        raise DataError(f"{name}: labels of different lengths ({wanted})") from None
+    array = _array(name, given, f"labels of different lengths ({wanted})")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.dtype.kind == "b" or (array.dtype.kind == "f" and bool((np.isfinite(array) & (array % 1 == 0)).all())):
+    if array.dtype.kind == "b" or (array.dtype.kind == "f" and bool(((abs(array) < WHOLE) & (array % 1 == 0)).all())):
         array = array.astype(np.int64)
     several = array.ndim == 2 and array.dtype.kind in "iu" and bool(((array == 0) | (array == 1)).all())
     one = array.ndim == 1 and (
@@ -113,10 +115,11 @@ def _coded(
     if len({(array.ndim, array.dtype.kind in "UO", array.shape[1:]) for array in cells.values()}) > 1:
         raise DataError(f"{name}: its splits have labels of different kinds (make them agree)")
     first = next(iter(cells.values()))
+    classes = None if classes is None else tuple(map(str, classes))
     if classes is not None and len(set(classes)) < len(classes):
         raise DataError(f"{name}: names a class twice (each class once)")
     if first.ndim == 2:
-        known = tuple(map(str, range(first.shape[1]) if classes is None else classes))
+        known = tuple(map(str, range(first.shape[1]))) if classes is None else classes
         if len(known) != first.shape[1]:
             raise DataError(f"{name}: {len(known)} classes for labels of {first.shape[1]} columns (give as many)")
         check_classes(Path(name), known)
@@ -129,7 +132,7 @@ def _coded(
     if classes is None:
         known, code = numbered(Path(name), (str(label) for array in cells.values() for label in np.unique(array)))
     else:
-        known = tuple(map(str, classes))
+        known = classes
         check_classes(Path(name), known)
         code = {label: number for number, label in enumerate(known)}
     coded: dict[str, Labels] = {}

@@ -44,6 +44,9 @@ def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = 
     every = dataset if isinstance(dataset, Mapping) else {"train": dataset}
     parts = by_split(name, every)
     for word, part in parts.items():
+        if not hasattr(part, "column_names"):
+            kind = f"of the type {type(part).__name__} and no data set"
+            raise UsageError(f"{name}: {word} is {kind} (give a Dataset, or arrays to from_arrays)")
         if not (hasattr(part, "__len__") and hasattr(part, "__getitem__")):
             raise UsageError(f"{name}: {word} is a stream, which has no length ({UNSTREAMED})")
     columns = {split: _columns(f"{name}: {split}", part, image, label) for split, part in parts.items()}

@@ -144,6 +144,8 @@ def test_the_fingerprint_is_made_of_every_pixel_label_and_name():
         ({"train": PIXELS}, {"test": LABELS}, "splits ['train'] have pictures and ['test'] have labels"),
         (PIXELS, [[0], [0, 1]] * 6, "labels of different lengths (give (N,) whole numbers"),
         (PIXELS, np.where(LABELS, LABELS, np.nan), "labels of type float64 and shape (12,)"),
+        (PIXELS, LABELS * 1e30, "labels of type float64 and shape (12,)"),
+        (torch.zeros(12, 8, 8, 3, requires_grad=True), LABELS, "train: cannot be read, Can't call numpy() on Tensor"),
         ({}, {}, "arrays: an empty dict (give at least train)"),
         ({"train": PIXELS, 0: PIXELS}, {"train": LABELS}, "splits ['0', 'train'] have pictures and ['train'] have"),
         ({"val": PIXELS, "valid": PIXELS}, {"val": LABELS, "valid": LABELS}, "mean the same split"),
@@ -159,6 +161,7 @@ def test_classes_that_do_not_fit_are_refused():
     assert "the label -1 of" in refused(lambda: from_arrays(PIXELS, LABELS - 1, classes="abc"))
     assert "the label ant of" in refused(lambda: from_arrays(PIXELS, ["ant", "bee"] * 6, classes=["bee", "cat"]))
     assert "names a class twice" in refused(lambda: from_arrays(PIXELS, LABELS, classes="aba"))
+    assert "names a class twice" in refused(lambda: from_arrays(PIXELS, LABELS, classes=[1, "1", 2]))
     hot = np.eye(3, dtype=int)[LABELS]
     assert "2 classes for labels of 3 columns" in refused(lambda: from_arrays(PIXELS, hot, classes="ab"))
     mixed = {"train": (PIXELS, LABELS), "test": (PIXELS, hot)}
@@ -342,6 +345,11 @@ def test_a_stream_of_the_data_sets_library_is_told_what_to_give_instead():
     for data in (IterableDataset(), {"train": IterableDataset(), "test": IterableDataset()}):
         told = refused(lambda data=data: source_of(data), UsageError)
         assert told.startswith("dataset: train is a stream, which has no length (load it with streaming=False, or give")
+
+
+def test_what_is_no_data_set_is_refused():
+    told = refused(lambda: from_dataset(PIXELS), UsageError)
+    assert told == "dataset: train is of the type ndarray and no data set (give a Dataset, or arrays to from_arrays)"
 
 
 def test_an_empty_dict_of_data_sets_is_refused():
