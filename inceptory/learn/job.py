@@ -104,6 +104,9 @@ class Job:
         """Raise ConfigError where the data is no longer what it was."""
         if source.fingerprint() != self.fingerprint:
             sizes = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
+            if self.given:
+                told = f"this run has other pictures than those that are handed over now ({sizes})"
+                raise ConfigError(f"{folder}: {told} (hand over those that it was started with, or start a new run)")
             raise _other(folder, [f"the pictures of {self.data} as they were, not as they are now ({sizes})"])
 
 
@@ -118,10 +121,17 @@ def is_first() -> bool:
 
 
 def place_of(data: str) -> str:
-    """A data set's name or path so that it is found from any folder."""
+    """A data set's name or path so that it is found from any folder; `is_place` knows it again."""
     from inceptory.data.built_in import SETS
 
     return data if data in SETS else os.path.abspath(data)
+
+
+def is_place(name: str) -> bool:
+    """Whether data can be found by its name, as `place_of` has it; what Python handed over cannot."""
+    from inceptory.data.built_in import SETS
+
+    return name in SETS or os.path.isabs(name)
 
 
 @dataclass(frozen=True)

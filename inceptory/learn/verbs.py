@@ -19,7 +19,7 @@ from inceptory.errors import ConfigError, UsageError, printable
 from inceptory.learn.classes import Matching, matched
 from inceptory.learn.command import train_call, train_command
 from inceptory.learn.job import FILE as RUN
-from inceptory.learn.job import Every, Job, is_first, place_of
+from inceptory.learn.job import Every, Job, is_first, is_place, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
 from inceptory.learn.rates import Suggestion
@@ -136,7 +136,8 @@ def train(
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
-    with meter(f"looking for {data}", None, shown=is_first() and not handed) as bar:
+    # What Python hands over is there already, and may be long to print.
+    with meter("" if handed else f"looking for {data}", None, shown=is_first() and not handed) as bar:
         source = source_of(data if handed else place_of(str(data)), bar, layout)
     source.split("train")
     known = cheap(source)
@@ -167,7 +168,7 @@ def train(
 def _line(data: str | None, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout) -> str:
     """The line that makes a run again: for a shell, or for Python where that handed the pictures over."""
     if data is None:
-        return train_call(model, out, variant, recipe)
+        return train_call(model, out, variant, recipe, layout)
     return train_command(data, model, out, variant, recipe, layout)
 
 
@@ -206,7 +207,8 @@ def _resume(
 ) -> Run:
     job = Job.read(folder)
     handed = data is not None and not isinstance(data, str | Path)
-    source = source_of(data) if handed else None
+    columns = job.layout if layout == AUTO and job.given else layout
+    source = source_of(data, layout=columns) if handed else None
     if out is not None and Path(out).resolve() != folder.resolve():
         raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
     given_parts = {
@@ -339,9 +341,18 @@ def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str
         told = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
         return held, "validation", f"measuring {told}: those held out when the checkpoint was trained on it"
     told = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
-    if known is not None and place_of(str(card.data.get("name"))) == place_of(source.name):
-        told += "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    if known is not None:
+        told += _not_the_same(str(card.data.get("name")), source.name)
     return source, "train", told
+
+
+def _not_the_same(trained: str, name: str) -> str:
+    """What to say of data that bears the name of what a checkpoint was trained on, and is something else."""
+    if is_place(trained) and trained == place_of(name):
+        return "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    if not is_place(trained) and trained == name:
+        return "; the checkpoint was trained on others of this name, and may have seen some of these"
+    return ""
 
 
 def relabelled(source: Source, card: Card, split: str, matching: Matching) -> Labels:
