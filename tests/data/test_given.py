@@ -137,7 +137,7 @@ def test_classes_that_do_not_fit_are_refused():
 
 def test_other_things_are_no_data():
     told = refused(lambda: source_of(7), UsageError)
-    assert told.startswith("data of the type int: cannot be trained on (give a path, a pair of pictures and labels")
+    assert told.startswith("data of the type int: not labelled pictures (give a path, a pair of pictures and labels")
     assert "'extra': no name of a split" in refused(lambda: source_of({"extra": (PIXELS, LABELS)}), UsageError)
     assert "of the type dict" in refused(lambda: source_of({}), UsageError)
 
