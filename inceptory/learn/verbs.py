@@ -152,12 +152,13 @@ def train(
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
+        if is_first():
+            if not find_lr:
+                # Before anything else: from now on the run can go on, whatever happens to it.
+                job.write(folder)
+            print(*known, sep="\n", file=sys.stderr)
         if find_lr:
             return _suggestion(job, source, None if handed else str(data), folder)
-        if is_first():
-            # Before anything else: from now on the run can go on, whatever happens to it.
-            job.write(folder)
-            print(*known, sep="\n", file=sys.stderr)
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, began, resumed=False)
