@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError
+from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError, printable
 
 TEMPORARY = ".inceptory-"
 """Beginning of the names of files on their way; one that is left was cut off and may be removed."""
+LONE = re.compile("[\ud800-\udfff]")
+"""What no UTF-8 can hold."""
+NAMELESS = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Those that stand for no byte of a file's name (PEP 383)."""
 
 
 def reason(fault: OSError | ValueError) -> str:
@@ -28,14 +34,34 @@ def reason(fault: OSError | ValueError) -> str:
     return (words or str(fault) or type(fault).__name__).lower()
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: the name of a file need not be, and then holds lone surrogates."""
+    return LONE.search(text) is None
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON in which `json.loads` finds every text again; beyond ASCII only what is UTF-8 stays readable."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if is_utf8(text) else json.dumps(value, indent=indent)
+
+
 def write(path: Path | str, content: bytes | str) -> None:
     """Write a file so that a reader finds the old content or the new one, never a part.
 
-    Raises WriteError and leaves the old file as it was.
+    Text becomes UTF-8, and names of files in it the bytes that they have on the disk (`os.fsencode`); the
+    few other lone surrogates, which no file can be named by, are escaped. Raises WriteError and leaves
+    the old file as it was.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = _bytes(content) if isinstance(content, str) else content
     with pending(path) as file:
         file.write(data)
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return NAMELESS.sub(lambda found: printable(found[0]), text).encode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager

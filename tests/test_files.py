@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -303,3 +304,19 @@ def test_a_file_in_the_place_of_the_folder_is_a_write_error(tmp_path):
 def test_a_name_that_no_folder_can_have_is_a_write_error(tmp_path, name):
     with pytest.raises(WriteError), files.new_folder(tmp_path / name, "mark"):
         pytest.fail("the folder was given for new work")
+
+
+# Names that are not UTF-8
+
+
+def test_a_name_that_is_not_utf8_is_written_with_its_own_bytes(tmp_path):
+    files.write(tmp_path / "a", f"é {os.fsdecode(b'caf' + bytes([0xE9]))} \ud800")
+    assert files.read(tmp_path / "a") == "é caf".encode() + b"\xe9 \\ud800"
+
+
+@pytest.mark.parametrize("name", ["żółw", "caf\udce9", "\ud800", "a\nb"], ids=ascii)
+def test_json_gives_every_name_again_and_is_readable_where_it_can_be(name):
+    text = files.json_text({"name": name, "other": ["é"]})
+    assert json.loads(text.encode("utf-8")) == {"name": name, "other": ["é"]}
+    assert ("é" in text) == files.is_utf8(name)
+    assert files.json_text([1, {"a": name}], indent=2).count("\n") == 5

@@ -141,9 +141,7 @@ def _several(source: Source) -> Finding:
     """That the data was taken for multi-label, and what it is like."""
     sizes = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
     told = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
-    return Finding(
-        "multi-label", (), f'multi-label, since labels are lists, columns of 0 and 1, or joined by "|": {told}'
-    )
+    return Finding("multi-label", (), f"multi-label: {told}")
 
 
 def _entries(tree: walk.Tree) -> Iterator[Finding]:
@@ -160,11 +158,15 @@ def _entries(tree: walk.Tree) -> Iterator[Finding]:
 
 def _too_few(source: Source) -> Iterator[Finding]:
     present = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
+    if "train" not in present:
+        told = f"{source.name}: has no training pictures, only {' and '.join(present)}"
+        yield Finding("no-training", (), f"{told} (name a part of it train; `evaluate` takes it as it is)")
     for split, numbers in present.items():
         missing = tuple(source.classes[label] for label in np.flatnonzero(numbers == 0))
         if split == "train" and len(source.classes) - len(missing) < 2:
-            told = f"{source.name}: fewer than two classes have training pictures"
-            yield Finding("one-class", (), f"{told} (a classifier needs two or more)", missing)
+            one = f"holds one class only, {source.classes[0]!r}"
+            told = one if len(source.classes) == 1 else "fewer than two classes have training pictures"
+            yield Finding("one-class", (), f"{source.name}: {told} (a classifier needs two or more)", missing)
         elif missing:
             told = f"{source.name}: {split} has no picture of {_listed(missing)}"
             lost = "they cannot be learnt" if split == "train" else "nothing is measured for them"
@@ -199,7 +201,6 @@ def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
 
 def _tree(source: Source) -> walk.Tree | None:
     """What lies in the folder of class folders behind a source, if it is one."""
-    split = next(iter(source.splits.values()))
     root = Path(source.name)
-    is_one = len(split) and isinstance(split.pictures[0], Path) and root.is_dir()
+    is_one = any(split.of_files for split in source.splits.values()) and root.is_dir()
     return walk.walk(root) if is_one else None

@@ -16,7 +16,7 @@ from PIL import Image
 
 from inceptory.data.arrays import by_split, pixels_in
 from inceptory.data.images import Picture, pixels_of
-from inceptory.data.labels import HIDDEN, Cell, Labels, cell_of, hides, several_hot
+from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.sequences import Frozen, Numbered
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError
@@ -57,7 +57,7 @@ def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = 
     told = {split: _told(f"{name}: {split}", part, columns[split][1]) for split, part in parts.items()}
     told = _without_hidden(name, told, named=names is not None)
     classes, coded = _classes(name, names, told)
-    notes, splits, content = [], {}, hashlib.sha256()
+    notes, splits, content = [IN_LISTS] if next(iter(coded.values())).ndim == 2 else [], {}, hashlib.sha256()
     for split, part in parts.items():
         seen = np.flatnonzero([label is not None for label in told[split]])
         if hidden := len(part) - len(seen):

@@ -17,6 +17,7 @@ GRADES: tuple[Grade, ...] = ("fault", "warning", "note")
 KINDS: dict[str, tuple[Grade, str]] = {
     "unusable": ("fault", "cannot be opened as a data set"),
     "empty-class": ("fault", "class folders without a picture"),
+    "no-training": ("fault", "no training pictures"),
     "one-class": ("fault", "fewer than two classes"),
     "class-names-alike": ("fault", "class names that differ only in case or Unicode form"),
     "link-outside": ("fault", "links that leave the data set"),

@@ -26,17 +26,11 @@ def open_folders(path: Path, layout: Layout = AUTO) -> Source:
     parts, notes = split_folders(path, layout)
     found = {split: [folder.name for folder in class_folders(part)] for split, part in parts.items()}
     classes = sorted({name for names in found.values() for name in names}, key=natural)
-    _check_classes(path, classes)
+    if not classes:
+        raise DataError(f"{path}: holds no class folders (put each class's pictures in a folder of its own)")
     notes += [f"left out, for it holds no class folders: {parts[split].name!r}" for split in parts if not found[split]]
     splits = {split: _split(part, found[split], classes) for split, part in parts.items() if found[split]}
     return Source(str(path), tuple(classes), splits, tuple(notes))
-
-
-def _check_classes(path: Path, classes: list[str]) -> None:
-    if not classes:
-        raise DataError(f"{path}: holds no class folders (put each class's pictures in a folder of its own)")
-    if len(classes) == 1:
-        raise DataError(f"{path}: holds one class only, {classes[0]!r} (a classifier needs two or more class folders)")
 
 
 def class_folders(part: Path) -> list[Path]:

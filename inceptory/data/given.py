@@ -36,7 +36,7 @@ def source_of(data: object, progress: Progress | None = None, layout: Layout = A
         pairs = {str(split): tuple(pair) for split, pair in data.items()}
         return from_arrays(*({split: pair[part] for split, pair in pairs.items()} for part in (0, 1)))
     kinds = "a path, a pair of pictures and labels, a dict of such pairs by split, or a Hugging Face Dataset"
-    raise UsageError(f"data of the type {type(data).__name__}: cannot be trained on (give {kinds})")
+    raise UsageError(f"data of the type {type(data).__name__}: not labelled pictures (give {kinds})")
 
 
 def _dataset(data: object, layout: Layout) -> Source:

@@ -19,6 +19,7 @@ import numpy as np
 from inceptory.data.images import Picture
 from inceptory.data.look import Look, answer, ask, look
 from inceptory.data.sources import Split
+from inceptory.errors import InceptoryError
 
 DEADLINE = 30.0
 """Seconds that one picture may take; the largest that is accepted takes two."""
@@ -123,4 +124,12 @@ def look_all(split: Split) -> Iterator[Look]:
     with Children(count) as children, ThreadPoolExecutor(count) as threads:
         for start in range(0, len(split), BLOCK):
             rows = range(start, min(start + BLOCK, len(split)))
-            yield from threads.map(lambda row: children.look(split.pictures[row], split.names[row]), rows)
+            yield from threads.map(lambda row: _look(children, split, row), rows)
+
+
+def _look(children: Children, split: Split, row: int) -> Look:
+    try:
+        picture = split.pictures[row]
+    except InceptoryError as fault:  # one that cannot even be fetched from its file
+        return Look(fault=str(fault))
+    return children.look(picture, split.names[row])

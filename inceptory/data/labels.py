@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int64] | NDArray[np.uint8]
+IN_LISTS = "labels are lists, so that a picture may show several classes"
+"""What a reader notes where that is why data is multi-label."""
 Cell = int | str | tuple[int | str, ...]
 """What a row says: a class by number or word, or a list of them."""
 

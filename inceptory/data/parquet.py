@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inceptory.data.labels import HIDDEN, cell_of, hides, several_hot
+from inceptory.data.labels import HIDDEN, IN_LISTS, cell_of, hides, several_hot
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Blocks, Frozen, Numbered
 from inceptory.data.shards import below, by_split
@@ -221,6 +221,8 @@ def _notes(shards: Sequence[Shard], layout: Layout) -> Iterator[str]:
     if heavy > HEAVY:
         told = "each read several times an epoch (smaller ones are better)"
         yield f"its row groups hold up to {heavy / 2**20:.0f} MiB, {told}"
+    if shards[0].several:
+        yield IN_LISTS
     if shards[0].columns.also and layout.label_column is None:
         also = ", ".join(map(repr, shards[0].columns.also))
         yield f"labels are taken from {shards[0].columns.label!r}, not from {also} (--label-column names another)"

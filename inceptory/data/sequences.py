@@ -90,14 +90,14 @@ class Mapped(Frozen[T]):
     """What a function makes of each text; the function is one that other processes can import."""
 
     def __init__(self, texts: Sequence[str], make: Callable[[str], T]) -> None:
-        self._texts, self._make = texts, make
+        self._texts, self.make = texts, make
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def item(self, row: int) -> T:
         """What is made of the text at this row."""
-        return self._make(self._texts[row])
+        return self.make(self._texts[row])
 
 
 def paths(texts: Sequence[str]) -> Sequence[Path]:
@@ -148,6 +148,14 @@ def take(sequence: Sequence[T], rows: NDArray[np.int64]) -> Sequence[T]:
     if isinstance(sequence, View):
         return View(sequence.base, sequence.rows[rows])
     return View(sequence, rows)
+
+
+def are_paths(sequence: Sequence[object]) -> bool:
+    """Whether paths stand in a sequence, or in the one behind a view; nothing that must be read is looked at."""
+    base = sequence.base if isinstance(sequence, View) else sequence
+    if isinstance(base, Frozen):
+        return isinstance(base, Mapped) and base.make is Path
+    return any(isinstance(each, Path) for each in base)
 
 
 def is_local(sequence: Sequence[object]) -> bool:

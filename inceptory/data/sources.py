@@ -22,7 +22,7 @@ from inceptory.data.images import Picture
 from inceptory.data.labels import Labels
 from inceptory.data.labels import stratified as held_out
 from inceptory.data.layout import AUTO, Layout
-from inceptory.data.sequences import take
+from inceptory.data.sequences import are_paths, take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
 from inceptory.files import reason
 
@@ -47,6 +47,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @property
+    def of_files(self) -> bool:
+        """Whether pictures are files of their own; none is opened to tell."""
+        return len(self) > 0 and are_paths(self.pictures)
 
     def take(self, rows: NDArray[np.int64]) -> Split:
         """The pictures of these rows, in this order."""
@@ -96,7 +101,7 @@ class Source:
                 names = "\n".join(map(anywhere, split.names[start : start + CHUNK]))
                 digest.update(("\n" * (start > 0) + names).encode("utf-8", "surrogatepass"))
             digest.update(np.ascontiguousarray(split.labels).tobytes())
-            if len(split) and isinstance(split.pictures[0], Path):
+            if split.of_files:
                 sizes = (_size(picture) for picture in split.pictures)
                 digest.update(np.fromiter(sizes, np.int64, len(split)).tobytes())
         return digest.hexdigest()
@@ -182,17 +187,16 @@ def _open_file(path: Path, layout: Layout) -> Source:
 
 
 def numbered(path: Path, labels: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """(class names in natural order, the number of each); raises DataError for fewer than two."""
+    """(class names in natural order, the number of each); raises DataError for none."""
     classes = tuple(sorted(set(labels), key=natural))
     check_classes(path, classes)
     return classes, {name: number for number, name in enumerate(classes)}
 
 
 def check_classes(path: Path, classes: Sequence[str]) -> None:
-    """Raise DataError where there are fewer than two classes."""
-    if len(classes) < 2:
-        held = f"one class only, {classes[0]!r}" if classes else "no class"
-        raise DataError(f"{path}: holds {held} (a classifier needs two or more)")
+    """Raise DataError where there is no class; whether one is enough decides who asks (`check.cheap` for training)."""
+    if not classes:
+        raise DataError(f"{path}: holds no class (give pictures with labels)")
 
 
 def natural(text: str) -> tuple[Any, ...]:

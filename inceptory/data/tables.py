@@ -20,12 +20,14 @@ from inceptory.data.columns import HOT, Columns, columns_of
 from inceptory.data.labels import Labels, several_hot
 from inceptory.data.layout import AUTO, ORDER, Layout, Spelling
 from inceptory.data.sequences import Texts, paths
-from inceptory.data.sources import Source, Split, numbered
+from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, MissingError
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
 """Between the classes of one picture."""
+JOINED = f'labels are joined by "{SEPARATOR}", so that a picture may show several classes'
+"""What is noted where that is why a table is multi-label."""
 LOOKED_AT = 20
 """Lines by which a table is judged; where none of their pictures is there, the paths are meant from elsewhere."""
 
@@ -50,7 +52,7 @@ def open_table(path: Path, layout: Layout = AUTO) -> Source:
     lines = _lines(path)
     first = list(islice(lines, LOOKED_AT + 1))
     if not first:
-        raise DataError(f"{path}: holds no class (a classifier needs two or more)")
+        check_classes(path, ())
     columns = columns_of(path, first, layout)
     parts = _read(path, chain(first[columns.header :], lines), columns)
     classes, coded = _coder(path, list(parts.values()), columns.classes)
@@ -60,7 +62,8 @@ def open_table(path: Path, layout: Layout = AUTO) -> Source:
         names = Texts("", (str(columns.place.folder / file) for file in rows.files))
         splits[split] = Split(paths(names), coded(rows.labels), names)
     _check_there(path, splits)
-    return Source(str(path), classes, splits, (columns.note,) if columns.note else ())
+    joined = not columns.classes and any(split.labels.ndim == 2 for split in splits.values())
+    return Source(str(path), classes, splits, tuple(filter(None, (columns.note, JOINED if joined else ""))))
 
 
 def _read(path: Path, lines: Iterable[tuple[int, list[str]]], columns: Columns) -> dict[str, _Rows]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.data.labels import HIDDEN, Cell, Labels, cell_of, hides, several_hot
+from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Frozen, Texts
 from inceptory.data.shards import below, by_split
@@ -119,7 +119,8 @@ def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Sour
     every = [shard for group in parts.values() for shard in group]
     folder = path if path.is_dir() else path.parent
     classes, order = _meanings(path, _named(path, folder, every), labels)
-    return Source(str(path), classes, {split: _split(group, order, folder) for split, group in parts.items()})
+    splits = {split: _split(group, order, folder) for split, group in parts.items()}
+    return Source(str(path), classes, splits, (IN_LISTS,) if order.ndim == 2 else ())
 
 
 def _split(shards: Sequence[_Shard], order: Labels, folder: Path) -> Split:

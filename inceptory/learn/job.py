@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,14 @@ class Job:
 
     def going_on(self, folder: Path) -> str:
         """How a person goes on with the run."""
-        return f"inceptory.train(data, resume={str(folder)!r})" if self.given else f"inceptory train --resume {folder}"
+        if self.given:
+            return f"inceptory.train(data, resume={str(folder)!r})"
+        return shlex.join(["inceptory", "train", "--resume", str(folder)])
 
     def write(self, folder: Path) -> None:
         """Put the record into a run's folder."""
         plain = {"format": FORMAT, **asdict(self), "recipe": self.recipe.to_json()}
-        files.write(folder / FILE, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+        files.write(folder / FILE, files.json_text(plain, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Job:
@@ -91,12 +94,10 @@ class Job:
 
         `wanted` holds those of data, model, variant and layout that were given.
         """
-        told = [
-            f"{name} {getattr(self, name)}, not {value}"
-            for name, value in wanted.items()
-            if value != getattr(self, name)
-        ]
-        found = [*told, *differences(self.recipe, recipe)]
+        found = list[str]()
+        for name, value in {**wanted, "recipe": recipe}.items():
+            own = getattr(self, name)
+            found += differences(own, value) if is_dataclass(own) else [f"{name} {own}, not {value}"] * (own != value)
         if found:
             raise _other(folder, found)
 

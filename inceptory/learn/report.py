@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -139,23 +138,17 @@ def record(
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """JSON for people and programs: Unicode kept, one line for each row of a table, never a NaN."""
-    text = _laid_out(content)
-    # A class named after a folder whose name is no valid text can only be written escaped.
-    readable = text.encode(errors="replace").decode() == text
-    files.write(path, (text if readable else _laid_out(content, ascii_only=True)) + "\n")
+    files.write(path, _laid_out(content) + "\n")
 
 
-def _laid_out(value: Any, margin: str = "", *, ascii_only: bool = False) -> str:
-    def flat(part: Any) -> str:
-        return json.dumps(_finite(part), ensure_ascii=ascii_only, allow_nan=False)
-
+def _laid_out(value: Any, margin: str = "") -> str:
     deeper = margin + "  "
     if isinstance(value, dict) and value:
-        lines = [f"{flat(key)}: {_laid_out(part, deeper, ascii_only=ascii_only)}" for key, part in value.items()]
+        lines = [f"{files.json_text(key)}: {_laid_out(part, deeper)}" for key, part in value.items()]
     elif isinstance(value, list) and any(isinstance(part, list | dict) for part in value):
-        lines = [flat(part) for part in value]
+        lines = [files.json_text(_finite(part)) for part in value]
     else:
-        return flat(value)
+        return files.json_text(_finite(value))
     start, end = "{}" if isinstance(value, dict) else "[]"
     return f"{start}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{margin}{end}"
 

@@ -139,7 +139,6 @@ def train(
     # What Python hands over is there already, and may be long to print.
     with meter("" if handed else f"looking for {data}", None, shown=is_first() and not handed) as bar:
         source = source_of(data if handed else place_of(str(data)), bar, layout)
-    source.split("train")
     known = cheap(source)
     if source.multi_label and wanted.balanced:
         raise ConfigError(
@@ -154,12 +153,13 @@ def train(
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
+        if is_first():
+            if not find_lr:
+                # Before anything else: from now on the run can go on, whatever happens to it.
+                job.write(folder)
+            print(*known, sep="\n", file=sys.stderr)
         if find_lr:
             return _suggestion(job, source, None if handed else str(data), folder)
-        if is_first():
-            # Before anything else: from now on the run can go on, whatever happens to it.
-            job.write(folder)
-            print(*known, sep="\n", file=sys.stderr)
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, began, resumed=False)

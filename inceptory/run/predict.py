@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +98,10 @@ def predict(
         Classes to report for each picture; of a multi-label checkpoint those above 50 %, at most so many.
     out
         Also write the answers to this .csv, .jsonl or .parquet file. In .csv a name that begins like
-        a formula gets an apostrophe before it; the others hold every name as it is. A picture of no
-        class has an empty list in .jsonl and no row in the others. Where `precision` is not fp32, each
-        row says which it was.
+        a formula gets an apostrophe before it; the others hold every name as it is. A file's name that
+        is not UTF-8 keeps its bytes in .csv and is escaped in .jsonl, as JSON can; .parquet, whose texts
+        must be UTF-8, has it in a printable form. A picture of no class has an empty list in .jsonl and
+        no row in the others. Where `precision` is not fp32, each row says which it was.
     device
         Where to compute; auto takes cuda, mps, cpu.
     precision
@@ -130,6 +131,10 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
     """Every picture meant: files as they are, folders searched."""
     from inceptory.data.sources import visible_files
 
+    for image in images:
+        if not isinstance(image, str | os.PathLike):
+            told = f"predict: a picture of the type {type(image).__name__} is no path"
+            raise UsageError(f"{told} (give files, or folders that hold them)")
     found: list[Path] = []
     for image in map(Path, images):
         if image.is_dir():
@@ -197,7 +202,7 @@ def _written(found: list[Prediction], ending: str, precision: str) -> bytes | st
     computed = {} if precision == "fp32" else {"precision": precision}
     if ending == ".jsonl":
         rows = [{**prediction.__dict__, **computed} for prediction in found]
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        return "".join(files.json_text(row) + "\n" for row in rows)
     rows = [
         {"picture": one.picture, "rank": rank, "label": label, "probability": probability, **computed}
         for one in found
@@ -226,5 +231,11 @@ def _parquet(rows: list[dict[str, object]], columns: dict[str, str]) -> bytes:
 
     buffer = io.BytesIO()
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
-    pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
+    told = [{name: _valid(value) for name, value in row.items()} for row in rows]
+    pq.write_table(pa.Table.from_pylist(told, schema), buffer)
     return buffer.getvalue()
+
+
+def _valid(value: object) -> object:
+    """A text in its printable form where it is not UTF-8, which parquet's texts must be."""
+    return printable(value) if isinstance(value, str) and not files.is_utf8(value) else value

@@ -10,7 +10,7 @@ from typing import Any
 
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError, UsageError
-from inceptory.files import reason
+from inceptory.files import json_text, reason
 from inceptory.nets.catalogue import Plan, plan
 
 KEY = "inceptory"
@@ -61,9 +61,7 @@ class Card:
         for name in ("multi_label", "aliases"):
             if not plain[name]:
                 del plain[name]  # versions that do not know the word read on what they can use
-        text = json.dumps(plain, ensure_ascii=False)
-        # A class named after a folder whose name is no valid text can only be written escaped.
-        return text if text.encode(errors="replace").decode() == text else json.dumps(plain)
+        return json_text(plain)
 
     @classmethod
     def from_json(cls, text: str, name: str) -> Card:

@@ -87,11 +87,28 @@ def test_all_empty_class_folders_are_named(tmp_path):
     assert report.fault.exit_code == 65
 
 
-@pytest.mark.parametrize("folders", [("cat",), ()])
-def test_one_class_and_none_are_faults(tmp_path, folders):
+@pytest.mark.parametrize(("folders", "kind"), [(("cat",), "one-class"), ((), "unusable")])
+def test_one_class_and_none_are_faults(tmp_path, folders, kind):
     report = check(str(fill(tmp_path, *folders)))
-    assert kinds(report) == {"unusable"}
+    assert kinds(report) == {kind}
     assert report.fault.exit_code == 65
+
+
+def test_one_class_is_data_that_cannot_be_trained_on(tmp_path):
+    fill(tmp_path, "cat")
+    assert open_source(tmp_path).classes == ("cat",)
+    with pytest.raises(DataError, match=r"holds one class only, 'cat' \(a classifier needs two or more\)") as caught:
+        cheap(open_source(tmp_path))
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_data_without_training_pictures_are_not_clean(tmp_path):
+    report = check(str(fill(tmp_path, "val/cat", "val/dog")))
+    assert kinds(report) == {"no-training"}
+    assert (report.verdict, report.fault.exit_code) == ("unusable", 65)
+    told = r"no training pictures, only validation \(name a part of it train; `evaluate` takes it as it is\)"
+    with pytest.raises(DataError, match=told):
+        cheap(open_source(tmp_path))
 
 
 def test_training_pictures_of_one_class_only_are_a_fault(tmp_path):

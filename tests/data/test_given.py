@@ -140,7 +140,6 @@ def test_the_fingerprint_is_made_of_every_pixel_label_and_name():
         (PIXELS, LABELS[:9], "train has 12 pictures and 9 labels (give as many)"),
         (PIXELS, LABELS / 2, "labels of type float64 and shape (12,)"),
         (PIXELS, np.stack([LABELS, LABELS], 1), "labels of type int64 and shape (12, 2)"),
-        (PIXELS, np.zeros(12, int), "one class only"),
         ({"train": PIXELS}, {"test": LABELS}, "splits ['train'] have pictures and ['test'] have labels"),
         (PIXELS, [[0], [0, 1]] * 6, "labels of different lengths (give (N,) whole numbers"),
         (PIXELS, np.where(LABELS, LABELS, np.nan), "labels of type float64 and shape (12,)"),
@@ -170,7 +169,7 @@ def test_classes_that_do_not_fit_are_refused():
 
 def test_other_things_are_no_data():
     told = refused(lambda: source_of(7), UsageError)
-    assert told.startswith("data of the type int: cannot be trained on (give a path, a pair of pictures and labels")
+    assert told.startswith("data of the type int: not labelled pictures (give a path, a pair of pictures and labels")
     assert "'extra': no name of a split" in refused(lambda: source_of({"extra": (PIXELS, LABELS)}), UsageError)
     assert "of the type dict" in refused(lambda: source_of({}), UsageError)
 

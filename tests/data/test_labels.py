@@ -125,8 +125,15 @@ def test_without_a_joined_cell_nothing_changes_and_an_empty_one_is_a_fault(tmp_p
     assert "line 2 has no label" in refused(table(tmp_path, "a.png,dog\nb.png,\nsub/c.png,\n"))
 
 
-def test_joined_cells_of_one_class_are_refused(tmp_path):
-    assert "one class only, 'dog'" in refused(table(tmp_path, "a.png,dog|dog\nb.png,\n"))
+def test_why_several_classes_are_meant_is_told_once(tmp_path):
+    joined = open_source(table(tmp_path, "path,label\na.png,dog|cat\nb.png,\nsub/c.png,cat\n"))
+    assert joined.notes == ('labels are joined by "|", so that a picture may show several classes',)
+    assert cheap(joined)[1:3] == [*joined.notes, "multi-label: 1.0 classes a picture, none in 1"]
+    columns = open_source(table(tmp_path, "path,dog,cat\na.png,1,1\nb.png,0,0\nsub/c.png,1,0\n"))
+    assert columns.notes == ("labels from 2 columns of 0 and 1",)
+    lists = [{"label": ["dog", "cat"]}, {"label": []}]
+    tars = open_source(tar(tmp_path / "a.tar", examples(lists, "json")))
+    assert tars.notes == ("labels are lists, so that a picture may show several classes",)
 
 
 @pytest.mark.parametrize("word", ["labels", "classes", "label"])

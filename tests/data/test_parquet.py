@@ -170,12 +170,6 @@ def test_a_label_outside_the_named_classes_is_a_data_error(tmp_path, label):
     assert "a label lies outside the 2 named classes" in refused(path)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], ["cat"]], ids=["one class by number", "one class by word"])
-def test_one_class_is_a_data_error(tmp_path, labels):
-    path = store(tmp_path / "a.parquet", [labels[0]] * 2, pictures=PICTURES[:2])
-    assert "two or more" in refused(path)
-
-
 NO_LABELS = {
     "words where the names ask for numbers": (["dog", "cat", "dog", "cat"], ["dog", "cat"]),
     "fractions where the names ask for numbers": ([0.7, 1.2, 0.0, 1.0], ["dog", "cat"]),

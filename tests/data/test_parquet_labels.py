@@ -12,6 +12,7 @@ import pytest
 from inceptory import Layout
 from inceptory.cli import main
 from inceptory.data.check import cheap
+from inceptory.data.labels import IN_LISTS
 from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError
 
@@ -129,7 +130,7 @@ def test_lists_of_named_classes_are_several_classes_a_picture(tmp_path, kind, ca
     assert source.multi_label
     assert codes(source) == [[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
     assert source.split("train").labels.dtype == np.uint8
-    assert source.notes == ()
+    assert source.notes == (IN_LISTS,)
     assert main(["check", str(tmp_path / "a.parquet")]) == 0
     assert "1.0 classes a picture, none in 1" in capsys.readouterr().out
 
@@ -144,7 +145,7 @@ def test_lists_of_fixed_length_are_lists(tmp_path):
 def test_a_hidden_list_is_left_out_and_an_empty_one_is_a_picture_of_no_class(tmp_path, hidden, left):
     source = open_source(listing(tmp_path / "a.parquet", [[0, 2], hidden, [1], [2]], LISTS["Sequence"][0]))
     assert len(source.split("train")) == 4 - left
-    assert len(source.notes) == left
+    assert len(source.notes) == 1 + left
 
 
 def test_a_label_in_a_list_outside_the_named_classes_is_a_data_error(tmp_path):

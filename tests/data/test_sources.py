@@ -178,13 +178,6 @@ def test_an_empty_class_of_the_only_split_is_told_with_a_path_that_exists(tmp_pa
     assert str(tmp_path / "train" / "dog") in str(caught.value)
 
 
-def test_one_class_is_a_data_error_that_names_it(tmp_path):
-    fill(tmp_path, "cat/a.png", "cat/b.png")
-    with pytest.raises(DataError, match="holds one class only, 'cat'") as caught:
-        open_source(tmp_path)
-    assert str(caught.value).startswith(str(tmp_path))
-
-
 @pytest.mark.parametrize("files", [(), ("a.png", "b.png")], ids=["empty", "pictures without folders"])
 def test_a_folder_without_class_folders_is_a_data_error(tmp_path, files):
     fill(tmp_path, *files)

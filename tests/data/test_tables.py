@@ -101,7 +101,6 @@ FAULTS = {
     "a short line": ("a.png,dog\nb.png\n", "line 2 has 1 columns"),
     "no label": ("path,label\na.png,dog\nb.png,\n", "line 3 has no label"),
     "no path": ("path,label\na.png,dog\n ,cat\n", "line 3 has no path"),
-    "one class": ("a.png,dog\nb.png,dog\n", "one class only, 'dog'"),
     "no rows": ("path,label\n", "no class"),
     "nothing": ("", "no class"),
     "an unknown split": ("path,label,split\na.png,dog,train\nb.png,cat,third\n", "line 3 names the split 'third'"),

@@ -266,7 +266,6 @@ FAULTS = {
     "labels only": ([("0000.cls", b"1")], "holds no pictures with labels"),
     "two pictures of a name": ([("0.png", b"x"), ("0.jpg", b"y"), ("0.cls", b"1")], "two pictures"),
     "words and numbers": (examples(["cat", 1]), "some labels are words"),
-    "one class": (examples("11"), "one class only"),
     "broken JSON": ([("0.png", b"x"), ("0.json", b"{")], "no JSON"),
     "a fraction": (examples([{"label": 1.5}], "json"), "has the label 1.5"),
     "a list of truths": (examples([{"label": [True, False]}], "json"), "has the label [True, False] (give the numbers"),
@@ -277,7 +276,7 @@ FAULTS = {
     "a hidden label": (examples([{"label": n} for n in (-1, 0, 1)], "json"), "the label -1 stands for a hidden one"),
     "a list": (examples([[1]], "json"), "has no label"),
     "a class twice": ([("classes.txt", b"a\nb\na\n"), *examples("01")], "names a class twice"),
-    "one name": ([("classes.txt", b"a\n"), *examples("0")], "one class only"),
+    "no name": ([("classes.txt", b"\n"), *examples("0")], "holds no class (give pictures with labels)"),
 }
 
 

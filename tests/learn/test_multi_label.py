@@ -306,8 +306,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(changed, halves, tmp_path, monkeypatc
 def test_what_is_said_before_training(halves):
     lines = cheap(open_source(halves))
     assert lines[0] == "3 classes of 32 to 48 training pictures"
-    told = 'multi-label, since labels are lists, columns of 0 and 1, or joined by "|"'
-    assert lines[1] == f"{told}: 1.2 classes a picture, none in 16"
+    assert lines[1] == 'labels are joined by "|", so that a picture may show several classes'
+    assert lines[2] == "multi-label: 1.2 classes a picture, none in 16"
 
 
 def test_a_step_sums_all_heads_and_both_pictures_of_a_mixture_by_their_weights():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,18 @@ def test_a_name_that_a_spreadsheet_would_run_is_made_inert_in_csv_only(run, colo
         assert [row[0] for row in _rows(Path(f"out{ending}"))] == [written]
 
 
+def test_a_name_that_is_not_utf8_comes_back_from_csv_and_jsonl_and_is_printable_in_parquet(run, colours, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(colours / "red" / "0.png", path)
+    for ending in (".csv", ".jsonl", ".parquet"):
+        inceptory.predict(run, path, top=1, out=tmp_path / f"out{ending}")
+    with open(tmp_path / "out.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        (row,) = csv.DictReader(file)
+    assert os.fsencode(row["picture"]) == os.fsencode(path)
+    assert Path(json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))["picture"]).samefile(path)
+    assert [row[0] for row in _rows(tmp_path / "out.parquet")] == [str(tmp_path / r"caf\udce9.png")]
+
+
 def test_unreadable_pictures_are_named_counted_and_skipped(run: Path, colours: Path, tmp_path: Path, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "good.png").write_bytes((colours / "red" / "1.png").read_bytes())
@@ -117,6 +130,8 @@ def test_misuse_names_the_input_and_the_remedy(run: Path, colours: Path, tmp_pat
         inceptory.predict(run)
     with pytest.raises(UsageError, match="end it in"):
         inceptory.predict(run, picture, out=tmp_path / "x.txt")
+    with pytest.raises(UsageError, match=r"a picture of the type bytes is no path \(give files, or folders"):
+        inceptory.predict(run, b"picture")
     with pytest.raises(DataError, match="empty folder"):
         inceptory.predict(run, tmp_path)
 
