@@ -7,10 +7,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
+from inceptory import flags
 from inceptory.clock import whole_process
 from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, Doubt, InceptoryError, UsageError, one_line
 from inceptory.outputs import is_stdout
@@ -43,7 +45,8 @@ EXAMPLES = """For example:
 
 def application(asked: str = "") -> App:
     """The commands, each imported only when it is called or asked for its own help."""
-    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, help_format="plaintext")
+    shown: dict[str, Any] = {"help_format": "plaintext", "help_formatter": flags.Page()}
+    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, **shown)
     for word, (target, line) in COMMANDS.items():
         own = {} if word == asked else {"help": line}
         app.command(target, name=word, help_epilogue="", **own)
@@ -70,7 +73,7 @@ def _run(words: list[str]) -> int:
             if fault is not None:
                 return _fail(fault)
     except CycloptsError as fault:
-        return _fail(UsageError(f"{fault} (inceptory {_asked(words)}--help tells more)"))
+        return _fail(UsageError(flags.told(fault, f"inceptory {_asked(words)}--help tells more")))
     except InceptoryError as fault:
         return _fail(fault)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ MISUSE = [
     (["show", "inception_v3", "--dialect", "kers"], 64, "keras"),
     (["show", "inception_v3", "--image", "74"], 64, "75"),
     (["show", "inception_v3", "--width", "9"], 64, "--width"),
-    (["show", "inception_v3", "--classes", "x"], 64, "--classes"),
+    (["show", "inception_v3", "--classes", "x"], 64, "--classes x: of the wrong kind (a whole number is wanted)"),
+    (["show", "inception_v3", "--scale", "x"], 64, "--scale x: unknown (choose off or a number)"),
     (["show", "inception_v3", "--draw", "x.png"], 64, ".svg"),
     (["show", "xception", "--aux"], 64, "no auxiliary heads"),
     (["models", "--jsn"], 64, "--json"),
@@ -44,6 +46,7 @@ MISUSE = [
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/file/r"], 74, "cannot be written"),
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--epochs", "0"], 64, "--epochs"),
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--device", "tpu"], 64, "--device"),
+    (["train", "digits", "--norm-momentum", "x"], 64, "--norm-momentum x: unknown (choose auto, origin or a number)"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--drop-path", "0.1"], 64, "no residual"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--epsilon", "1"], 78, "--epsilon"),
@@ -124,6 +127,16 @@ def test_every_command_explains_itself_with_an_example(word, capsys):
     assert main([word, "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert f"inceptory {word}" in told.split("For example:")[1]
+
+
+@pytest.mark.parametrize("word", COMMANDS)
+def test_the_help_shows_what_to_write_for_a_value_and_no_types_of_python(word, capsys):
+    assert main([word, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert not re.search(r"\bSTR\b|RECIPE|\bPATH\|", told)
+    if word == "train":
+        for shown in ("--model NAME", "--recipe NAME", "--out PATH", "--time TIME", "--checkpoint-every TIME"):
+            assert shown in told
 
 
 def test_the_options_of_every_command_are_these(capsys):

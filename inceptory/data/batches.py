@@ -22,8 +22,6 @@ from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split
 from inceptory.errors import DataError, InceptoryError
 
-SHARE_OF_MEMORY = 0.5
-"""Of the machine's memory that decoded pictures may take."""
 PART, TOLD = 100, 500
 """Pictures that a thread decodes in one go, and after how many progress is told."""
 RUNS, RUN = 16, 16

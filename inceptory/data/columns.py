@@ -100,7 +100,8 @@ def columns_of(path: Path, lines: Sequence[tuple[int, list[str]]], layout: Layou
         raise DataError(f"{path}: two columns have one name (give each class its own)")
     body = rows[header:]
     bare = any(len(row) > column and place.find(row[column]) not in ([], [row[column]]) for row in body)
-    note = ", ".join(_read_as(path, names, column, place, bare, labels)) if header else ""
+    also = [] if asked or not header else [names[i] for i in rest if words[i] in LABELS and i not in labels]
+    note = ", ".join(_read_as(path, names, column, place, bare, labels, also)) if header else ""
     return Columns(header, column, place, bare, labels, classes, split, note)
 
 
@@ -199,7 +200,7 @@ def _labels(path: Path, line: int, rows: Sequence[Sequence[str]], rest: Sequence
 
 
 def _read_as(
-    path: Path, names: Sequence[str], column: int, place: Place, bare: bool, labels: Sequence[int]
+    path: Path, names: Sequence[str], column: int, place: Place, bare: bool, labels: Sequence[int], also: Sequence[str]
 ) -> Iterator[str]:
     if names[column].lower() not in PATHS:
         yield f"paths from {names[column]!r}"
@@ -209,5 +210,7 @@ def _read_as(
         yield "with the endings of the files"
     if len(labels) > 1:
         yield f"labels from {len(labels):,} columns of 0 and 1"
+    elif also:
+        yield f"labels from {names[labels[0]]!r}, not from {', '.join(map(repr, also))} (--label-column names another)"
     elif names[labels[0]].lower() not in LABELS:
         yield f"labels from {names[labels[0]]!r}"

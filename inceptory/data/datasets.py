@@ -6,7 +6,7 @@ What is handed over stays with this process: it is decoded by its threads and se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptory.data.arrays import pixels_in, split_name
+from inceptory.data.arrays import by_split, pixels_in
 from inceptory.data.images import Picture, pixels_of
-from inceptory.data.labels import IN_LISTS, Labels, several_hot
+from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.sequences import Frozen, Numbered
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError
@@ -24,10 +24,9 @@ from inceptory.files import read
 
 IMAGES = ("image", "img", "picture", "photo", "pixels")
 LABELS = ("label", "labels", "class", "target", "fine_label")
+UNSTREAMED = "load it with streaming=False, or give some of it: Dataset.from_list(list(data.take(10_000)))"
 LOOKED_AT = 1000
 """Pictures of a data set whose contents are part of its fingerprint; of arrays all are."""
-HIDDEN = -1
-"""The label that stands for one that is kept secret."""
 
 
 def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = None, name: str = "dataset") -> Source:
@@ -35,26 +34,32 @@ def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = 
 
     Anything with `column_names`, `features`, a length, and items by number and column will do. `image` and
     `label` name the columns; without them the first of the features Image and ClassLabel count, then
-    usual names. A sequence of ClassLabel makes it multi-label. Rows whose label is hidden (-1 or
-    None) are left out, and said in `notes`. The fingerprint is made of all labels and the contents
-    of up to 1,000 pictures of each split. Raises DataError, UsageError for a stream without a length.
+    usual names. A sequence of ClassLabel makes it multi-label. Rows whose label is hidden (None, or -1
+    where that cannot be a class) are left out, and said in `notes`. The fingerprint is made of all labels
+    and the contents of up to 1,000 pictures of each split. Raises DataError, UsageError for a stream without a length.
 
         found = datasets.load_dataset("cifar10")
         inceptory.train(found, model="cifar_inception_v3", out="runs/x")
     """
     every = dataset if isinstance(dataset, Mapping) else {"train": dataset}
-    parts = {split_name(word): part for word, part in every.items()}
-    if len(parts) < len(every):
-        raise DataError(f"{name}: two of {sorted(every)} mean the same split (keep one of them)")
+    parts = by_split(name, every)
     for word, part in parts.items():
-        if not hasattr(part, "__len__"):
-            raise UsageError(f"{name}: {word} has no length (load it with streaming=False)")
+        if not hasattr(part, "column_names"):
+            kind = f"of the type {type(part).__name__} and no data set"
+            raise UsageError(f"{name}: {word} is {kind} (give a Dataset, or arrays to from_arrays)")
+        if not (hasattr(part, "__len__") and hasattr(part, "__getitem__")):
+            raise UsageError(f"{name}: {word} is a stream, which has no length ({UNSTREAMED})")
     columns = {split: _columns(f"{name}: {split}", part, image, label) for split, part in parts.items()}
+    named = {_names(part, columns[split][1]) for split, part in parts.items()}
+    if len(named) > 1:
+        raise DataError(f"{name}: one of its splits names other classes than the rest (make them agree)")
+    names = named.pop()
     told = {split: _told(f"{name}: {split}", part, columns[split][1]) for split, part in parts.items()}
-    classes, coded = _classes(name, told)
+    told = _without_hidden(name, told, named=names is not None)
+    classes, coded = _classes(name, names, told)
     notes, splits, content = [IN_LISTS] if next(iter(coded.values())).ndim == 2 else [], {}, hashlib.sha256()
     for split, part in parts.items():
-        seen = np.flatnonzero([label is not None for label in told[split][1]])
+        seen = np.flatnonzero([label is not None for label in told[split]])
         if hidden := len(part) - len(seen):
             notes.append(f"{name}: {hidden:,} of {len(part):,} labels of {split} are hidden, those rows are left out")
         if not len(seen):
@@ -73,7 +78,7 @@ class Rows(Frozen[Picture]):
 
     def __init__(self, dataset: Any, column: str, name: str) -> None:
         self._column, self._name = column, name
-        feature: Any = dataset.features.get(column)
+        feature = _feature(dataset, column)
         if hasattr(dataset, "with_format"):
             dataset = dataset.with_format(None)
         if hasattr(dataset, "select_columns"):
@@ -111,7 +116,7 @@ def _columns(name: str, dataset: Any, image: str | None, label: str | None) -> t
     for wanted in filter(None, (image, label)):
         if wanted not in present:
             raise UsageError(f"{name} has no column {wanted!r} (it has {', '.join(present)})")
-    kinds = {column: _kind(dataset.features.get(column)) for column in present}
+    kinds = {column: _kind(_feature(dataset, column)) for column in present}
     images = [column for column in present if kinds[column] == "Image"]
     images += [column for column in present if column.lower() in IMAGES]
     labels = [column for column in present if kinds[column] == "ClassLabel"]
@@ -119,6 +124,11 @@ def _columns(name: str, dataset: Any, image: str | None, label: str | None) -> t
     if not (image or images) or not (label or labels):
         raise DataError(f"{name}: no image and label columns among {present} (name them: from_dataset(image=, label=))")
     return image or images[0], label or labels[0]
+
+
+def _feature(dataset: Any, column: str) -> Any:
+    """What a data set says of a column; None where it says nothing."""
+    return (dataset.features or {}).get(column)
 
 
 def _inner(feature: Any) -> Any:
@@ -132,37 +142,49 @@ def _kind(feature: Any) -> str:
     return type(feature if inner is None else inner).__name__
 
 
-def _told(name: str, dataset: Any, column: str) -> tuple[tuple[str, ...] | None, list[Any]]:
-    """(names of classes where the feature has them, the label of each row: None where it is hidden)."""
-    feature = dataset.features.get(column)
+def _names(dataset: Any, column: str) -> tuple[str, ...] | None:
+    """The names of classes, where the feature has them."""
+    feature = _feature(dataset, column)
     inner = _inner(feature)
     names = getattr(feature if inner is None else inner, "names", None)
+    return None if names is None else tuple(map(str, names))
+
+
+def _told(name: str, dataset: Any, column: str) -> list[Cell | None]:
+    """The label of each row; raises DataError."""
     # Of a data set in another format the column comes as its arrays.
-    labels = list((dataset.with_format(None) if hasattr(dataset, "with_format") else dataset)[column])
-    cells: list[Any] = []
+    labels = (dataset.with_format(None) if hasattr(dataset, "with_format") else dataset)[column]
+    cells: list[Cell | None] = []
     for row, label in enumerate(labels):
-        several = isinstance(label, list | tuple)
-        each = list(label) if several else [label]
-        if not several and (label is None or label == HIDDEN):
-            cells.append(None)
-            continue
-        if not all(isinstance(one, int | str | np.integer) and not isinstance(one, bool) for one in each):
-            raise DataError(f"{name}: row {row} has the label {label!r} (labels are whole numbers or words)")
-        cells.append(tuple(each) if several else label)
-    return None if names is None else tuple(map(str, names)), cells
+        try:
+            cells.append(cell_of(label))
+        except ValueError as fault:
+            raise DataError(f"{name}: row {row} {fault}") from None
+    return cells
+
+
+def _each(cells: Iterable[Cell | None]) -> set[int | str]:
+    """All labels that occur, those of lists one by one."""
+    found = {cell for cell in cells if cell is not None}
+    return {one for cell in found for one in (cell if isinstance(cell, tuple) else (cell,))}
+
+
+def _without_hidden(name: str, told: dict[str, list[Cell | None]], *, named: bool) -> dict[str, list[Cell | None]]:
+    """The same with None for every label that is hidden; raises DataError where all are."""
+    if hides(map(_each, told.values()), named=named):
+        gone = (HIDDEN, (HIDDEN,))
+        told = {split: [None if cell in gone else cell for cell in cells] for split, cells in told.items()}
+    if all(cell is None for cells in told.values() for cell in cells):
+        raise DataError(f"{name}: every label is hidden, None or {HIDDEN} (give pictures with labels)")
+    return told
 
 
 def _classes(
-    name: str, told: Mapping[str, tuple[tuple[str, ...] | None, list[Any]]]
+    name: str, names: tuple[str, ...] | None, told: Mapping[str, Sequence[Cell | None]]
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """(class names, labels of each split by number; those of hidden rows mean nothing)."""
-    named = {names for names, _ in told.values()}
-    if len(named) > 1:
-        raise DataError(f"{name}: one of its splits names other classes than the rest (make them agree)")
-    names = named.pop()
-    labels = [label for _, cells in told.values() for label in cells if label is not None]
-    several = any(isinstance(label, tuple) for label in labels)
-    each = {one for label in labels for one in (label if isinstance(label, tuple) else (label,))}
+    several = any(isinstance(cell, tuple) for cells in told.values() for cell in cells)
+    each = set[int | str]().union(*map(_each, told.values()))
     if names is None:
         classes, code = numbered(Path(name), map(str, each))
     else:
@@ -175,12 +197,13 @@ def _classes(
         if not 0 <= number < len(classes):
             raise DataError(f"{name}: the label {one!r} is none of its {len(classes)} classes (mend it)")
     coded: dict[str, Labels] = {}
-    for split, (_, cells) in told.items():
+    for split, cells in told.items():
         if several:
             sets = [cell if isinstance(cell, tuple) else () if cell is None else (cell,) for cell in cells]
             coded[split] = several_hot([[numbers[one] for one in found] for found in sets], len(classes))
         else:
-            coded[split] = np.asarray([0 if cell is None else numbers[cell] for cell in cells], dtype=np.int64)
+            single = (0 if cell is None or isinstance(cell, tuple) else numbers[cell] for cell in cells)
+            coded[split] = np.fromiter(single, np.int64, len(cells))
     return classes, coded
 
 

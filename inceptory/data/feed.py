@@ -128,18 +128,20 @@ def feed(
     crops: Crops | None = None,
     workers: int | None = None,
     memory: int | None = None,
+    need: int | None = None,
     progress: Progress | None = None,
     batch: int | None = None,
 ) -> Feed:
     """A feed of a split's pictures, each made by the geometric part of `preprocess`, or cut out of it by `crops`.
 
     Decoded once into memory where that takes at most `memory` bytes (2 GiB and half of the machine's by
-    default), else streamed by `workers` processes (default: one for each core, at most
-    8; 0: threads of this process). Raises DataError where no picture of a class can be read; a
-    stream does so when it has found out. `batch` is given where `order` will be asked for, in batches
-    of so many: then DataError is also raised for files in which classes lie so that a stream cannot mix them.
+    default; `need` is what `bytes_of` has found, where that was asked before), else streamed by `workers`
+    processes (default: one for each core, at most 8; 0: threads of this process). Raises DataError where no
+    picture of a class can be read; a stream does so when it has found out. `batch` is given where `order`
+    will be asked for, in batches of so many: then DataError is also raised for files in which classes lie
+    so that a stream cannot mix them.
     """
-    need = bytes_of(split, preprocess, crops)
+    need = bytes_of(split, preprocess, crops) if need is None else need
     if need > (room_for([need]) if memory is None else memory):
         stream = Stream(split, classes, preprocess, workers, crops, batch or USUAL_BATCH)
         if batch is not None:
@@ -202,7 +204,8 @@ class Stream:
     """A split decoded again in each epoch, by workers that are at most a few batches ahead.
 
     Pictures that lie in blocks (row groups of a parquet file) are read by this process, which holds
-    those of two windows at most (`data.windows`: 1 GiB), and sent to the workers encoded.
+    those of two windows at most (`data.windows`: 1 GiB, in each process of torchrun), and sent to the
+    workers encoded.
     """
 
     def __init__(

@@ -3,8 +3,9 @@
 Conversions: palette, alpha, CMYK and Lab become RGB as Pillow has it (alpha is dropped); of an animation
 the first frame counts; EXIF's orientation is applied. Grey of 16 bits is divided by 256, of 12 bits by
 16. A TIFF of fractions or of 32-bit whole numbers does not say where white lies, so its values tell:
-fractions from 0 to 1 are multiplied by 255, values from 0 to 255 are taken as they are, whole numbers
-up to 65535 are divided by 256; anything else is refused. HEIC is accepted where pillow-heif is
+fractions from 0 to 1 are multiplied by 255, and what lies above 1 by one level at most is white; fractions
+that reach 2 and whole numbers are taken as they are up to 255, whole numbers up to 65535 are divided by 256;
+anything else is refused. HEIC is accepted where pillow-heif is
 installed, and its decoder loaded only when such a file comes.
 """
 
@@ -57,6 +58,9 @@ UPRIGHT = {
 """EXIF 2.3, section 4.6.4: value of the orientation and the way back."""
 MPO = {"MPO": "JPEG"}
 """A JPEG that holds a second one behind it is still called .jpg by every camera."""
+OVER, NEXT = 1 + 1 / 255, 2.0
+"""A largest fraction up to the first belongs to white at 1, as filters overshoot; from the second on to white at
+255; between them nobody can tell."""
 GREY_BITS = (12, 16)
 """Key in `Image.info` for a grey picture of 12 or 16 bits; no file can bring a key that is no text."""
 QUIET = threading.Lock()
@@ -293,10 +297,12 @@ def _eight_bit(picture: Image.Image, name: str) -> Image.Image:
 def _scaled(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     """Grey values of a picture that does not say where white lies, by the rule above."""
     low, high = values.min(), values.max()
-    whites = {1.0: 255.0, 255.0: 1.0} if values.dtype.kind == "f" else {255: 1.0, 65535: 1 / 256}
+    fractions = values.dtype.kind == "f"
+    whites = {1.0: 255.0, 255.0: 1.0} if fractions else {255: 1.0, 65535: 1 / 256}
     for white, factor in whites.items():
-        if low >= 0 and high <= white:
-            found: NDArray[np.uint8] = (np.rint if factor >= 1 else np.floor)(values * factor).astype(np.uint8)
+        if low >= 0 and high <= (OVER if white == 1 else white) and not (fractions and OVER < high < NEXT):
+            scaled = (np.rint if factor >= 1 else np.floor)(values * factor)
+            found: NDArray[np.uint8] = scaled.clip(0, 255).astype(np.uint8)
             return found
     wanted = " or ".join(f"0 to {white:g}" for white in whites)
     raise DataError(f"{name}: grey values from {low:g} to {high:g} (scale them to {wanted})")

@@ -1,11 +1,14 @@
 """Labels as arrays: (N,) int64, the one class of each picture, or (N, K) uint8, a 1 for every class that it shows.
 
-The second form is multi-label: a picture may show several classes, or none. Nothing here imports torch.
+The second form is multi-label: a picture may show several classes, or none. `cell_of` and `hides` are how
+the labels of single rows are read, whatever they came in. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,60 @@ from numpy.typing import NDArray
 Labels = NDArray[np.int64] | NDArray[np.uint8]
 IN_LISTS = "labels are lists, so that a picture may show several classes"
 """What a reader notes where that is why data is multi-label."""
+Cell = int | str | tuple[int | str, ...]
+"""What a row says: a class by number or word, or a list of them."""
+
+HIDDEN = -1
+"""A label that is kept from us; on the Hub, those of a competition's test split."""
+KINDS = "labels are whole numbers or words"
+ONCE = "give the numbers of its classes, each once, not 0 or 1 for every class"
+
+
+def cell_of(value: Any) -> Cell | None:
+    """What the label of a row says; None where it has none.
+
+    Numbers of numpy and tensors mean what they hold. Whole fractions are whole numbers, and NaN is no
+    label: so numbers are written where some are missing. True is 1 and False is 0. Raises ValueError,
+    in words that follow those for the row, for anything else, and for a list in which a number stands
+    twice, as in a row with 0 or 1 for every class.
+    """
+    if type(value) in (int, str):
+        found: int | str = value
+        return found
+    told = _plain(value)
+    if not isinstance(told, list | tuple):
+        return _one(told, told)
+    told = [_plain(one) for one in told]
+    labels = tuple(one for one in (_one(one, told) for one in told) if one is not None)
+    if len(labels) < len(told):
+        raise ValueError(f"has the label {told!r} ({KINDS})")
+    numbers = [one for one in labels if isinstance(one, int)]
+    # Truths in a list can only say of every class whether it is there.
+    if len(set(numbers)) < len(numbers) or any(isinstance(one, bool) for one in told):
+        raise ValueError(f"has the label {told!r} ({ONCE})")
+    return labels
+
+
+def _plain(value: Any) -> Any:
+    """Python's own numbers and lists for those of numpy and tensors."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _one(value: object, whole: object) -> int | str | None:
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, int | str) or (isinstance(value, float) and value.is_integer()):
+        return value if isinstance(value, str) else int(value)
+    raise ValueError(f"has the label {whole!r} ({KINDS})")
+
+
+def hides(splits: Iterable[AbstractSet[int | str]], *, named: bool) -> bool:
+    """Whether -1 stands for labels that are hidden, by those that each split has.
+
+    So it is where it cannot be a class: the data names its classes, or counts them from 0, or a split has
+    no other label.
+    """
+    return named or any(0 in labels or labels == {HIDDEN} for labels in splits)
 
 
 def per_class(labels: Labels, classes: int = 0) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ class Layout:
     split_folders: Literal["auto", "on", "off"] = "auto"
     """Folders named train, val, test and the like are splits (on) or classes (off); auto looks at what they hold."""
     path_column: str | None = None
-    """Column of a table with the paths of the pictures; of a parquet file, with the pictures."""
+    """Column of a table with the paths of the pictures; of a parquet file or data set, with the pictures."""
     label_column: Sequence[str] | None = None
     """Column with the labels; in a table also several of 0 and 1 that are classes, the flag given for each."""
 
@@ -40,7 +40,7 @@ class Layout:
         """Raise ConfigError where something is said that does not fit this kind of data."""
         for field in fields(self):
             if field.name not in fit and getattr(self, field.name) != field.default:
-                kind = "class folders" if field.name == "split_folders" else "tables and parquet files"
+                kind = "class folders" if field.name == "split_folders" else "tables, parquet files and data sets"
                 flag = field.name.replace("_", "-")
                 raise ConfigError(f"{printable(data)}: --{flag} goes with {kind} (leave it out)")
 

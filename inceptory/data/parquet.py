@@ -2,8 +2,8 @@
 
 An image column holds {bytes, path} or plain bytes; a label column holds numbers of named classes
 (the file's own metadata names them), or plain numbers or words, which are then the names. Lists of
-them make the files multi-label. A row without a label is left out: null, or -1 where that cannot be
-a class, since the file names its classes, or counts them from 0, or a split has no other label.
+them make the files multi-label. A row without a label is left out: null or NaN, or -1 where that cannot
+be a class (`labels.hides`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inceptory.data.labels import IN_LISTS, several_hot
+from inceptory.data.labels import HIDDEN, IN_LISTS, cell_of, hides, several_hot
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Blocks, Frozen, Numbered
 from inceptory.data.shards import below, by_split
@@ -34,8 +34,6 @@ from inceptory.files import reason
 LABELS = ("label", "labels", "class")
 LISTS = ("Sequence", "List", "LargeList")
 """What the data sets library calls a column of lists, by its version."""
-HIDDEN = -1
-"""A label that is kept from us; on the Hub, those of a competition's test split."""
 HELD = 16 * 2**20
 """Bytes of the row groups that are held for reading single pictures, where they are small."""
 HELD_AT_MOST, GROUPS = 64 * 2**20, 8
@@ -242,7 +240,7 @@ def _classes(path: Path, splits: Sequence[Sequence[Shard]]) -> tuple[tuple[str, 
     if len({isinstance(label, str) for label in known}) > 1:
         raise DataError(f"{path}: labels are words in one file and numbers in another (make them agree)")
     named = shards[0].columns.classes
-    if named is not None or 0 in known or {HIDDEN} in each:
+    if hides(each, named=named is not None):
         known.discard(HIDDEN)
     if not known:
         raise DataError(f"{path}: every label is hidden, null or {HIDDEN} (give pictures with labels)")
@@ -329,9 +327,13 @@ def _labels(file: Path, column: Any, columns: Columns) -> list[Row | None]:
     found = []
     kind: type[int] | type[str] | None = None if columns.classes is None else int
     for row, value in enumerate(column.to_pylist()):
-        labels = None if value is None else tuple(value) if isinstance(value, list) else (value,)
+        try:
+            cell = cell_of(value)
+        except ValueError as fault:
+            raise DataError(f"{file}: row {row} {fault}") from None
+        labels = cell if cell is None or isinstance(cell, tuple) else (cell,)
         for label in labels or ():
-            kind = kind or (str if isinstance(label, str) else int)
+            kind = kind or type(label)
             if type(label) is not kind:
                 raise DataError(f"{file}: row {row} has the label {value!r} (labels are all numbers or all words)")
         found.append(met.setdefault(labels, labels))

@@ -17,40 +17,64 @@ PLAIN = "data"
 """A folder of this name says nothing."""
 
 
-def below(folder: Path, is_shard: Callable[[Path], bool]) -> list[Path]:
+def below(folder: Path, is_shard: Callable[[Path], bool], *, firm: bool = True) -> list[Path]:
     """Shards in a folder, and in its folders of splits or its one folder of a configuration, in natural order.
 
-    Raises DataError where there are several sets, as for a data set with configurations.
+    None where they are strays among class folders: two or more folders hold pictures, and the shards lie
+    in these alone, or are not `firm`. Raises DataError where that leaves a doubt, or where there are
+    several sets, as for a data set with configurations.
     """
-    sets = _sets(folder, is_shard, DEEP, inside=False)
-    if len(sets) > 1:
-        names = ", ".join(repr(name or ".") for name in sets)
-        inner = next(name for name in sets if name)
-        raise DataError(f"{folder}: holds several sets, {names} (give the folder of one, such as {folder / inner})")
-    return sorted(next(iter(sets.values()), []), key=lambda file: (natural(file.name), natural(str(file))))
+    found = _Walk(folder, is_shard)
+    if found.sets and len(found.pictured) > 1:
+        classes = {path.relative_to(folder).parts[0] for path in found.pictured}
+        if not firm or all(name.partition("/")[0] in classes for name in found.sets):
+            return []
+        shard = next(iter(found.sets.values()))[0].relative_to(folder)
+        names = " and ".join(repr(path.relative_to(folder).as_posix()) for path in found.pictured[:2])
+        told = f"may be {shard.as_posix()!r}, or class folders, for pictures lie in {names}"
+        raise DataError(f"{folder}: {told} (give that file's path, or move it away)")
+    if len(found.sets) > 1:
+        names = ", ".join(repr(name or ".") for name in found.sets)
+        inner = next(found.places[name] for name in found.sets if name)
+        raise DataError(f"{folder}: holds several sets, {names} (give the folder of one, such as {inner})")
+    return sorted(next(iter(found.sets.values()), []), key=lambda file: (natural(file.name), natural(str(file))))
 
 
-def _sets(folder: Path, is_shard: Callable[[Path], bool], deep: int, *, inside: bool) -> dict[str, list[Path]]:
+class _Walk:
     """Shards by the folder of their configuration; those of split folders belong to the set around them."""
-    own, folders = list[Path](), list[Path]()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if not seen(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
-                folders.append(path)
-            elif inside and path.suffix.lower() in ENDINGS:
-                return {}  # a folder of pictures is a class, whatever else it holds
-            elif is_shard(path):
-                own.append(path)
-    sets = {"": own} if own else {}
-    for inner in sorted(folders, key=lambda path: natural(path.name)) if deep else ():
-        passed = inner.name.lower() == PLAIN or bool(words(inner.name))
-        for name, files in _sets(inner, is_shard, deep - 1, inside=True).items():
-            whole = name if passed else f"{inner.name}/{name}".rstrip("/")
-            sets.setdefault(whole, []).extend(files)
-    return sets
+
+    def __init__(self, root: Path, is_shard: Callable[[Path], bool]) -> None:
+        self._is_shard = is_shard
+        self.sets: dict[str, list[Path]] = {}
+        """By the names of their folders, without those that say nothing."""
+        self.places: dict[str, Path] = {}
+        """Where each of them lies."""
+        self.pictured: list[Path] = []
+        """Folders that hold pictures themselves, which are classes."""
+        self._enter(root, "", root, DEEP)
+
+    def _enter(self, folder: Path, name: str, place: Path, deep: int) -> None:
+        own, folders = list[Path](), list[Path]()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if not seen(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
+                    folders.append(path)
+                elif deep < DEEP and path.suffix.lower() in ENDINGS:
+                    self.pictured.append(folder)
+                    return  # a folder of pictures is a class, whatever else it holds
+                elif self._is_shard(path):
+                    own.append(path)
+        if own:
+            self.sets.setdefault(name, []).extend(own)
+            self.places.setdefault(name, place)
+        for inner in sorted(folders, key=lambda path: natural(path.name)) if deep else ():
+            if inner.name.lower() == PLAIN or words(inner.name):
+                self._enter(inner, name, place, deep - 1)
+            else:
+                self._enter(inner, f"{name}/{inner.name}".lstrip("/"), inner, deep - 1)
 
 
 def by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -93,11 +94,11 @@ class Source:
     def fingerprint(self) -> str:
         """sha256 over classes, splits, names, labels and the sizes of files: the same pictures, the same value."""
         digest = hashlib.sha256(json.dumps(self.classes).encode() + self.content.encode())
+        anywhere = _anywhere(self.name)
         for name, split in sorted(self.splits.items()):
             digest.update(f"\n{name} {len(split)}\n".encode())
             for start in range(0, len(split), CHUNK):
-                # The same pictures at another place, or by another way of naming it, are the same data.
-                names = "\n".join(name.removeprefix(self.name) for name in split.names[start : start + CHUNK])
+                names = "\n".join(map(anywhere, split.names[start : start + CHUNK]))
                 digest.update(("\n" * (start > 0) + names).encode("utf-8", "surrogatepass"))
             digest.update(np.ascontiguousarray(split.labels).tobytes())
             if split.of_files:
@@ -110,6 +111,23 @@ def stratified(labels: Labels, fraction: float) -> tuple[NDArray[np.int64], NDAr
     """(rows kept, rows held out): `fraction` of each class is held out, at least one where it has two."""
     held = held_out(labels, fraction, SEED)
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _anywhere(data: str) -> Callable[[str], str]:
+    """What is left of a picture's name wherever its data lies and however its path is written.
+
+    Pictures lie below the data's own path, or below the folder of a table or of a pattern of tars.
+    """
+    beside = os.path.join(os.path.dirname(data), "")
+    starts = [start for start in (beside, os.path.join(os.path.abspath(beside or "."), "")) if start]
+
+    def rest(name: str) -> str:
+        if name.startswith(data):
+            return name[len(data) :]
+        start = next((start for start in starts if name.startswith(start)), "")
+        return os.sep + name[len(start) :]
+
+    return rest
 
 
 def _size(picture: Picture) -> int:

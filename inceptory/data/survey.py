@@ -28,7 +28,7 @@ TOLD = {
     "cmyk": "are CMYK (converted without their colour profile)",
     "16-bit": "have 16 bits a channel (the upper eight are used)",
     "32-bit": "have 32 bits a channel (0 to 255 as they are, up to 65535 the upper eight of 16 bits)",
-    "float": "hold fractions (0 to 1 becomes 0 to 255; beyond 1, 0 to 255 as they are)",
+    "float": "hold fractions (0 to 1 becomes 0 to 255; from 2 on, 0 to 255 as they are)",
     "animated": "hold several pictures (the first is used)",
     "rotated": "are turned upright by their EXIF",
     "alpha": "have transparency (it is dropped; what lies behind it shows)",

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.data.labels import IN_LISTS, Labels, several_hot
+from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Frozen, Texts
 from inceptory.data.shards import below, by_split
@@ -48,7 +48,7 @@ def is_pattern(path: Path) -> bool:
 
 def files_of(folder: Path) -> list[Path]:
     """Tars of a folder, or of its folders where nothing else lies in them; raises DataError for several sets."""
-    found = below(folder, is_tar)
+    found = below(folder, is_tar, firm=False)
     reached = {file.relative_to(folder).parts[0] for file in found}
     return [] if any(entry.is_dir() and entry.name not in reached for entry in visible(folder)) else found
 
@@ -87,17 +87,13 @@ class TarPictures(Frozen[bytes]):
         return data
 
 
-Label = str | int | tuple[str | int, ...]
-"""What an example says: a class by name or number, or a list of them."""
-
-
 class _Labels:
     """Labels as they come, each kept once."""
 
     def __init__(self) -> None:
-        self.known: dict[Label, int] = {}
+        self.known: dict[Cell, int] = {}
 
-    def code(self, label: Label) -> int:
+    def code(self, label: Cell) -> int:
         """Its number in the order in which labels were met."""
         return self.known.setdefault(label, len(self.known))
 
@@ -184,6 +180,8 @@ def _classes(
     """(class names, the number of each label)."""
     if len({type(label) for label in known}) > 1:
         raise DataError(f"{path}: some labels are words and some are numbers (make them agree)")
+    if HIDDEN in known and hides([set(known)], named=named is not None):
+        raise DataError(f"{path}: the label {HIDDEN} stands for a hidden one (leave those examples out)")
     if named is None:
         classes, code = numbered(path, map(str, known))
         return classes, np.asarray([code[str(label)] for label in known], dtype=np.int64)
@@ -230,7 +228,7 @@ class _Example:
     def __init__(self, key: str) -> None:
         self.key = key
         self.picture: Member | None = None
-        self.label: Label | None = None
+        self.label: Cell | None = None
 
     def add(self, file: Path, member: Member, kind: str) -> None:
         """Note a picture or a label; other kinds are passed over."""
@@ -259,7 +257,7 @@ def _label(text: str) -> str | int:
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else text
 
 
-def _json_label(file: Path, member: Member) -> Label | None:
+def _json_label(file: Path, member: Member) -> Cell | None:
     try:
         told = json.loads(member.read(LONGEST_LABEL))
     except ValueError:
@@ -267,9 +265,10 @@ def _json_label(file: Path, member: Member) -> Label | None:
     if not isinstance(told, dict):
         return None
     label = next((told[word] for word in ("label", "class", "cls", "labels", "classes") if word in told), None)
-    if label is None or isinstance(label, str):
-        return label.strip() if label else None
-    each = label if isinstance(label, list) else [label]
-    if not all(type(one) in (int, str) for one in each):
-        raise DataError(f"{file}: {member.name} has the label {label!r} (labels are all numbers or all words)")
-    return tuple(one.strip() if isinstance(one, str) else one for one in each) if isinstance(label, list) else label
+    try:
+        cell = cell_of(label)
+    except ValueError as fault:
+        raise DataError(f"{file}: {member.name} {fault}") from None
+    if isinstance(cell, tuple):
+        return tuple(one.strip() if isinstance(one, str) else one for one in cell)
+    return cell.strip() if isinstance(cell, str) else cell

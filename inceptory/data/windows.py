@@ -5,7 +5,8 @@ window has its share of every class, wherever the classes lie on disk. Rows are 
 window. A block is read once for each window that holds a part of it: more parts mix better and cost
 more reading, so a plan takes the fewest that bring the classes of a batch near those of a full shuffle.
 
-Memory: the encoded pictures of at most two windows, 1 GiB, held once whatever the number of workers.
+Memory: the encoded pictures of at most two windows, 1 GiB, held once whatever the number of workers; of
+several processes by torchrun each holds its own.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ class Matching:
 def matched(name: str, classes: Sequence[str], card: Card) -> Matching:
     """The checkpoint's class for each of these; `name` is the data's.
 
-    A published ImageNet classifier knows its classes by its own names, their synsets and their words in
-    WordNet. A name that several of its classes share (crane, maillot, cardigan) counts only where
-    all others that share it are named otherwise in the data. Raises ConfigError for a class that
-    is unknown or could be several.
+    A class is known by its own name, in any case and with _ or blanks, and by its aliases; where all
+    classes are ImageNet's also by their synsets and words in WordNet. A name that several classes
+    share (crane, maillot, cardigan) counts only where all others that share it are named otherwise in
+    the data. Raises ConfigError for a class that is unknown or could be several.
     """
     names = _Names(card)
     found = {label: names.certain(label) for label in classes}
@@ -72,6 +72,7 @@ class _Names:
     def __init__(self, card: Card) -> None:
         self._label = {label: place for place, label in enumerate(card.labels)}
         self._own = bool(card.recipe)
+        self._written = _bearers((place, (label,)) for place, label in enumerate(card.labels))
         self._alias = _bearers((place, card.aliases.get(label, ())) for place, label in enumerate(card.labels))
         rows = _imagenet_rows(card.labels)
         synsets, words = imagenet.synsets(), imagenet.words()
@@ -83,7 +84,7 @@ class _Names:
 
     def certain(self, name: str) -> tuple[int, str] | None:
         """The class that is surely meant, and the way."""
-        if name in self._label and (self._own or len(self._first.get(_plain(name), ())) < 2):
+        if name in self._label and self._is_own(_plain(name)):
             return self._label[name], "name"
         if SYNSET.fullmatch(name) and name in self._synset:
             return self._synset[name], "synset"
@@ -94,11 +95,17 @@ class _Names:
 
     def candidates(self, name: str) -> list[tuple[int, str]]:
         """Every class that may be meant where none surely is; of several that share a name its own comes first."""
-        own = self._label.get(name)
-        return [(place, "name" if place == own else way) for place, way in self._others(name)]
+        own = self._written.get(_plain(name), ())
+        return [(place, "name" if place in own else way) for place, way in self._others(name)]
+
+    def _is_own(self, plain: str) -> bool:
+        """Whether a name that a class has in the checkpoint means no other: not where two share a word of WordNet's."""
+        return self._own or len(self._first.get(plain, ())) < 2
 
     def _others(self, name: str) -> list[tuple[int, str]]:
         plain = _plain(name)
+        if plain in self._written and self._is_own(plain):
+            return [(place, "name") for place in self._written[plain]]
         if plain in self._alias:
             return [(place, "alias") for place in self._alias[plain]]
         # The word that a synset puts first is its usual one: "missile" is not the class projectile.
@@ -129,9 +136,8 @@ def _refuse(name: str, left: dict[str, list[tuple[int, str]]], card: Card) -> No
     """Raise ConfigError for classes that are unknown, then for those that could be several."""
     if strange := [label for label, ones in left.items() if not ones]:
         told = ", ".join(repr(label) for label in strange[:SHOWN])
-        raise ConfigError(
-            f"{name}: {len(strange)} of its classes are unknown to the checkpoint: {told} (use its own data)"
-        )
+        remedy = "rename them as the checkpoint does, or add aliases to its card"
+        raise ConfigError(f"{name}: {len(strange)} of its classes are unknown to the checkpoint: {told} ({remedy})")
     for label, ones in left.items():
         rows = _imagenet_rows([card.labels[place] for place, _ in ones])
         better = [imagenet.synsets()[row] for row in rows] or [card.labels[place] for place, _ in ones]

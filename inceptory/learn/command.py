@@ -43,7 +43,7 @@ def _said(layout: Layout) -> Iterator[str]:
                 yield f"--{field.name.replace('_', '-')}={each}"
 
 
-def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe) -> str:
+def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout = AUTO) -> str:
     """`inceptory.train(data, ...)` for Python, where the pictures came from there.
 
     >>> train_call("xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
@@ -53,7 +53,12 @@ def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe) ->
     # Against what these two bring along, not against the default recipe; else an equal value would be lost.
     bare = Recipe(optimizer=recipe.optimizer, time=recipe.time)
     said = {key for key in ("optimizer", "time") if getattr(recipe, key) != getattr(Recipe(), key)}
-    for name, record, default, known in (("variant", variant, PUBLISHED, set()), ("recipe", recipe, bare, said)):
+    records: tuple[tuple[str, Any, Any, set[str]], ...] = (
+        ("variant", variant, PUBLISHED, set()),
+        ("recipe", recipe, bare, said),
+        ("layout", layout, AUTO, set()),
+    )
+    for name, record, default, known in records:
         values = {field.name: getattr(record, field.name) for field in fields(record)}
         changed = {key: value for key, value in values.items() if key in known or value != getattr(default, key)}
         if changed:

@@ -15,6 +15,7 @@ from typing import Any
 from inceptory import files
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError, printable
 from inceptory.learn import page, plots
+from inceptory.learn.recipe import shown
 from inceptory.learn.results import MultiEpoch, epoch_kind, percent_range
 from inceptory.outputs import Kind, claimed, marked
 from inceptory.weights.card import Card, read_card
@@ -112,7 +113,7 @@ class Comparison:
         """(option, its value in each run) for the options of network and recipe that are not all equal."""
         known = [{**run.card.options, **run.card.recipe, "dialect": run.card.dialect} for run in self.runs]
         names = dict.fromkeys(name for options in known for name in options)
-        rows = [(name, *(_option(options.get(name)) for options in known)) for name in names]
+        rows = [(name, *(shown(options[name]) if name in options else "-" for options in known)) for name in names]
         return [row for row in rows if len(set(row[1:])) > 1]
 
     @property
@@ -203,10 +204,6 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _measured(run: Finished) -> str:
     return f"{run.card.data.get('name', 'unknown data')} {run.split} (n {run.n:,})"
-
-
-def _option(value: object) -> str:
-    return "-" if value is None else str(value)
 
 
 # Reading

@@ -133,13 +133,14 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
     blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
     raw = Preprocess(size=plan.image, resize=plan.image, **blank)
     crops = {"train": Crops(job.recipe.crop)} if job.recipe.crop else {}
-    memory = room_for([bytes_of(split, raw, crops.get(name)) for name, split in source.splits.items()])
+    needs = {name: bytes_of(split, raw, crops.get(name)) for name, split in source.splits.items()}
+    memory = room_for(list(needs.values()))
     feeds = {}
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
             look = _stoppable(bar, stop)
             kept: dict[str, Any] = {"crops": crops.get(name), "workers": job.workers, "memory": memory}
-            kept["batch"] = job.recipe.batch if name == "train" else None
+            kept |= {"need": needs[name], "batch": job.recipe.batch if name == "train" else None}
             feeds[name] = feed(split, source.classes, raw, **kept, progress=look)
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
             for note in feeds[name].notes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,9 @@ class Job:
 
     def going_on(self, folder: Path) -> str:
         """How a person goes on with the run."""
-        return f"inceptory.train(data, resume={str(folder)!r})" if self.given else f"inceptory train --resume {folder}"
+        if self.given:
+            return f"inceptory.train(data, resume={str(folder)!r})"
+        return shlex.join(["inceptory", "train", "--resume", str(folder)])
 
     def write(self, folder: Path) -> None:
         """Put the record into a run's folder."""
@@ -91,12 +94,10 @@ class Job:
 
         `wanted` holds those of data, model, variant and layout that were given.
         """
-        told = [
-            f"{name} {getattr(self, name)}, not {value}"
-            for name, value in wanted.items()
-            if value != getattr(self, name)
-        ]
-        found = [*told, *differences(self.recipe, recipe)]
+        found = list[str]()
+        for name, value in {**wanted, "recipe": recipe}.items():
+            own = getattr(self, name)
+            found += differences(own, value) if is_dataclass(own) else [f"{name} {own}, not {value}"] * (own != value)
         if found:
             raise _other(folder, found)
 
@@ -104,6 +105,9 @@ class Job:
         """Raise ConfigError where the data is no longer what it was."""
         if source.fingerprint() != self.fingerprint:
             sizes = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
+            if self.given:
+                told = f"this run has other pictures than those that are handed over now ({sizes})"
+                raise ConfigError(f"{folder}: {told} (hand over those that it was started with, or start a new run)")
             raise _other(folder, [f"the pictures of {self.data} as they were, not as they are now ({sizes})"])
 
 
@@ -118,10 +122,17 @@ def is_first() -> bool:
 
 
 def place_of(data: str) -> str:
-    """A data set's name or path so that it is found from any folder."""
+    """A data set's name or path so that it is found from any folder; `is_place` knows it again."""
     from inceptory.data.built_in import SETS
 
     return data if data in SETS else os.path.abspath(data)
+
+
+def is_place(name: str) -> bool:
+    """Whether data can be found by its name, as `place_of` has it; what Python handed over cannot."""
+    from inceptory.data.built_in import SETS
+
+    return name in SETS or os.path.isabs(name)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from inceptory.learn.recipe import (
     hints,
     is_of_kind,
     kind_wanted,
+    shown,
     takes_number,
     with_optimizer,
 )
@@ -31,23 +32,15 @@ from inceptory.learn.recipes import PAPERS, QUICK, TUTORIAL, named
 def _help(name: str, told: str) -> str:
     """The sentence of an option, what the recipes say, and what each optimizer brings along."""
     papers = {getattr(recipe, name) for recipe in PAPERS.values()}
-    values = {"quick": _shown(getattr(QUICK, name)), "tutorial": _shown(getattr(TUTORIAL, name))}
-    values["paper"] = _shown(papers.pop()) if len(papers) == 1 else "by network"
-    brought = {key: _shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
+    values = {"quick": shown(getattr(QUICK, name)), "tutorial": shown(getattr(TUTORIAL, name))}
+    values["paper"] = shown(papers.pop()) if len(papers) == 1 else "by network"
+    brought = {key: shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
     if len(set(brought.values())) > 1:
         values = {**brought, **{key: value for key, value in values.items() if key != "quick"}}
     if getattr(QUICK, name) is None:
         return told
     each = ", ".join(f"{key} {value}" for key, value in values.items())
     return f"{told} [{values['quick'] if len(set(values.values())) == 1 else each}]"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return " ".join(f"{each:.3g}" for each in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _flag(name: str, told: str) -> Any:

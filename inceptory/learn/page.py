@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from inceptory.errors import printable
+from inceptory.learn.recipe import shown
 from inceptory.outputs import MARK
 
 if TYPE_CHECKING:
@@ -123,11 +124,7 @@ def _cell(value: str | float | None) -> str:
 
 def facts(record: Mapping[str, object], head: tuple[str, str] = ("option", "value")) -> str:
     """Names and values, one pair a row."""
-    return table(head, [(name, _plain(value)) for name, value in record.items()], words=True)
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return table(head, [(name, shown(value)) for name, value in record.items()], words=True)
 
 
 def plot(png: bytes, told: str, *, photos: bool = False) -> str:

@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from inceptory.data.layout import Layout
 from inceptory.errors import ConfigError, UsageError
+from inceptory.nets.variant import Variant
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     # Those under which the recipe quick was measured (benchmarks/README.md).
@@ -215,7 +217,8 @@ class Recipe:
         for name in FIXED[self.optimizer]:
             if getattr(self, name) != own[name]:
                 told = f"--{name.replace('_', '-')}: {self.optimizer} has no such setting"
-                raise ConfigError(f"{told} (leave it out, or take another --optimizer)")
+                new = f"in Python begin with Recipe(optimizer={self.optimizer!r})"
+                raise ConfigError(f"{told} (leave it out, or take another --optimizer; {new})")
         if own["epsilon"] and not self.epsilon:
             raise ConfigError(f"--epsilon 0: {self.optimizer} would divide by zero (give a number above 0)")
         if self.schedule == "onecycle" and self.momentum and not SWING <= self.momentum < 1 - SWING:
@@ -310,7 +313,22 @@ def beside_time(options: dict[str, Any]) -> dict[str, Any]:
     return {"epochs": None, **options} if options.get("time") is not None else options
 
 
-def differences(one: Recipe, other: Recipe) -> Sequence[str]:
-    """What two recipes do not share, as "--batch 64, not 32"."""
-    pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(Recipe)]
-    return [f"--{name.replace('_', '-')} {a}, not {b}" for name, a, b in pairs if a != b]
+T = TypeVar("T", Recipe, Variant, Layout)
+
+
+def differences(one: T, other: T) -> Sequence[str]:
+    """What two recipes, variants or layouts do not share, as "--batch 64, not 32"."""
+    pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(one)]
+    return [f"--{name.replace('_', '-')} {shown(a)}, not {shown(b)}" for name, a, b in pairs if a != b]
+
+
+def shown(value: object) -> str:
+    """The value of an option in words, as the help has it: none, yes, 0.5."""
+    if isinstance(value, tuple | list):
+        return " ".join(f"{each:.3g}" if isinstance(each, float) else str(each) for each in value) or "none"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # No digit is lost: two values that differ must not look alike.
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -19,7 +19,7 @@ from inceptory.errors import ConfigError, UsageError, printable
 from inceptory.learn.classes import Matching, matched
 from inceptory.learn.command import train_call, train_command
 from inceptory.learn.job import FILE as RUN
-from inceptory.learn.job import Every, Job, is_first, place_of
+from inceptory.learn.job import Every, Job, is_first, is_place, place_of
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.progress import meter
 from inceptory.learn.rates import Suggestion
@@ -139,7 +139,8 @@ def train(
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
-    with meter(f"looking for {data}", None, shown=is_first() and not handed) as bar:
+    # What Python hands over is there already, and may be long to print.
+    with meter("" if handed else f"looking for {data}", None, shown=is_first() and not handed) as bar:
         source = source_of(data if handed else place_of(str(data)), bar, layout)
     known = cheap(source)
     if source.multi_label and wanted.balanced:
@@ -155,12 +156,13 @@ def train(
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
+        if is_first():
+            if not find_lr:
+                # Before anything else: from now on the run can go on, whatever happens to it.
+                job.write(folder)
+            print(*known, sep="\n", file=sys.stderr)
         if find_lr:
             return _suggestion(job, source, None if handed else str(data), folder)
-        if is_first():
-            # Before anything else: from now on the run can go on, whatever happens to it.
-            job.write(folder)
-            print(*known, sep="\n", file=sys.stderr)
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, began, resumed=False)
@@ -169,7 +171,7 @@ def train(
 def _line(data: str | None, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout) -> str:
     """The line that makes a run again: for a shell, or for Python where that handed the pictures over."""
     if data is None:
-        return train_call(model, out, variant, recipe)
+        return train_call(model, out, variant, recipe, layout)
     return train_command(data, model, out, variant, recipe, layout)
 
 
@@ -208,7 +210,8 @@ def _resume(
 ) -> Run:
     job = Job.read(folder)
     handed = data is not None and not isinstance(data, str | Path)
-    source = source_of(data) if handed else None
+    columns = job.layout if layout == AUTO and job.given else layout
+    source = source_of(data, layout=columns) if handed else None
     if out is not None and Path(out).resolve() != folder.resolve():
         raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
     given_parts = {
@@ -345,9 +348,18 @@ def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str
         told = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
         return held, "validation", f"measuring {told}: those held out when the checkpoint was trained on it"
     told = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
-    if known is not None and place_of(str(card.data.get("name"))) == place_of(source.name):
-        told += "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    if known is not None:
+        told += _not_the_same(str(card.data.get("name")), source.name)
     return source, "train", told
+
+
+def _not_the_same(trained: str, name: str) -> str:
+    """What to say of data that bears the name of what a checkpoint was trained on, and is something else."""
+    if is_place(trained) and trained == place_of(name):
+        return "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    if not is_place(trained) and trained == name:
+        return "; the checkpoint was trained on others of this name, and may have seen some of these"
+    return ""
 
 
 def relabelled(source: Source, card: Card, split: str, matching: Matching) -> Labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def demo(*, out: Path | str = Path("runs/demo")) -> str:
         str(predict(folder, *pictures, top=3)),
         "",
         f"results in {folder}: report.html tells the run; model.safetensors, metrics.json, history.csv, pictures/",
-        f"again: inceptory predict {folder} {folder / 'pictures'}",
+        f"again: {shlex.join(['inceptory', 'predict', str(folder), str(folder / 'pictures')])}",
         f"top-1 {100 * metrics.top1:.1f} %",
     ]
     return "\n".join(lines)

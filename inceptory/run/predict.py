@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -156,6 +157,10 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
     """Every picture meant: files as they are, folders searched."""
     from inceptory.data.sources import visible_files
 
+    for image in images:
+        if not isinstance(image, str | os.PathLike):
+            told = f"predict: a picture of the type {type(image).__name__} is no path"
+            raise UsageError(f"{told} (give files, or folders that hold them)")
     found: list[Path] = []
     for image in map(Path, images):
         if image.is_dir():

@@ -84,6 +84,16 @@ def test_a_first_picture_that_is_gone_is_no_line_of_names(tmp_path):
         assert [name for name, _ in listed(open_source(path))] == [first.split("/")[-1], "b.png", "c.png"]
 
 
+def test_of_two_columns_with_usual_words_the_first_is_taken_which_is_said_and_a_flag_takes_the_other(tmp_path):
+    path = store(tmp_path, "path,class,label\na.png,dog,x\nb.png,cat,y\n", "a.png", "b.png")
+    source = open_source(path)
+    assert source.classes == ("cat", "dog")
+    assert source.notes == ("labels from 'class', not from 'label' (--label-column names another)",)
+    for name, classes in (("label", ("x", "y")), ("class", ("cat", "dog"))):
+        asked = open_source(path, layout=Layout(label_column=name))
+        assert (asked.classes, asked.notes) == (classes, ())
+
+
 # Paths
 
 

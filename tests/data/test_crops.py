@@ -279,6 +279,17 @@ def test_memory_is_estimated_from_the_sizes_of_some_pictures(monkeypatch):
     assert looked_at == ["photos/0", "photos/1", "photos/98", "photos/99"]
 
 
+def test_a_feed_that_is_told_its_size_looks_at_no_picture_for_it(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(batching, "size_of", lambda _, name: looked_at.append(name) or (10, 10))
+    alike = split([noise(30, 30)] * 4)
+    for need, memory, kind in ((100, 100, Whole), (101, 100, Stream)):
+        one = feed(alike, "ab", STEPS, crops=CROPS, memory=memory, need=need, workers=0)
+        assert isinstance(one, kind)
+        one.close()
+    assert looked_at == []
+
+
 def test_room_goes_to_the_small_splits_first(monkeypatch):
     monkeypatch.setattr(feeding, "IN_MEMORY", 100)
     assert room_for([80, 15, 10]) == 15

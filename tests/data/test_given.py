@@ -85,6 +85,31 @@ def test_several_classes_a_picture_are_columns_of_0_and_1():
     assert from_arrays(PIXELS, hot.astype(bool)).classes == ("0", "1", "2", "3")
 
 
+def test_one_1_in_every_row_is_one_class_a_picture_as_in_tables():
+    hot = np.eye(3, dtype=np.float32)[LABELS]
+    for given in (hot, hot.astype(int), hot.astype(bool), torch.from_numpy(hot)):
+        source = from_arrays(PIXELS, given, classes="abc")
+        assert not source.multi_label
+        assert source.split("train").labels.dtype == np.int64
+        assert source.split("train").labels.tolist() == LABELS.tolist()
+    several = hot.copy()
+    several[0, :2] = 1
+    both = from_arrays({"train": PIXELS, "val": PIXELS}, {"train": hot, "val": several})
+    assert both.multi_label
+    assert both.split("train").labels.tolist() == hot.tolist()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float64])
+def test_a_column_of_numbers_is_a_row_of_them(kind):
+    base = from_arrays(PIXELS, LABELS)
+    assert from_arrays(PIXELS, LABELS[:, None].astype(kind)).fingerprint() == base.fingerprint()
+    assert from_arrays(PIXELS, LABELS.astype(kind)).fingerprint() == base.fingerprint()
+
+
+def test_truths_are_the_numbers_0_and_1():
+    assert from_arrays(PIXELS, LABELS > 0, classes="ab").split("train").labels.tolist() == (LABELS > 0).tolist()
+
+
 def test_the_fingerprint_is_made_of_every_pixel_label_and_name():
     base, moved = from_arrays(PIXELS, LABELS).fingerprint(), PIXELS.copy()
     assert from_arrays(PIXELS.copy(), LABELS.copy(), name="other").fingerprint() == base
@@ -116,6 +141,12 @@ def test_the_fingerprint_is_made_of_every_pixel_label_and_name():
         (PIXELS, LABELS / 2, "labels of type float64 and shape (12,)"),
         (PIXELS, np.stack([LABELS, LABELS], 1), "labels of type int64 and shape (12, 2)"),
         ({"train": PIXELS}, {"test": LABELS}, "splits ['train'] have pictures and ['test'] have labels"),
+        (PIXELS, [[0], [0, 1]] * 6, "labels of different lengths (give (N,) whole numbers"),
+        (PIXELS, np.where(LABELS, LABELS, np.nan), "labels of type float64 and shape (12,)"),
+        (PIXELS, LABELS * 1e30, "labels of type float64 and shape (12,)"),
+        (torch.zeros(12, 8, 8, 3, requires_grad=True), LABELS, "train: cannot be read, Can't call numpy() on Tensor"),
+        ({}, {}, "arrays: an empty dict (give at least train)"),
+        ({"train": PIXELS, 0: PIXELS}, {"train": LABELS}, "splits ['0', 'train'] have pictures and ['train'] have"),
         ({"val": PIXELS, "valid": PIXELS}, {"val": LABELS, "valid": LABELS}, "mean the same split"),
     ],
 )
@@ -129,6 +160,7 @@ def test_classes_that_do_not_fit_are_refused():
     assert "the label -1 of" in refused(lambda: from_arrays(PIXELS, LABELS - 1, classes="abc"))
     assert "the label ant of" in refused(lambda: from_arrays(PIXELS, ["ant", "bee"] * 6, classes=["bee", "cat"]))
     assert "names a class twice" in refused(lambda: from_arrays(PIXELS, LABELS, classes="aba"))
+    assert "names a class twice" in refused(lambda: from_arrays(PIXELS, LABELS, classes=[1, "1", 2]))
     hot = np.eye(3, dtype=int)[LABELS]
     assert "2 classes for labels of 3 columns" in refused(lambda: from_arrays(PIXELS, hot, classes="ab"))
     mixed = {"train": (PIXELS, LABELS), "test": (PIXELS, hot)}
@@ -137,7 +169,7 @@ def test_classes_that_do_not_fit_are_refused():
 
 def test_other_things_are_no_data():
     told = refused(lambda: source_of(7), UsageError)
-    assert told.startswith("data of the type int: cannot be trained on (give a path, a pair of pictures and labels")
+    assert told.startswith("data of the type int: not labelled pictures (give a path, a pair of pictures and labels")
     assert "'extra': no name of a split" in refused(lambda: source_of({"extra": (PIXELS, LABELS)}), UsageError)
     assert "of the type dict" in refused(lambda: source_of({}), UsageError)
 
@@ -225,6 +257,31 @@ def test_hidden_labels_leave_their_rows_out_and_that_is_said():
     )
 
 
+def test_minus_one_is_a_class_where_a_data_set_has_no_names_and_does_not_count_from_0():
+    def plain(*labels):
+        return hub.Dataset({"image": FILES, "label": list(labels) * 6}, {"image": hub.Image(), "label": hub.Value()})
+
+    source = source_of(plain(-1, 1))
+    assert (source.classes, source.split("train").labels.tolist()) == (("1", "-1"), [1, 0] * 6)
+    assert list(source_of({"train": plain(1, 2), "test": plain(-1, -1)}).splits) == ["train"]
+    assert "every label is hidden, None or -1" in refused(lambda: source_of(hub.labelled(FILES, [-1, None] * 6)))
+
+
+def test_a_hidden_list_is_left_out_too():
+    features = {"image": hub.Image(), "labels": hub.Sequence(hub.ClassLabel("abc"))}
+    source = source_of(hub.Dataset({"image": FILES, "labels": [[0, 2], [-1], None, []] * 3}, features))
+    assert source.split("train").labels.tolist() == [[1, 0, 1], [0, 0, 0]] * 3
+
+
+def test_labels_may_be_of_the_types_of_numpy_and_torch():
+    for cells in (np.array([0.0, 1.0] * 6), [np.int8(0), np.int8(1)] * 6, list(torch.tensor([0, 1] * 6))):
+        assert source_of(hub.labelled(FILES, cells)).split("train").labels.tolist() == [0, 1] * 6
+    several = source_of(hub.labelled(FILES, [np.array([0, 1]), np.array([], dtype=int)] * 6))
+    assert several.split("train").labels.tolist() == [[1, 1], [0, 0]] * 6
+    told = refused(lambda: source_of(hub.labelled(FILES, [np.array([0, 1, 1])] * 12)))
+    assert told.startswith("dataset: train: row 0 has the label [0, 1, 1] (give the numbers of its classes")
+
+
 @pytest.mark.parametrize("wrap", [hub.Sequence, lambda feature: [feature]], ids=["Sequence", "list"])
 def test_sequences_of_labels_are_several_classes(wrap):
     labels = [[0], [0, 2], [], [1]] * 3
@@ -254,6 +311,7 @@ def test_columns_are_found_by_their_features_or_named():
     )
     bare = hub.Dataset({"text": FILES, "y": [0, 1] * 6}, {"text": hub.Value(), "y": hub.Value()})
     assert "no image and label columns among ['text', 'y']" in refused(lambda: from_dataset(bare))
+    assert from_dataset(hub.Dataset({"image": FILES, "label": [0, 1] * 6}, None)).classes == ("0", "1")
     assert from_dataset(bare, image="text", label="y").classes == ("0", "1")
 
 
@@ -269,7 +327,32 @@ def test_a_stream_without_length_is_refused():
         def __getitem__(self, key):
             raise KeyError
 
-    assert "has no length (load it with streaming=False)" in refused(lambda: source_of(Iterable()), UsageError)
+    assert "train is a stream, which has no length (load it with streaming=False, or give" in refused(
+        lambda: source_of(Iterable()), UsageError
+    )
+
+
+def test_a_stream_of_the_data_sets_library_is_told_what_to_give_instead():
+    class IterableDataset:
+        """As there: no length, no rows by number, and what it holds may be unknown."""
+
+        column_names = features = None
+
+        def __iter__(self):
+            return iter([{"image": FILES[0], "label": 0}])
+
+    for data in (IterableDataset(), {"train": IterableDataset(), "test": IterableDataset()}):
+        told = refused(lambda data=data: source_of(data), UsageError)
+        assert told.startswith("dataset: train is a stream, which has no length (load it with streaming=False, or give")
+
+
+def test_what_is_no_data_set_is_refused():
+    told = refused(lambda: from_dataset(PIXELS), UsageError)
+    assert told == "dataset: train is of the type ndarray and no data set (give a Dataset, or arrays to from_arrays)"
+
+
+def test_an_empty_dict_of_data_sets_is_refused():
+    assert "an empty dict (give at least train)" in refused(lambda: from_dataset({}))
 
 
 def test_a_row_without_a_picture_is_skipped_by_name():

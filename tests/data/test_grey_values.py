@@ -76,6 +76,15 @@ def test_fractions_from_0_to_255_are_taken_as_they_are():
     assert opened(grey(np.array([[0.4, 1.6, 254.7]], np.float32))).tolist() == [[0, 2, 255]]
 
 
+@pytest.mark.parametrize("high", [1 + 1e-6, 1.003, 1 + 1 / 255])
+def test_fractions_that_overshoot_1_by_a_level_at_most_are_white_there(high):
+    assert opened(grey(np.array([[0, 0.5, high]], np.float32))).tolist() == [[0, 128, 255]]
+
+
+def test_a_largest_fraction_of_2_is_a_dark_picture():
+    assert opened(grey(np.array([[0, 1.2, 2]], np.float32))).tolist() == [[0, 1, 2]]
+
+
 def test_a_white_picture_of_fractions_is_white():
     assert (opened(grey(np.ones((4, 4), np.float32))) == 255).all()
 
@@ -88,6 +97,8 @@ def test_whole_numbers_of_32_bits_are_told_by_their_largest(kind):
 
 
 OUTSIDE = {
+    "a little above 1": (np.array([[0, 1.01]], np.float32), "from 0 to 1.01 (scale them to 0 to 1 or 0 to 255)"),
+    "a little below 2": (np.array([[0, 1.99]], np.float32), "from 0 to 1.99 (scale them to 0 to 1 or 0 to 255)"),
     "below 0": (np.array([[-0.1, 0.5]], np.float32), "from -0.1 to 0.5 (scale them to 0 to 1 or 0 to 255)"),
     "above 255": (np.array([[0, 255.5]], np.float32), "from 0 to 255.5 (scale them to 0 to 1 or 0 to 255)"),
     "no numbers": (np.array([[0, np.nan]], np.float32), "from nan to nan"),
@@ -157,4 +168,4 @@ def test_check_reads_fractions_and_says_what_becomes_of_them(tmp_path, capsys):
             (tmp_path / label / f"{row}.tif").write_bytes(grey(values))
     assert np.asarray(open_picture(open_source(tmp_path).split("train").pictures[0], "a")).max() > 250
     assert main(["check", str(tmp_path), "--strict"]) == 0
-    assert "6 hold fractions (0 to 1 becomes 0 to 255; beyond 1, 0 to 255 as they are)" in capsys.readouterr().out
+    assert "6 hold fractions (0 to 1 becomes 0 to 255; from 2 on, 0 to 255 as they are)" in capsys.readouterr().out

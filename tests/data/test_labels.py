@@ -10,7 +10,7 @@ import torch
 
 from inceptory.data.check import cheap, check, counts
 from inceptory.data.feed import InMemory, Stream
-from inceptory.data.labels import combinations, per_class, showing, shown, stratified
+from inceptory.data.labels import cell_of, combinations, hides, per_class, showing, shown, stratified
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Split, open_source
 from inceptory.data.survey import corrupt_classes
@@ -27,6 +27,68 @@ LABELS = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1]], dtype=np.uint8)
 def sets(source, split="train"):
     part = source.split(split)
     return [{source.classes[label] for label in shown(part.labels, row)} for row in range(len(part))]
+
+
+# One row
+
+
+SAID = [
+    (3, 3),
+    ("cat", "cat"),
+    (np.int16(3), 3),
+    (np.str_("cat"), "cat"),
+    (2.0, 2),
+    (np.float32(2), 2),
+    (True, 1),
+    (np.False_, 0),
+    (None, None),
+    (float("nan"), None),
+    (np.float64("nan"), None),
+    (torch.tensor(3), 3),
+    ([], ()),
+    ([2, 0], (2, 0)),
+    ((2.0, np.int8(0)), (2, 0)),
+    (np.array([2, 0]), (2, 0)),
+    (torch.tensor([2, 0]), (2, 0)),
+    (["cat", "dog", "cat"], ("cat", "dog", "cat")),
+]
+
+
+@pytest.mark.parametrize(("value", "cell"), SAID, ids=repr)
+def test_a_row_says_what_it_holds_whatever_its_type(value, cell):
+    found = cell_of(value)
+    assert found == cell
+    assert {type(one) for one in (found if isinstance(found, tuple) else (found,))} <= {int, str, type(None)}
+
+
+@pytest.mark.parametrize(
+    "value", [0.5, float("inf"), b"cat", {"a": 1}, [1, None], [[1]], [1.5], [float("nan")]], ids=repr
+)
+def test_what_is_no_label_is_refused_in_words(value):
+    with pytest.raises(ValueError, match=r"^has the label .* \(labels are whole numbers or words\)$"):
+        cell_of(value)
+
+
+@pytest.mark.parametrize("value", [[0, 1, 0, 1], [1, 1], [1.0, 0.0, 0.0], [True, False], np.eye(3)[0]], ids=repr)
+def test_a_row_with_0_or_1_for_every_class_is_no_list_of_numbers(value):
+    with pytest.raises(
+        ValueError, match=r"\(give the numbers of its classes, each once, not 0 or 1 for every class\)$"
+    ):
+        cell_of(value)
+
+
+@pytest.mark.parametrize(
+    ("splits", "named", "expected"),
+    [
+        ([{-1, 1}], False, False),
+        ([{-1, 1}], True, True),
+        ([{-1, 0, 1}], False, True),
+        ([{1, 2}, {-1}], False, True),
+        ([{"-1", "0"}], False, False),
+    ],
+)
+def test_minus_one_hides_where_it_cannot_be_a_class(splits, named, expected):
+    assert hides(splits, named=named) == expected
 
 
 # Reading

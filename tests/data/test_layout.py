@@ -214,6 +214,34 @@ def test_class_folders_stay_class_folders_whatever_lies_among_their_pictures(tmp
     assert below(tmp_path, lambda path: path.suffix == ending) == []
 
 
+@pytest.mark.parametrize("ending", SHARDS)
+def test_class_folders_stay_class_folders_where_a_shard_lies_above_their_pictures(tmp_path, ending):
+    store(fill(tmp_path, "cat/indoors/a.png", "dog/b.png"), f"cat/index{ending}")
+    assert open_source(tmp_path).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("where", ["meta/index", "index", "train/index"])
+def test_a_parquet_file_beside_class_folders_leaves_a_doubt_that_is_said_by_name(tmp_path, where):
+    root = fill(tmp_path, "cat/a.png", "dog/b.png")
+    store(root, f"{where}.parquet")
+    told = f"may be '{where}.parquet', or class folders, for pictures lie in 'cat' and 'dog'"
+    assert refused(root) == f"{root}: {told} (give that file's path, or move it away)"
+
+
+@pytest.mark.parametrize("names", [("x/a.tar", "y/b.tar"), ("x/a.tar",), ("cat/x/a.tar",)])
+def test_tars_in_folders_beside_those_of_pictures_are_no_data_set(tmp_path, names):
+    store(fill(tmp_path, "cat/b/a.png", "dog/b.png"), *names)
+    assert {"cat", "dog"} <= set(open_source(tmp_path).classes)
+
+
+@pytest.mark.parametrize("ending", SHARDS)
+def test_of_several_sets_in_data_the_folder_of_one_is_named(tmp_path, ending):
+    store(tmp_path, f"data/a/train{ending}", f"data/b/c/train{ending}")
+    message = refused(tmp_path)
+    assert "holds several sets, 'a', 'b/c'" in message
+    assert message.endswith(f"(give the folder of one, such as {tmp_path / 'data' / 'a'})")
+
+
 def test_a_tar_beside_class_folders_is_no_data_set(tmp_path):
     store(fill(tmp_path, "cat/a.png", "dog/b.png"), "backup.tar")
     assert open_source(tmp_path).classes == ("cat", "dog")

@@ -76,6 +76,31 @@ def test_a_split_of_nothing_but_minus_one_is_hidden_however_classes_are_counted(
     assert (source.classes, list(source.splits)) == (("1", "2"), ["train"])
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "classes", "expected"),
+    [
+        ([1.0, 2.0, NAN, 1.0], None, ("1", "2"), [0, 1, 0]),
+        ([1.0, 0.0, None, -1.0], ["dog", "cat"], ("dog", "cat"), [1, 0]),
+        ([True, False, None, True], None, ("0", "1"), [1, 0, 1]),
+    ],
+    ids=["whole fractions", "whole fractions of named classes", "truths"],
+)
+def test_whole_fractions_and_truths_are_numbers_and_what_is_no_number_is_hidden(
+    tmp_path, labels, names, classes, expected
+):
+    source = open_source(store(tmp_path / "a.parquet", labels, names=names))
+    assert (source.classes, codes(source)) == (classes, expected)
+    assert len(source.notes) == 1
+
+
+def test_other_fractions_are_refused(tmp_path):
+    told = refused(store(tmp_path / "a.parquet", [0.5, 1.0, 2.0, 1.0]))
+    assert "row 0 has the label 0.5 (labels are whole numbers or words)" in told
+
+
 # Several classes a picture
 
 
@@ -126,6 +151,12 @@ def test_a_hidden_list_is_left_out_and_an_empty_one_is_a_picture_of_no_class(tmp
 def test_a_label_in_a_list_outside_the_named_classes_is_a_data_error(tmp_path):
     path = listing(tmp_path / "a.parquet", [[0], [1, 3], [1], [2]], LISTS["List"][0])
     assert "a label lies outside the 3 named classes" in refused(path)
+
+
+@pytest.mark.parametrize("names", [NAMED, {"_type": "Value"}], ids=["named", "plain"])
+def test_rows_with_0_or_1_for_every_class_are_not_read_as_numbers(tmp_path, names):
+    path = listing(tmp_path / "a.parquet", [[0], [0, 1, 1], [1], [0]], {"feature": names, "_type": "List"})
+    assert "row 1 has the label [0, 1, 1] (give the numbers of its classes, each once" in refused(path)
 
 
 def test_lists_of_words_are_their_own_names(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -320,6 +322,58 @@ def test_the_fingerprint_is_that_of_the_files_wherever_they_lie(tmp_path, monkey
     file = open_source(tmp_path / "here").split("train").pictures[0]
     file.write_bytes(b"another picture under the old name")
     assert open_source(tmp_path / "here").fingerprint() != here
+
+
+def table(folder):
+    """Paths from the table's folder."""
+    fill(folder, "cat/a.png", "dog/b.png")
+    (folder / "tab.csv").write_text("cat/a.png,cat\ndog/b.png,dog\n")
+    return "tab.csv"
+
+
+def table_of_one_folder(folder):
+    """Pictures in the one folder beside the table."""
+    fill(folder, "photos/a.png", "photos/b.png")
+    (folder / "tab.tsv").write_text("a.png\tcat\nb.png\tdog\n")
+    return "tab.tsv"
+
+
+def pattern(folder):
+    for label in ("0", "1"):
+        with tarfile.open(folder / f"train-{label}.tar", "w") as out:
+            for name, content in (("a.png", b"x"), ("a.cls", label.encode())):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                out.addfile(info, io.BytesIO(content))
+    return "train-*.tar"
+
+
+def class_folders(folder):
+    fill(folder, "cat/a", "dog/c")
+    return "."
+
+
+@pytest.mark.parametrize("make", [table, table_of_one_folder, pattern, class_folders])
+def test_the_fingerprint_is_the_same_however_the_path_is_written(tmp_path, monkeypatch, make):
+    (tmp_path / "here").mkdir()
+    name = make(tmp_path / "here")
+    found = {open_source(tmp_path / "here" / name).fingerprint()}
+    for folder in (tmp_path, tmp_path / "here", tmp_path / "here" / "cat"):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        found.add(open_source(os.path.relpath(tmp_path / "here" / name)).fingerprint())
+    (tmp_path / "here").rename(tmp_path / "there")
+    found.add(open_source(tmp_path / "there" / name).fingerprint())
+    assert len(found) == 1
+
+
+def test_the_fingerprint_of_a_table_with_whole_paths_is_one_too(tmp_path, monkeypatch):
+    fill(tmp_path, "in/cat/a.png", "out/b.png")
+    (tmp_path / "in" / "tab.csv").write_text(f"{tmp_path}/in/cat/a.png,cat\n{tmp_path}/out/b.png,dog\n")
+    whole = open_source(tmp_path / "in" / "tab.csv").fingerprint()
+    for folder in ("in", "out"):
+        monkeypatch.chdir(tmp_path / folder)
+        assert open_source(os.path.relpath(tmp_path / "in" / "tab.csv")).fingerprint() == whole
 
 
 def test_a_long_fingerprint_is_that_of_all_names_joined(monkeypatch):

@@ -255,6 +255,11 @@ def test_an_enormous_long_name_is_not_read(tmp_path):
     assert "shorter names" in refused(path)
 
 
+def test_truths_and_whole_fractions_are_numbers(tmp_path):
+    entries = [("classes.txt", b"dog\ncat"), *examples([{"label": True}, {"label": 0.0}], "json")]
+    assert open_source(tar(tmp_path / "a.tar", entries)).split("train").labels.tolist() == [1, 0]
+
+
 FAULTS = {
     "a picture without a label": ([*examples("01"), ("0009.png", PICTURES[0])], "0009.png has no label"),
     "an empty label": ([*examples("01"), ("0009.png", PICTURES[0]), ("0009.cls", b" \n")], "has no label"),
@@ -263,7 +268,12 @@ FAULTS = {
     "words and numbers": (examples(["cat", 1]), "some labels are words"),
     "broken JSON": ([("0.png", b"x"), ("0.json", b"{")], "no JSON"),
     "a fraction": (examples([{"label": 1.5}], "json"), "has the label 1.5"),
-    "a truth": (examples([{"label": True}], "json"), "has the label True"),
+    "a list of truths": (examples([{"label": [True, False]}], "json"), "has the label [True, False] (give the numbers"),
+    "a row of 0 and 1": (
+        examples([{"label": [0, 1, 0]}], "json"),
+        "0000.json has the label [0, 1, 0] (give the numbers",
+    ),
+    "a hidden label": (examples([{"label": n} for n in (-1, 0, 1)], "json"), "the label -1 stands for a hidden one"),
     "a list": (examples([[1]], "json"), "has no label"),
     "a class twice": ([("classes.txt", b"a\nb\na\n"), *examples("01")], "names a class twice"),
     "no name": ([("classes.txt", b"\n"), *examples("0")], "holds no class (give pictures with labels)"),

@@ -70,9 +70,23 @@ def test_the_full_lists_of_words_are_found():
 
 def test_other_spellings_and_words_are_found():
     assert classes("great_white_shark", "Tinca tinca", "blue jean", "GOLDFISH") == [2, 0, 608, 1]
-    assert str(matched("p", ["great_white_shark", "tench"], IMAGENET)).startswith(
-        "matched 1 class by name, 1 by another word of WordNet's"
-    )
+    told = str(matched("p", ["Tinca tinca", "GOLDFISH"], IMAGENET))
+    assert told.startswith("matched 1 class by name, 1 by another word of WordNet's")
+
+
+def test_the_own_name_of_a_class_is_no_other_word_however_it_is_written():
+    assert matched("p", ["great_white_shark", "Tench", "tiger shark"], IMAGENET).ways == ("name",) * 3
+    own = card("sweet_pepper", "cat", recipe=TRAINED, aliases={"sweet_pepper": ("CAT",)})
+    for names in (["cat", "sweet_pepper"], ["Cat", "Sweet pepper"]):
+        found = matched("p", names, own)
+        assert (found.order.tolist(), str(found)) == ([1, 0], "matched 2 classes by name")
+
+
+def test_of_names_that_differ_in_case_only_each_is_itself_and_any_other_may_be_both():
+    own = card("cat", "Cat", "dog", recipe=TRAINED)
+    assert classes("Cat", "cat", of=own) == [1, 0]
+    assert "its class 'CAT' may be 'cat' or 'Cat' (name it cat or Cat)" in refused("CAT", "dog", of=own)
+    assert classes("CAT", "cat", of=own) == [1, 0]
 
 
 def test_the_usual_word_of_one_class_is_not_a_rarer_one_of_another():
@@ -132,6 +146,7 @@ def test_two_classes_that_would_be_one_are_refused():
 def test_unknown_classes_are_named():
     assert refused("tench", "dragon", "n99999999").startswith(
         "photos: 2 of its classes are unknown to the checkpoint: 'dragon', 'n99999999'"
+        " (rename them as the checkpoint does, or add aliases to its card)"
     )
 
 

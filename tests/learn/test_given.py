@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 import inceptory
-from inceptory import Recipe, Variant
+from inceptory import Layout, Recipe, Variant
 from inceptory.cli import main
+from inceptory.data import feed
 from inceptory.data.arrays import from_arrays
-from inceptory.errors import ConfigError, InterruptedRun
+from inceptory.data.sources import open_source
+from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import fit
 from inceptory.learn.command import train_call
+from inceptory.learn.job import Job
+from inceptory.learn.signals import Stop
+from inceptory.learn.verbs import measured
+from inceptory.weights.card import Card
 from tests.data import hub
 
 from .running import digests, stopping
@@ -56,7 +62,10 @@ def test_arrays_train_and_the_run_says_how_to_make_it_again(run):
 def test_other_arrays_are_measured_whole(run, capsys):
     found = inceptory.evaluate(run.folder, arrays(seed=1, count=30), precision="fp32")
     assert found.n == 30
-    assert "measuring all 30 pictures of arrays" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "measuring all 30 pictures of arrays" in told
+    assert "the checkpoint was trained on others of this name, and may have seen some of these" in told
+    assert "has changed" not in told
 
 
 def test_arrays_with_names_are_matched_by_them(run, capsys):
@@ -89,7 +98,7 @@ def test_a_run_on_arrays_goes_on_with_equal_arrays_bit_for_bit(run, broken_off):
 
 def test_other_arrays_do_not_go_on_and_the_command_line_says_that_it_cannot(broken_off, capsys):
     folder, _ = broken_off
-    with pytest.raises(ConfigError, match="the pictures of arrays as they were"):
+    with pytest.raises(ConfigError, match="this run has other pictures than those that are handed over now"):
         inceptory.train(arrays(seed=1), resume=folder)
     with pytest.raises(ConfigError, match="this run has data arrays, not "):
         inceptory.train("digits", resume=folder)
@@ -116,6 +125,87 @@ def test_a_data_set_with_splits_trains_and_is_measured_on_its_test(tmp_path):
     assert (found.split, found.metrics.n) == ("test", 6)
     assert inceptory.evaluate(found.folder, parts, precision="fp32") == found.metrics
     assert inceptory.evaluate(found.folder, parts["train"], split="train", precision="fp32").n == 36
+
+
+def two_columns():
+    """A data set whose usual columns are not those that are wanted."""
+    pixels, labels = arrays()
+    cells = {"image": [None] * 40, "label": [0] * 40, "photo": list(pixels), "kind": labels.tolist()}
+    return hub.Dataset(cells, {"image": hub.Image(), "label": hub.ClassLabel("ab")})
+
+
+COLUMNS = Layout(path_column="photo", label_column="kind")
+
+
+def test_a_layout_names_the_columns_of_a_data_set_also_when_its_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "watched", stopping(5))
+    with pytest.raises(InterruptedRun):
+        start(two_columns(), tmp_path / "run", layout=COLUMNS)
+    monkeypatch.undo()
+    job = Job.read(tmp_path / "run")
+    assert job.layout == COLUMNS
+    assert "layout=inceptory.Layout(path_column='photo', label_column=('kind',))" in job.command
+    with pytest.raises(ConfigError, match="this run has --path-column photo, not none; --label-column kind, not label"):
+        inceptory.train(two_columns(), resume=tmp_path / "run", layout=Layout(label_column="label"))
+    run = inceptory.train(two_columns(), resume=tmp_path / "run")
+    assert inceptory.evaluate(run.folder, two_columns(), layout=COLUMNS) == run.metrics
+
+
+def test_a_layout_that_does_not_fit_what_is_handed_over_is_refused(tmp_path):
+    told = {
+        "arrays: --label-column goes with tables, parquet files and data sets": (arrays(), Layout(label_column="kind")),
+        "arrays: --split-folders goes with class folders": ({"train": arrays()}, Layout(split_folders="on")),
+        "dataset: --split-folders goes with class folders": (two_columns(), Layout(split_folders="on")),
+        "dataset: --label-column kind label: too many": (two_columns(), Layout(label_column=("kind", "label"))),
+        "arrays: is opened already": (from_arrays(*arrays()), Layout(label_column="kind")),
+    }
+    for words, (data, layout) in told.items():
+        with pytest.raises(ConfigError, match=words):
+            start(data, tmp_path / "run", layout=layout)
+
+
+def test_what_is_handed_over_is_never_printed(tmp_path):
+    class Long(tuple):
+        def __str__(self):
+            raise AssertionError("all of it would be printed")
+
+        __repr__ = __format__ = __str__
+
+    pixels, labels = arrays()
+    with pytest.raises(DataError, match="one class only"):
+        start(Long((pixels, 0 * labels)), tmp_path / "run")
+
+
+def test_a_table_is_known_again_from_another_folder(tmp_path, monkeypatch):
+    lines = [f"{row}.png,{'cat' if row % 2 else 'dog'}" for row in range(20)]
+    for row in range(20):
+        (tmp_path / f"{row}.png").write_bytes(b"")
+    (tmp_path / "tab.csv").write_text("\n".join(lines))
+    trained = open_source(tmp_path / "tab.csv")
+    card = Card(
+        architecture="cifar_inception_v1",
+        dialect="slim",
+        options={},
+        labels=trained.classes,
+        recipe={"validation": 0.1},
+        data={"name": trained.name, "fingerprint": trained.with_validation(0.1).fingerprint()},
+    )
+    monkeypatch.chdir(tmp_path)
+    source, split, told = measured(open_source("tab.csv"), card, None)
+    assert (split, len(source.split(split))) == ("validation", 2)
+    assert "those held out when the checkpoint was trained on it" in told
+
+
+def test_a_run_looks_at_the_sizes_of_its_pictures_once(monkeypatch):
+    asked = []
+    for module in (feed, fit):
+        monkeypatch.setattr(module, "bytes_of", lambda split, *_: asked.append(len(split)) or 0)
+    job = Job("arrays", "cifar_inception_v1", Variant(image=16), Recipe(crop=0.5, batch=2), "", "", workers=0)
+    source = from_arrays(*({"train": array[:6], "val": array[:2]} for array in arrays()))
+    feeds, _ = fit._feeds(job, job.plan(2), source, Stop(), speaks=False)
+    for one in feeds.values():
+        one.close()
+    assert asked == [6, 2]
 
 
 def test_the_line_in_python_makes_the_very_recipe():

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
 
-from inceptory import Recipe, Variant
+import pytest
+
+from inceptory import Layout, Recipe, Variant
+from inceptory.errors import ConfigError
 from inceptory.learn.job import Job
 
 
 def job(**known):
     return Job("/photos", "inception_v3", Variant(), Recipe(), "", "inceptory train /photos", **known)
+
+
+@pytest.mark.parametrize("name", ["runs/x", "my runs/it's", "$(x)"])
+def test_the_line_that_goes_on_is_one_for_a_shell(name):
+    assert shlex.split(job().going_on(Path(name))) == ["inceptory", "train", "--resume", name]
+
+
+def test_what_differs_is_told_by_flags_and_words(tmp_path):
+    own = job(layout=Layout(label_column="breed"))
+    asked = {"layout": Layout(split_folders="on", label_column=("a", "b")), "variant": Variant(se=True), "model": "x"}
+    with pytest.raises(ConfigError) as caught:
+        own.check_same(tmp_path, asked, replace(own.recipe, time="5m"))
+    told = (
+        str(caught.value)
+        .removeprefix(f"{tmp_path}: this run has ")
+        .removesuffix(" (leave that out, or start a new run with --out)")
+    )
+    assert told.split("; ") == [
+        "--split-folders auto, not on",
+        "--label-column breed, not a b",
+        "--se no, not yes",
+        "model inception_v3, not x",
+        "--time none, not 5m",
+    ]
 
 
 def test_a_job_comes_back_whatever_its_data_is_called(tmp_path):

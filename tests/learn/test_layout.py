@@ -76,7 +76,7 @@ def test_a_resumed_run_is_of_the_same_columns_and_no_others(trained, capsys):
     assert main(["train", "--resume", str(trained), "--label-column", "breed", "--path-column", "id"]) == 0
     assert "nothing is left to do" in capsys.readouterr().err
     assert main(["train", "--resume", str(trained), "--label-column", "fold"]) == 78
-    assert "layout" in capsys.readouterr().err
+    assert "--label-column breed, not fold" in capsys.readouterr().err
 
 
 def test_a_run_that_was_stopped_goes_on_without_being_told_again(trained, table, tmp_path):

@@ -103,6 +103,26 @@ def test_every_optimizer_has_its_rates_tried(optimizer, colours: Path, tmp_path:
     assert f"--lr {found.lr}" in found.command
 
 
+def test_a_time_has_no_part_in_it(colours: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(rates, "STEPS", 24)
+    points = []
+    for time in (None, "1s"):
+        found = inceptory.train(
+            str(colours),
+            model="cifar_inception_v2",
+            out=tmp_path / str(time),
+            find_lr=True,
+            variant=Variant(width=0.25),
+            recipe=Recipe(time=time, batch=16, precision="fp32"),
+        )
+        points.append(found.search.points)
+    assert points[0] == points[1]
+    assert "--time 1s" in found.command, "the training has its time"
+    lines = capsys.readouterr().err.splitlines()
+    known = lines.index("3 classes of 24 to 24 training pictures")
+    assert known < next(row for row, line in enumerate(lines) if line.startswith("trying learning rates"))
+
+
 def test_stopped_on_the_way_it_leaves_nothing(colours: Path, tmp_path: Path, monkeypatch, capsys):
     real = Loop.objectives
 

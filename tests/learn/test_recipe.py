@@ -11,7 +11,7 @@ import pytest
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.learn.options import AS_THE_RECIPE, Options, decided, from_file
-from inceptory.learn.recipe import Recipe, choices, differences, seconds
+from inceptory.learn.recipe import Recipe, choices, differences, seconds, shown
 from inceptory.learn.recipes import QUICK, TUTORIAL, named, recipes
 from inceptory.nets.catalogue import catalogue
 
@@ -75,6 +75,23 @@ def test_an_option_at_the_end_of_its_range_is_taken(name, value):
     assert Recipe(**{"optimizer": OF_AN_OPTIMIZER.get(name, "sgd"), name: value}).check() is None
 
 
+@pytest.mark.parametrize(("first", "then"), [("sgd", "adamw"), ("sgd", "rmsprop"), ("adamw", "sgd")])
+def test_an_optimizer_that_is_put_in_place_of_another_is_refused_with_the_way_to_make_it(first, then):
+    with pytest.raises(ConfigError, match=rf"in Python begin with Recipe\(optimizer='{then}'\)\)$"):
+        replace(Recipe(optimizer=first), optimizer=then).check()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        *((None, "none"), ((), "none"), ([], "none"), (True, "yes"), (False, "no"), ((1 / 3, 0.5), "0.333 0.5")),
+        *((["a", "b"], "a b"), (0.1, "0.1"), (3.0, "3"), (0.123456789, "0.123456789"), (20, "20"), ("20m", "20m")),
+    ],
+)
+def test_a_value_is_shown_in_words(value, told):
+    assert shown(value) == told
+
+
 def test_every_option_but_a_yes_or_no_can_be_out_of_range():
     assert {field.name for field in fields(Recipe)} == {*RANGES, *WORDS, *SWITCHES}
 
@@ -106,7 +123,7 @@ def test_lengths_of_time(text, length):
 def test_differences_are_told_by_flag():
     assert differences(QUICK, replace(QUICK, batch=32, weight_decay=0.0)) == [
         "--batch 64, not 32",
-        "--weight-decay 0.0005, not 0.0",
+        "--weight-decay 0.0005, not 0",
     ]
     assert differences(QUICK, QUICK) == []
 

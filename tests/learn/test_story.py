@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,15 @@ CARD = Card.of(
     PLAN,
     labels=("cat", "<i>dog</i>"),
     preprocess=Preprocess(size=32, mean=(0.5,), std=(0.5,), order="L"),
-    recipe={"epochs": 3, "batch": 64, "lr": 0.05, "computed_on": "cuda bf16"},
+    recipe={
+        "epochs": 3,
+        "time": None,
+        "drops": [],
+        "nesterov": True,
+        "batch": 64,
+        "lr": 0.05,
+        "computed_on": "cuda bf16",
+    },
     data={"name": "pets", "splits": {"train": 1234, "validation": 100, "test": 10}, "fingerprint": "abc123"},
     versions={"inceptory": "9.9", "torch": "8.8"},
 )
@@ -111,3 +120,10 @@ def test_a_class_that_the_drawing_names_by_number_is_explained(story: Story):
     odd = replace(story, card=replace(story.card, labels=("cat", "\U0001f9ff")))
     assert "In the drawing: class 1 is \U0001f9ff." in odd.html(PLOTS)
     assert "In the drawing" not in story.html(PLOTS)
+
+
+def test_the_recipe_is_told_in_the_words_of_the_help(story: Story):
+    told = story.html(PLOTS)
+    assert not re.search(r"<td>(None|True|\[\])</td>", told)
+    for name, word in (("time", "none"), ("drops", "none"), ("nesterov", "yes"), ("lr", "0.05")):
+        assert f"<td>{name}</td><td>{word}</td>" in told

@@ -57,6 +57,23 @@ def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inceptory.learn.report.write_run", lambda *_, **__: None)
 
 
+# What batch norms remember
+
+
+@pytest.mark.parametrize("average", [0.0, 0.8])
+def test_the_share_that_norms_take_of_each_batch_counts_where_no_average_has_statistics_of_its_own(
+    average, pairs, tmp_path
+):
+    kept = []
+    for share in (0.05, 0.5):
+        run(pairs, tmp_path / str(share), epochs=1, average=average, norm_momentum=share)
+        kept.append(load_file(tmp_path / str(share) / "last.safetensors"))
+    same = {name for name in kept[0] if torch.equal(kept[0][name], kept[1][name])}
+    statistics = {name for name in kept[0] if "running" in name}
+    assert statistics
+    assert same == (set(kept[0]) if average else set(kept[0]) - statistics)
+
+
 # Classes of unequal sizes
 
 

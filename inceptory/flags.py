@@ -1,0 +1,49 @@
+"""How flags are shown in a command's help, and what is said of a value that is of the wrong kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from cyclopts.exceptions import CoercionError, CycloptsError
+from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
+
+TIMES = ("--time", "--checkpoint-every")
+SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|RECIPE": "NAME", "PATH|STR": "PATH"}
+"""What stands for a value in the help, by what cyclopts makes of its type: Python takes more than a shell can give."""
+KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class Page(DefaultFormatter):
+    """A help page with words for values that say what to write: a name, a path, a time."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        """Print one box of it."""
+        super().__call__(console, options, panel.copy(entries=list(map(_worded, panel.entries))))
+
+
+def _worded(entry: HelpEntry) -> HelpEntry:
+    if entry.metavar is None:
+        return entry
+    word = "TIME" if set(TIMES) & set(entry.positive_names) else SHOWN.get(entry.metavar, entry.metavar)
+    return entry.copy(metavar=word)
+
+
+def told(fault: CycloptsError, more: str) -> str:
+    """What was wrong with the words of a command, without the names of Python's types; `more` says where to read."""
+    parts = list(_parts(fault.target_type)) if isinstance(fault, CoercionError) and fault.token else []
+    kinds, words = (" or ".join(KINDS[part] for part in parts if part in KINDS), [p for p in parts if type(p) is str])
+    if not kinds or not isinstance(fault, CoercionError) or not fault.token:
+        return f"{fault} ({more})"
+    given = f"{fault.token.keyword or ''} {fault.token.value}".strip()
+    wrong = f"unknown (choose {', '.join(words)} or {kinds})" if words else f"of the wrong kind ({kinds} is wanted)"
+    return f"{given}: {wrong}"
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """The types of a union, and the words of literals among them."""
+    if get_origin(hint) is Literal or not get_args(hint):
+        yield from get_args(hint) or (hint,)
+        return
+    for part in get_args(hint):
+        yield from _parts(part)
