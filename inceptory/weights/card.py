@@ -12,14 +12,14 @@ from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError, UsageError
 from inceptory.files import json_text, reason
 from inceptory.nets.catalogue import Plan, plan
+from inceptory.weights.seal import WORD, is_sealed
+from inceptory.weights.source import LARGEST_HEADER
 
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""
 FORMAT = 1
 LARGEST_SIDE = 2**14
 """Pixels of a picture's side after resizing; the family's networks see 299."""
-LARGEST_HEADER = 2**22
-"""Bytes of header that we read and write; the largest network of the family needs a twentieth of it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Card:
         """The card that `to_json` wrote; `name` is the file for the message of a DataError."""
         try:
             plain = json.loads(text)
+            if plain.pop(WORD, None) is not None and not is_sealed(text):
+                raise ValueError(f"its {WORD} is no digest")
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
             preprocess, labels = plain.pop("preprocess"), plain.pop("labels")
@@ -144,10 +146,20 @@ def read_header(path: Path | str) -> dict[str, Any]:
     return header
 
 
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Texts beside the tensors of a safetensors file, by name; empty where there are none."""
+    metadata = read_header(path).get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def read_card(path: Path | str) -> Card:
     """The card of a checkpoint, without torch and without its tensors."""
-    metadata = read_header(path).get("__metadata__")
-    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    return Card.from_json(card_text(path), str(path))
+
+
+def card_text(path: Path | str) -> str:
+    """The card as it is written, with the digest of `seal`; raises DataError for a file without one."""
+    text = read_metadata(path).get(KEY)
     if not isinstance(text, str):
         raise DataError(f"{path}: a safetensors file without inceptory's card (give one saved by inceptory)")
-    return Card.from_json(text, str(path))
+    return text

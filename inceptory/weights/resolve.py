@@ -10,7 +10,7 @@ from inceptory.data.imagenet import labels
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.catalogue import catalogue
-from inceptory.weights.card import KEY, Card, read_card, read_header
+from inceptory.weights.card import KEY, Card, read_card, read_metadata
 from inceptory.weights.certificate import alternatives, identify_weights
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity
@@ -62,10 +62,9 @@ def _is_published_name(name: str) -> bool:
 def is_ours(path: Path | str) -> bool:
     """Whether a file is a checkpoint of ours; raises MissingError where it cannot be read."""
     try:
-        metadata = read_header(path).get("__metadata__")
+        return KEY in read_metadata(path)
     except DataError:
         return False
-    return isinstance(metadata, dict) and KEY in metadata
 
 
 def card_of(meant: Resolved) -> Card:
