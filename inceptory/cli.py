@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -56,6 +57,9 @@ def application(asked: str = "") -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every fault ends as one line on standard error and its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error does by itself: a name that cannot be written here is escaped, and ends nothing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings(), whole_process() if arguments is None else nullcontext():
         warnings.filterwarnings("always", category=Doubt)
         warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)

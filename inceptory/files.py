@@ -167,6 +167,16 @@ def read(path: Path | str) -> bytes:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
 
 
+@contextlib.contextmanager
+def in_utf8(path: Path | str) -> Iterator[str]:
+    """A name of a file for libraries that take UTF-8 only: its own, or that of the open file where it is another."""
+    if is_utf8(str(path)):
+        yield str(path)
+        return
+    with open(path, "rb") as file:
+        yield f"/dev/fd/{file.fileno()}"
+
+
 def regular(path: Path | str) -> Path:
     """The path of a regular file; raises MissingError for anything else, without opening it."""
     path = Path(path)

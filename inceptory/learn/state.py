@@ -223,7 +223,7 @@ def _read(path: Path) -> State:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != match[2]:
             raise DataError("its content is not what was written")
-    with safetensors.safe_open(path, "pt") as file:
+    with files.in_utf8(path) as name, safetensors.safe_open(name, "pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for name in json.loads(metadata["channels_last"]):

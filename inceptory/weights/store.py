@@ -84,7 +84,8 @@ def load(path: Path | str) -> Network:
     try:
         # Copied out of the file's own memory: kernels sum in another order where a tensor does not
         # begin on a boundary, and the answer would not be bit for bit the saved network's.
-        tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
+        with files.in_utf8(path) as name:
+            tensors = {key: tensor.clone() for key, tensor in safetensors.torch.load_file(name).items()}
     except (safetensors.SafetensorError, OSError) as fault:
         raise DataError(f"{path}: damaged, {fault} (restore it from a copy)") from None
     _check(path, net, tensors)
