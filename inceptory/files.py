@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError, printable
+from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, MissingError, WriteError, printable
 
 TEMPORARY = ".inceptory-"
 """Beginning of the names of files on their way; one that is left was cut off and may be removed."""
@@ -32,6 +32,18 @@ def reason(fault: OSError | ValueError) -> str:
     """
     words = fault.strerror if isinstance(fault, OSError) else None
     return (words or str(fault) or type(fault).__name__).lower()
+
+
+def of_the_system(fault: Exception) -> InceptoryError | None:
+    """What to say of a fault that the system made where nobody looked for it; None for all others."""
+    if isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and "can't allocate memory" in str(fault)):
+        return InterruptedRun("not enough memory (free some, or give smaller pictures, batches or models)")
+    if not isinstance(fault, OSError) or fault.errno is None:
+        return None
+    told = f"{'' if fault.filename is None else f'{fault.filename}: '}{reason(fault)}"
+    if fault.errno in (*FULL, errno.EIO, errno.EROFS):
+        return WriteError(f"{told} (make room, or look at the disk)")
+    return MissingError(f"{told} (check the path and its permissions)")
 
 
 def is_utf8(text: str) -> bool:
@@ -122,11 +134,7 @@ class Pending:
 
 
 def _why(file: Pending, fault: OSError | ValueError) -> str:
-    if isinstance(fault, OSError) and fault.errno in (
-        errno.ENOSPC,
-        getattr(errno, "EDQUOT", errno.ENOSPC),
-        errno.EFBIG,
-    ):
+    if isinstance(fault, OSError) and fault.errno in FULL:
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(file.path.parent).free
             told = f"{reason(fault)}, {file.asked:,} bytes or more needed and {free:,} free"
@@ -175,6 +183,29 @@ def in_utf8(path: Path | str) -> Iterator[str]:
         return
     with open(path, "rb") as file:
         yield f"/dev/fd/{file.fileno()}"
+
+
+def exists(path: Path | str) -> bool:
+    """Whether something has this path; raises MissingError where the system does not tell.
+
+    As for a name that is too long, or a folder that may not be entered; a link to nothing is nothing.
+    """
+    return _mode_of(path) is not None
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether the path is that of a folder; raises MissingError as `exists` does."""
+    mode = _mode_of(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode_of(path: Path | str) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as fault:
+        raise MissingError(f"{path}: cannot be looked at, {reason(fault)} (check the path)") from fault
 
 
 def regular(path: Path | str) -> Path:

@@ -18,6 +18,8 @@ from inceptory.nets.variant import Variant
 PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
 
 
+LARGEST_IMAGE = 2**14
+"""Pixels of a picture's side; the family's networks see 299."""
 MOST_CLASSES = 1_000_000
 """A head for more would be larger than any network of the family."""
 
@@ -174,6 +176,8 @@ def _having(trait: str) -> str:
 
 
 def _check_image(found: Architecture, tree: Tree, image: int, in_channels: int, native: int) -> None:
+    if image > LARGEST_IMAGE:
+        raise UsageError(f"--image {image}: out of range (at most {LARGEST_IMAGE:,} pixels)")
     if image == native:
         return
     smallest = minimum_image(tree, in_channels)

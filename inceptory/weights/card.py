@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
+
+import msgspec
 
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError, UsageError
@@ -20,6 +22,17 @@ KEY = "inceptory"
 FORMAT = 1
 LARGEST_SIDE = 2**14
 """Pixels of a picture's side after resizing; the family's networks see 299."""
+
+
+class Options(TypedDict, total=False):
+    """The options of a network that are of one kind only."""
+
+    classes: Required[int]
+    image: Required[int]
+    in_channels: Required[int]
+    width: float
+    se: bool
+    aux: bool
 
 
 @dataclass(frozen=True)
@@ -72,17 +85,18 @@ class Card:
                 raise ValueError(f"its {WORD} is no digest")
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
-            preprocess, labels = plain.pop("preprocess"), plain.pop("labels")
-            _check_kinds(plain, labels)
-            plain["aliases"] = _aliases(plain.get("aliases", {}), labels)
-            steps = None if preprocess is None else Preprocess.from_json(preprocess)
-            _check_sides(steps)
-            card = cls(**plain, labels=tuple(labels), preprocess=steps)
+            unknown = sorted(plain.keys() - {each.name for each in fields(cls)})
+            if unknown:
+                raise ValueError(f"{unknown[0]!r} is no part of a card")
+            card = msgspec.convert(plain, cls)
+            _check_sides(card.preprocess)
+            _check_aliases(card)
+            msgspec.convert(card.options, Options)
             classes = card.plan().classes
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as fault:
             raise DataError(f"{name}: its card is damaged, {fault} (save it again)") from None
-        if labels and len(labels) != classes:
-            raise DataError(f"{name}: its card names {len(labels)} of {classes} classes (save it again)")
+        if card.labels and len(card.labels) != classes:
+            raise DataError(f"{name}: its card names {len(card.labels)} of {classes} classes (save it again)")
         return card
 
 
@@ -93,33 +107,10 @@ def _check_sides(steps: Preprocess | None) -> None:
         raise ValueError(f"pictures of {' and '.join(map(str, sides))} pixels (at most {LARGEST_SIDE:,})")
 
 
-def _aliases(plain: object, labels: list[str]) -> dict[str, tuple[str, ...]]:
-    """Other names of classes; raises TypeError for another kind, ValueError for a class that is none."""
-    if not isinstance(plain, dict):
-        raise TypeError("aliases are no record")
-    for label, names in plain.items():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"the aliases of {label!r} are no list of words")
-        if label not in labels:
-            raise ValueError(f"aliases of {label!r}, which is no class")
-    return {label: tuple(names) for label, names in plain.items()}
-
-
-def _check_kinds(plain: dict[str, Any], labels: object) -> None:
-    """Raise TypeError where a field is of another kind than `to_json` writes."""
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise TypeError("labels are no list of words")
-    for name in ("options", "recipe", "data", "metrics", "versions"):
-        if not isinstance(plain[name], dict):
-            raise TypeError(f"{name} is no record")
-    if type(plain.get("multi_label", False)) is not bool:
-        raise TypeError("multi_label is neither true nor false")
-    for name in ("classes", "image", "in_channels"):
-        if type(plain["options"].get(name)) is not int:
-            raise TypeError(f"{name} is no whole number")
-    for name in ("se", "aux"):
-        if type(plain["options"].get(name, False)) is not bool:
-            raise TypeError(f"{name} is neither true nor false")
+def _check_aliases(card: Card) -> None:
+    """Raise ValueError for other names of what is no class."""
+    for label in card.aliases.keys() - set(card.labels):
+        raise ValueError(f"aliases of {label!r}, which is no class")
 
 
 def read_header(path: Path | str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from inceptory.data.imagenet import labels
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, Doubt, UsageError
+from inceptory.files import exists, is_folder
 from inceptory.nets.catalogue import catalogue
 from inceptory.weights.card import KEY, Card, read_card, read_metadata
 from inceptory.weights.certificate import alternatives, identify_weights
@@ -40,11 +41,11 @@ def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
     UsageError for a copy of what has no published name.
     """
     path, name = Path(model), str(model)
-    here = path.exists() or not _is_published_name(name)
+    here = exists(path) or not _is_published_name(name)
     if here and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
     if here:
-        return Resolved(path / "model.safetensors" if path.is_dir() else path)
+        return Resolved(path / "model.safetensors" if is_folder(path) else path)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
