@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A process for each core, of up to 2 GB; tests/conftest.py gives each one thread.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test endure check mutants peers bench format clean
+.PHONY: demo test endure check mutants attack peers bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
@@ -31,6 +31,11 @@ check: $(VENV)/installed-dev
 # processor, about 8 on two free cores. Not part of CI.
 mutants: $(VENV)/installed-dev
 	$(BIN)/python -m tests.mutants -j 2
+
+# Damaged files of every kind, given to the commands that read them: INCEPTORY_ATTACK=10m says for how long. A short,
+# fixed part of it is among the slow tests.
+attack: $(VENV)/installed-dev
+	$(BIN)/python -m tests.attack
 
 # Proofs against other people's packages, in an environment of their own.
 peers: $(VENV)-peers/installed

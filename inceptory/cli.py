@@ -68,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     try:
-        result = application(*words[:1])(words, exit_on_error=False, print_error=False, result_action="return_value")
+        app = application(*words[:1])
+        flags.refuse_fractions(app, words)
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         # Of several processes that torchrun started, one speaks.
         if result is not None and os.environ.get("RANK", "0") == "0":
             # Who asked for a file on standard output gets nothing else there.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, Literal, get_args, get_origin
 
+from cyclopts import App
 from cyclopts.exceptions import CoercionError, CycloptsError
 from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
+
+from inceptory.errors import UsageError
 
 TIMES = ("--time", "--checkpoint-every")
 SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|RECIPE": "NAME", "PATH|STR": "PATH"}
@@ -27,6 +31,22 @@ def _worded(entry: HelpEntry) -> HelpEntry:
         return entry
     word = "TIME" if set(TIMES) & set(entry.positive_names) else SHOWN.get(entry.metavar, entry.metavar)
     return entry.copy(metavar=word)
+
+
+def refuse_fractions(app: App, words: Sequence[str]) -> None:
+    """Raise UsageError for a fraction where a flag takes whole numbers, which cyclopts would round."""
+    if not words or words[0] not in app:
+        return
+    whole = set[str]()
+    for argument in app[words[0]].assemble_argument_collection():
+        kinds = list(_parts(argument.hint))
+        if int in kinds and float not in kinds:
+            whole.update(argument.names)
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
+        flag, equals, value = word.partition("=")
+        value = value if equals else after
+        if flag in whole and "." in value:
+            raise UsageError(f"{flag} {value}: of the wrong kind (a whole number is wanted)")
 
 
 def told(fault: CycloptsError, more: str) -> str:

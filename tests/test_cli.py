@@ -184,6 +184,7 @@ def test_the_options_of_every_command_are_these(capsys):
 def test_a_name_that_the_terminal_cannot_write_is_escaped():
     script = (
         "import sys\nfrom inceptory import cli\n"
+        "cli.flags.refuse_fractions = lambda *_: None\n"
         "cli.application = lambda *_: lambda *_, **__: 'results in caf\\udce9, żółw'\n"
         "sys.argv = ['inceptory', 'models']\nsys.exit(cli.main())"
     )

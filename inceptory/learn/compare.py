@@ -6,6 +6,7 @@ import csv
 import io
 import json as json_text
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ def compare(*runs: Path | str, out: Path | str | None = None, force: bool = Fals
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    short = [folder.resolve().name for folder in folders]
+    short = [Path(os.path.abspath(folder)).name for folder in folders]
     return short if len(set(short)) == len(short) else list(map(str, folders))
 
 

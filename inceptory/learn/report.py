@@ -177,12 +177,12 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
 def read_history(folder: Path) -> list[AnyEpoch]:
     """The rows that `write_history` wrote; raises DataError for others."""
     path = folder / "history.csv"
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        kind = epoch_kind(rows.fieldnames or ())
+    text = files.read(path)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text.decode())))
+        kind = epoch_kind(rows[0])
         types = get_type_hints(kind)
-        try:
-            return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]
-        except (KeyError, TypeError, ValueError) as fault:
-            told = f"not as this version writes it, {type(fault).__name__} {fault}"
-            raise DataError(f"{path}: {told} (train again)") from None
+        return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]
+    except (LookupError, TypeError, ValueError, csv.Error) as fault:
+        told = f"not as this version writes it, {type(fault).__name__} {fault}"
+        raise DataError(f"{path}: {told} (train again)") from None

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 METRICS = keyed("metrics", "n", "split", "model", "data", "network")
 """What `evaluate` writes; a run's own metrics.json names neither model nor data."""
+MOST_WORKERS = 1024
+"""Processes that decode; each takes 80 MB and more."""
 EVERY = "all"
 """In place of a split's name, where all pictures were measured."""
 HELP_RECIPE = (
@@ -128,6 +130,8 @@ def train(
     """
     began = clock.began()
     Every.of(checkpoint_every)
+    if workers is not None and not 0 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers {workers}: out of range (0 to {MOST_WORKERS:,})")
     if resume is not None and find_lr:
         raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
@@ -228,8 +232,9 @@ def _resume(
     wanted = decided(job.recipe if same else recipe, config, options, job.model)
     job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
     if job.finished:
+        run = finished_run(folder)
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
-        return finished_run(folder)
+        return run
     if source is None and job.given:
         told = f"{folder}: its pictures were handed over in Python and cannot be found from here"
         raise ConfigError(f"{told} (go on there with {job.going_on(folder)})")

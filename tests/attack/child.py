@@ -54,7 +54,8 @@ class Watch:
     def _may_change(self, path: str) -> bool:
         """Whether a command may write there: its outputs, temporary files of the system, Python's own cache."""
         free = self.outputs if path.startswith(self.sandbox) else self.elsewhere
-        return path.startswith(free) or "__pycache__" in path
+        # A file without a name is opened by its folder.
+        return f"{path}{os.sep}".startswith(free) or "__pycache__" in path
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
     os.dup2(2, 1)
     from inceptory.cli import main as command
 
-    honest = ("predict run data/b/0.png", "evaluate run data --split train", "compare run run", "check data")
+    honest = ("predict run plain/b/0.png", "evaluate run plain --split train", "compare run run", "check plain")
     for warm in honest:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             assert command(warm.split()) == 0, warm

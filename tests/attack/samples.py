@@ -42,6 +42,7 @@ def prepared(sandbox: Path) -> list[Sample]:
     options = {"variant": Variant(width=0.25), "recipe": recipe, "tensorboard": False}
     inceptory.train(str(pictures), model=MODEL, out=sandbox / "run", **options)
     (sandbox / "out").mkdir()
+    shutil.copytree(pictures, sandbox / "plain")
     google = inceptory.create("googlenet", classes=2, aux=False, width=0.25)
     inceptory.save(google, sandbox / "google.safetensors")
     return [*_pictures(), *_data(pictures), *_weights(sandbox), *_records(sandbox)]
