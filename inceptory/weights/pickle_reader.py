@@ -43,11 +43,18 @@ class Name:
     path: str
 
 
+class Inert:
+    """Something that a trainer keeps beside the weights: it holds nothing and can do nothing."""
+
+
+INERT = Inert()
+
+
 class Machine:
     """Reads one pickle out of `data`; nothing that it builds can do anything.
 
     Values are None, bool, int, float, str, bytes, list (for sets too), tuple, dict with str keys
-    only, Name, and what the constructors give.
+    only, Name, INERT, and what the constructors give.
     """
 
     def __init__(self, data: bytes, names: Names, persistent: Constructor) -> None:
@@ -230,9 +237,9 @@ class Machine:
         self.push(build(arguments))
 
     def build(self) -> None:
-        """The state of an object: an OrderedDict's is of no use, nothing else has one."""
+        """The state of an object is of no use: those that have one are dicts and inert."""
         target, _ = self.pop_tuple(2)
-        if not isinstance(target, dict):
+        if not isinstance(target, dict | Inert):
             raise BrokenPickle("it sets the state of what has none")
         self.push(target)
 
@@ -261,6 +268,12 @@ def _dict(machine: Machine) -> None:
 
 def _named_object(machine: Machine) -> None:
     raise BrokenPickle("it makes an object of a class")
+
+
+def _with_words(machine: Machine) -> None:
+    """An object of a class with arguments by name, which tell nothing of what is on the list."""
+    machine.pop()
+    machine.call()
 
 
 ACTIONS: dict[int, Callable[[Machine], None]] = {
@@ -326,8 +339,9 @@ ACTIONS: dict[int, Callable[[Machine], None]] = {
     ord("Q"): Machine.persistent,
     ord("i"): Machine.instance,
     ord("o"): _named_object,
-    0x81: _named_object,
-    0x92: _named_object,
+    # An object of a class is made as by a call of it.
+    0x81: Machine.call,
+    0x92: _with_words,
     # Protocol and frame say nothing that we need
     0x80: lambda m: m.skip(1),
     0x95: lambda m: m.skip(8),

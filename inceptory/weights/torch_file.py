@@ -30,11 +30,8 @@ DEEPEST = 3
 KNOWN_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "")
 """Where trainers put the tensors of the network, most telling first; the last is the file's own dict."""
 RANKS = {key: rank for rank, key in enumerate(KNOWN_KEYS)}
-DATA = re.compile(
-    r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_\w+|(storage\.)?\w*Storage|device|dtype|bool|b?float\d+|u?int\d+)"
-    r"|numpy(\.\w+)*\.(scalar|dtype|_reconstruct|ndarray)|argparse\.Namespace|collections\.(defaultdict|deque|Counter)"
-)
-"""Names of what trainers keep beside the weights, and of tensors that are not dense: no danger, and not read."""
+DATA = re.compile(r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_\w+|(storage\.)?\w*Storage)")
+"""Makers of tensors that are not dense: no danger, and not read."""
 MODELS = ("torch.nn.", "torch.fx.", "torch.jit.", "__main__.")
 SYSTEM = {"__builtin__", "builtins", "commands", "copy_reg", "numpy", "torch", "distutils", "pip", "setuptools"}
 """Packages that hostile files call, beside the standard library of this Python."""
