@@ -133,6 +133,8 @@ def train(
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
+    if variant.in_channels not in (1, 3):
+        raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")
     wanted = decided(recipe, config, options, model)
     if wanted.drop_path:
         check_residual(model, "--drop-path")

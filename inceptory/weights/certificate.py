@@ -44,7 +44,9 @@ class Certificate:
     alternatives: tuple[str, ...]
     """Published files of the same names whose pictures are prepared in another way."""
     notes: tuple[str, ...]
-    """What the file's own config says that our network does not do."""
+    """What a person should know before trusting its answers."""
+    remarks: tuple[str, ...]
+    """How the file was read where that was not the plain way."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -70,6 +72,7 @@ class Certificate:
             lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
         if self.alternatives:
             lines.append(f"  same names     {', '.join(self.alternatives)}")
+        lines += [f"  read           {remark}" for remark in self.remarks]
         lines += [f"  note           {note}" for note in self.notes]
         return "\n".join(map(printable, lines))
 
@@ -122,6 +125,7 @@ def _own(weights: Weights) -> Certificate:
         published=None,
         alternatives=(),
         notes=(),
+        remarks=(),
     )
 
 
@@ -157,7 +161,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
         classes=identity.plan.classes,
         background_class=identity.background,
         auxiliary_heads=identity.plan.aux,
-        preprocessing=str((found and found.preprocess) or identity.origin.preprocess),
+        preprocessing=str((found and found.preprocess) or identity.preprocess or "not known"),
         parameters=numbers["parameters"],
         matched=len(identity.match.pairs),
         filled=tuple(identity.match.filled),
@@ -166,6 +170,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
         published=found.name if found else None,
         alternatives=alternatives(identity.origin, found),
         notes=identity.notes,
+        remarks=identity.remarks,
     )
 
 

@@ -123,6 +123,6 @@ def card_from(meant: Resolved, identity: Identity) -> Card:
     """The card of another package's file that has been identified."""
     origin = identity.origin
     names = labels() if identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS else ()
-    steps = meant.preprocess or origin.preprocess
+    steps = meant.preprocess or identity.preprocess
     known = {"origin": origin.name, "file": meant.path.name}
     return Card.of(identity.plan, labels=names, preprocess=steps, data=known)

@@ -101,6 +101,22 @@ def test_names_shared_by_several_published_files_are_told_unless_settled(tmp_pat
     assert inceptory.load(tmp_path / "v3.pth", dialect="torchvision").plan.dialect == "torchvision"
 
 
+def test_a_wrapped_network_with_another_head_for_grey_pictures_answers_as_its_owner_s(tmp_path: Path):
+    net = randomised(googlenet())
+    net.conv1.conv = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    net.fc, net.transform_input = torch.nn.Linear(1024, 3), False
+    torch.save({f"module.{name}": tensor for name, tensor in net.state_dict().items()}, tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match="takes 1 channel, so its preprocessing is not known"):
+        found = inceptory.load(tmp_path / "w.pth")
+    images = torch.randn(2, 1, 97, 97)
+    with torch.inference_mode():
+        assert relative(net(images), found(images)) <= 1e-5
+    told = str(inspect(tmp_path / "w.pth"))
+    assert "read           its names stand behind module.\n" in told
+    assert "read           its auxiliary heads, for 7 classes, are left out\n" in told
+    assert "| L |" in told
+
+
 @pytest.fixture(scope="module")
 def fid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False, num_classes=1008)
