@@ -263,6 +263,7 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
+    raw: bool = False,
     layout: LaidOut = AUTO,
 ) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
@@ -295,10 +296,12 @@ def evaluate(
         Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
     layout
         How the pictures are laid out, where that cannot be told from the files.
     """
-    meant, card = classifier(model, weights)
+    meant, card = classifier(model, weights, raw)
     read = [meant.path, *([data] if isinstance(data, str | Path) else [])]
     with nullcontext() if out is None else claimed(out, METRICS, inputs=read, force=force) as place:
         source, chosen, told = measured(source_of(data, layout=layout), card, split)
@@ -323,14 +326,16 @@ def evaluate(
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved, Card]:
+def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> tuple[Resolved, Card]:
     """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
-    from inceptory.weights.resolve import card_of, resolve
+    from inceptory.weights.resolve import card_of, is_ours, resolve
 
-    meant = resolve(model, weights)
+    meant = resolve(model, weights, raw=raw)
     card = card_of(meant)
     if card.preprocess is None or not card.labels:
         raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
+    if "read" in card.data and not is_ours(meant.path):
+        print(printable(f"{meant.path}: {card.data['read']}"), file=sys.stderr)
     return meant, card
 
 

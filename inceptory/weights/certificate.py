@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,9 @@ def _counted(names: tuple[str, ...], what: str) -> str:
     return f"{len(names)} {what}{shown}"
 
 
-def inspect(path: Path | str, name: str | None = None, dialect: str | None = None) -> Certificate:
+def inspect(path: Path | str, name: str | None = None, dialect: str | None = None, *, raw: bool = False) -> Certificate:
     """The certificate of a file; its names and shapes are compared, its tensors are not read."""
-    with open_weights(path) as weights:
+    with open_weights(path, raw=raw) as weights:
         if KEY in weights.metadata:
             return _own(weights)
         identity = identify_weights(weights, name, dialect)
@@ -133,6 +133,7 @@ def identify_weights(weights: Weights, name: str | None = None, dialect: str | N
     """Origin and network of an open file; see `identify`."""
     inside = view(weights)
     identity = identify(weights.path, inside.shapes, name, dialect)
+    identity = replace(identity, remarks=(*weights.remarks, *identity.remarks))
     # A dialect that was asked for, or that a published file is known to have, stands.
     return identity if dialect else settle(weights, inside, identity, free=name is None)
 
@@ -174,7 +175,15 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
     )
 
 
-def verify(file: Path | str, /, *, name: str | None = None, dialect: str | None = None, json: bool = False) -> str:
+def verify(
+    file: Path | str,
+    /,
+    *,
+    name: str | None = None,
+    dialect: str | None = None,
+    raw: bool = False,
+    json: bool = False,
+) -> str:
     """Say what a weight file of any package is, and whether every tensor of it finds its place.
 
     Nothing in the file is executed; its tensors are not read.
@@ -195,8 +204,10 @@ def verify(file: Path | str, /, *, name: str | None = None, dialect: str | None 
         Network that it must be.
     dialect
         Dialect to read it as, where the tensors cannot tell.
+    raw
+        Look at a trainer's weights as they are where their average lies beside them.
     json
         Print one record instead of lines.
     """
-    certificate = inspect(file, name, dialect)
+    certificate = inspect(file, name, dialect, raw=raw)
     return json_text.dumps(certificate.to_json(), indent=2) if json else str(certificate)

@@ -30,6 +30,7 @@ def convert(
     *,
     to: Annotated[Package, Parameter(name="--to")],
     classes: int | None = None,
+    raw: bool = False,
     force: bool = False,
 ) -> str:
     """Write a network as a file that another package loads with its own code.
@@ -49,6 +50,8 @@ def convert(
         Package that shall load it.
     classes
         Put a new head for so many classes in place of the file's own; the same one each time.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
     force
         Replace a file that exists; without it only a .safetensors that this command wrote is replaced.
     """
@@ -66,7 +69,7 @@ def convert(
         from inceptory.weights.keras_writer import keras_file
         from inceptory.weights.store import tensor_file
 
-        net = load(ours) if classes is None else load_with_new_head(ours, classes)
+        net = load(ours, raw=raw) if classes is None else load_with_new_head(ours, classes, raw=raw)
         target = target_plan(net.plan, to, ours)
         state = express(net.state_dict(), target)
         names = their_names(target, to, ours)

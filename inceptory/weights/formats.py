@@ -49,6 +49,8 @@ class Weights:
     """Texts beside the tensors: safetensors' own, Keras' versions."""
     layer_names: dict[str, str]
     """Keras 3: a layer's own name by its group, where the file notes it."""
+    remarks: tuple[str, ...]
+    """What was chosen where the file left a choice, such as averaged weights before those as they are."""
     _contents: Contents = field(repr=False)
     _source: Source = field(repr=False)
 
@@ -101,16 +103,17 @@ class Weights:
         return cast
 
 
-def open_weights(path: Path | str) -> Weights:
+def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
     """Open a weight file of any kind that we read; see `Weights`.
 
+    Where a trainer kept the average of its weights beside them, that is read, or with `raw` the others.
     Raises MissingError where there is no file to read, DataError where it holds no weights, and
     then says what it holds instead.
     """
     source = Source.open(path)
     try:
         with _as_faults(source):
-            found = _read(source)
+            found = _read(source, raw)
     except BaseException:
         source.close()
         raise
@@ -121,26 +124,32 @@ def open_weights(path: Path | str) -> Weights:
         found.config,
         found.metadata,
         found.layer_names,
+        found.remarks,
         _contents=found,
         _source=source,
     )
 
 
-def _read(source: Source) -> Contents:
-    return READERS[recognise(source)](source)
+def _read(source: Source, raw: bool) -> Contents:
+    return READERS[recognise(source)](source, raw)
 
 
-def _read_zip(source: Source) -> Contents:
+def _read_zip(source: Source, raw: bool) -> Contents:
     found = records(source)
     if is_keras_archive(found):
         return read_keras_archive(source, found)
     if is_torch_zip(found):
-        return read_torch_zip(source, found)
+        return read_torch_zip(source, found, raw)
     what = "a NumPy archive" if found and all(name.endswith(".npy") for name in found) else "a zip archive"
     raise source.fault(f"{what} without weights that we read", ACCEPTED)
 
 
-READERS = {ZIP: _read_zip, HDF5: read_keras_h5, SAFETENSORS: read_safetensors, PICKLE: read_torch_legacy}
+READERS = {
+    ZIP: _read_zip,
+    HDF5: lambda source, _: read_keras_h5(source),
+    SAFETENSORS: lambda source, _: read_safetensors(source),
+    PICKLE: read_torch_legacy,
+}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inceptory.data.imagenet import labels
@@ -26,6 +26,8 @@ class Resolved:
 
     path: Path
     record: Published | None = None
+    raw: bool = False
+    """Whether a trainer's weights as they are are meant, and not the average beside them."""
 
     @property
     def preprocess(self) -> Preprocess | None:
@@ -33,7 +35,7 @@ class Resolved:
         return self.record.preprocess if self.record else None
 
 
-def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
+def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool = False) -> Resolved:
     """The file behind a path or a published name, fetched if need be; `weights` is a copy fetched by hand.
 
     Raises UnknownName for a published name that does not exist, MissingError where nothing can be had,
@@ -44,15 +46,15 @@ def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
     if here and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
     if here:
-        return Resolved(path / "model.safetensors" if path.is_dir() else path)
+        return Resolved(path / "model.safetensors" if path.is_dir() else path, raw=raw)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
     if weights is not None:
-        return Resolved(Path(weights), found)
+        return Resolved(Path(weights), found, raw)
     from inceptory.weights.download import fetch
 
-    return Resolved(fetch(found), found)
+    return Resolved(fetch(found), found, raw)
 
 
 def _is_published_name(name: str) -> bool:
@@ -72,7 +74,7 @@ def card_of(meant: Resolved) -> Card:
     """The card of a checkpoint; for another package's file one made of what is known of that package."""
     if is_ours(meant.path):
         return read_card(meant.path)
-    with open_weights(meant.path) as weights:
+    with open_weights(meant.path, raw=meant.raw) as weights:
         return card_from(*recognise(meant, weights))
 
 
@@ -91,7 +93,7 @@ def recognise(
         return meant, identity
     identity = identify_weights(weights, name, dialect)
     if identity.origin.twins and not (dialect or settled):
-        return Resolved(meant.path, _twin(weights, identity)), identity
+        return replace(meant, record=_twin(weights, identity)), identity
     return meant, identity
 
 
@@ -125,4 +127,6 @@ def card_from(meant: Resolved, identity: Identity) -> Card:
     names = labels() if identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS else ()
     steps = meant.preprocess or identity.preprocess
     known = {"origin": origin.name, "file": meant.path.name}
+    if identity.remarks:
+        known["read"] = "; ".join(identity.remarks)
     return Card.of(identity.plan, labels=names, preprocess=steps, data=known)

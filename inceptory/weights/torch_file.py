@@ -10,6 +10,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,6 +31,8 @@ DEEPEST = 3
 KNOWN_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "")
 """Where trainers put the tensors of the network, most telling first; the last is the file's own dict."""
 RANKS = {key: rank for rank, key in enumerate(KNOWN_KEYS)}
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
+"""Where trainers put the average of the network's weights, which is what they report the accuracy of."""
 DATA = re.compile(r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_\w+|(storage\.)?\w*Storage)")
 """Makers of tensors that are not dense: no danger, and not read."""
 MODELS = ("torch.nn.", "torch.fx.", "torch.jit.", "__main__.")
@@ -53,8 +56,11 @@ def _is_program(found: dict[str, Record]) -> bool:
     return bool(exported) or "constants.pkl" in inner or any(name.startswith("code/") for name in inner)
 
 
-def read_torch_zip(source: Source, found: dict[str, Record]) -> Contents:
-    """Names, shapes and types of the tensors in a zip archive of torch; raises DataError."""
+def read_torch_zip(source: Source, found: dict[str, Record], raw: bool) -> Contents:
+    """Names, shapes and types of the tensors in a zip archive of torch, `raw` the ones that are no average.
+
+    Raises DataError.
+    """
     source.require(not _is_program(found), "a program, not weights", RECIPE)
     only_stored(source, found)
     prefix = _prefix(source, found)
@@ -63,7 +69,7 @@ def read_torch_zip(source: Source, found: dict[str, Record]) -> Contents:
     data = content(source, found[f"{prefix}/data.pkl"], LARGEST_PICKLE)
     root, end, told = unpickle(source, data)
     source.require(end == len(data), f"{AMBIGUOUS}, bytes lie behind its pickle")
-    views = _views(source, root)
+    views, remarks = _views(source, root, raw)
     for wanted in told.values():
         _stored(source, found, prefix, wanted)
     checked: set[str] = set()
@@ -75,7 +81,7 @@ def read_torch_zip(source: Source, found: dict[str, Record]) -> Contents:
             checked.add(wanted.key)
         return record.start
 
-    return _contents(source, KIND_ZIP, views, place)
+    return replace(_contents(source, KIND_ZIP, views, place), remarks=remarks)
 
 
 def _prefix(source: Source, found: dict[str, Record]) -> str:
@@ -93,8 +99,10 @@ def _stored(source: Source, found: dict[str, Record], prefix: str, wanted: Stora
     return record
 
 
-def read_torch_legacy(source: Source) -> Contents:
-    """Names, shapes and types of the tensors in a file of pickles; raises DataError.
+def read_torch_legacy(source: Source, raw: bool) -> Contents:
+    """Names, shapes and types of the tensors in a file of pickles, `raw` the ones that are no average.
+
+    Raises DataError.
 
     The order: magic number, protocol, facts about the machine, the object, the keys of the
     storages, then each storage as its number of elements (8 bytes) and its bytes.
@@ -109,7 +117,8 @@ def read_torch_legacy(source: Source) -> Contents:
     root, position, told = _next(source, position)
     keys, position, _ = _next(source, position)
     places = _places(source, keys, told, position)
-    return _contents(source, KIND_LEGACY, _views(source, root), lambda wanted: places[wanted.key])
+    views, remarks = _views(source, root, raw)
+    return replace(_contents(source, KIND_LEGACY, views, lambda wanted: places[wanted.key]), remarks=remarks)
 
 
 def _next(source: Source, position: int) -> tuple[Any, int, dict[str, Storage]]:
@@ -172,14 +181,36 @@ def _refuse(source: Source, name: str) -> NoReturn:
     raise source.fault(f"a program, not weights: it names {quoted(name)}", RECIPE if model else DISTRUST)
 
 
-def _views(source: Source, root: Any) -> dict[str, View]:
-    """The tensors of the one mapping that is the network's."""
+def _views(source: Source, root: Any, raw: bool) -> tuple[dict[str, View], tuple[str, ...]]:
+    """The tensors of the one mapping that is the network's, and what to say of the choice.
+
+    The average goes before the weights that it is of, unless it lacks some or `raw` ones are asked for.
+    """
     found = sorted(_mappings(root), key=lambda mapping: mapping[:2])
     source.require(bool(found), "holds no tensors by name", "give a file with a state dict")
-    several = len(found) > 1 and found[0][:2] == found[1][:2]
-    names = ", ".join(quoted(name) for _, _, name, _ in found[:3])
+    averages = [mapping for mapping in found if mapping[2] in AVERAGED]
+    plain = [mapping for mapping in found if mapping[2] not in AVERAGED] or averages
+    several = len(plain) > 1 and plain[0][:2] == plain[1][:2]
+    names = ", ".join(quoted(name) for _, _, name, _ in plain[:3])
     source.require(not several, f"holds several sets of tensors: {names}", "save one of them alone")
-    return {name: value for name, value in found[0][3].items() if isinstance(value, View)}
+    chosen = _tensors(plain[0])
+    if averages and averages[0] is not plain[0]:
+        average, where = _tensors(averages[0]), averages[0][2]
+        if _several_cells(average) < _several_cells(chosen):
+            return chosen, (f"weights as they are: the average in {where} lacks some",)
+        if raw:
+            return chosen, (f"weights as they are, not their average in {where}",)
+        return average, (f"averaged weights, of {where} (--raw takes the others)",)
+    return chosen, ()
+
+
+def _tensors(mapping: tuple[int, int, str, dict[str, Any]]) -> dict[str, View]:
+    return {name: value for name, value in mapping[3].items() if isinstance(value, View)}
+
+
+def _several_cells(views: dict[str, View]) -> int:
+    """Tensors that are no single numbers, of which an average keeps its own."""
+    return sum(bool(view.shape) for view in views.values())
 
 
 def _mappings(root: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:

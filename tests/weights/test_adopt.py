@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import warnings
 from pathlib import Path
@@ -263,6 +264,24 @@ def test_writing_for_keras_without_h5py_says_what_to_install(monkeypatch, tmp_pa
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ConfigError, match=r"inceptory\[keras\]"):
         convert(tmp_path / "ours.safetensors", tmp_path / "theirs.weights.h5", to="keras")
+
+
+def test_a_checkpoint_of_timm_s_train_script_gives_its_averaged_weights_or_the_others(peer, tmp_path: Path, capsys):
+    state = peer.state_dict()
+    doubled = {name: tensor * 2 for name, tensor in state.items()}
+    args = argparse.Namespace(lr=np.float64(0.1), device=torch.device("cpu"))
+    beside = {"epoch": 3, "arch": "googlenet", "optimizer": {"state": {}}, "version": 2, "args": args, "metric": 7.0}
+    torch.save({**beside, "state_dict": state, "state_dict_ema": doubled}, tmp_path / "w.pth")
+    for raw, wanted, word in ((False, doubled, "averaged weights, of"), (True, state, "weights as they are, not")):
+        net = inceptory.load(tmp_path / "w.pth", raw=raw)
+        assert torch.equal(net.state_dict()["head.classifier.weight"], wanted["fc.weight"])
+        assert word in net.card.data["read"]
+        flag = ["--raw"] * raw
+        assert main(["verify", str(tmp_path / "w.pth"), *flag]) == 0
+        assert word in capsys.readouterr().out
+        out = tmp_path / f"{raw}.pth"
+        assert main(["convert", str(tmp_path / "w.pth"), str(out), "--to", "torchvision", *flag]) == 0
+        assert torch.equal(torch.load(out, weights_only=True)["fc.weight"], wanted["fc.weight"])
 
 
 def test_verify_prints_the_certificate(file: Path, capsys):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from inceptory.weights.formats import Entry
+from inceptory.weights.formats import Entry, open_weights
 
 from .makers import (
     KERNEL,
@@ -74,9 +74,31 @@ def test_the_network_is_found_inside_of_a_trainer_s_file(tmp_path, old, key):
     assert_same(opened(tmp_path, saved(root, old)), small())
 
 
-def test_the_state_dict_goes_before_its_average_and_before_loose_tensors(tmp_path):
+def averaged() -> dict[str, torch.Tensor]:
+    return {name: tensor + 1 for name, tensor in small().items()}
+
+
+@pytest.mark.parametrize("old", KINDS, ids=KINDS.get)
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+def test_the_average_goes_before_the_state_dict_and_both_can_be_had(tmp_path, old, key):
+    content = saved({"best": torch.tensor(0.5), "state_dict": small(), key: averaged()}, old)
+    weights = opened(tmp_path, content)
+    assert_same(weights, averaged())
+    assert weights.remarks == (f"averaged weights, of {key} (--raw takes the others)",)
+    weights = open_weights(weights.path, raw=True)
+    assert_same(weights, small())
+    assert weights.remarks == (f"weights as they are, not their average in {key}",)
+
+
+def test_the_state_dict_goes_before_an_average_of_a_part_and_before_loose_tensors(tmp_path):
     root = {"best": torch.tensor(0.5), "state_dict_ema": {"weight": torch.zeros(3)}, "state_dict": small()}
-    assert_same(opened(tmp_path, saved(root)), small())
+    weights = opened(tmp_path, saved(root))
+    assert_same(weights, small())
+    assert weights.remarks == ("weights as they are: the average in state_dict_ema lacks some",)
+
+
+def test_an_average_alone_is_the_network(tmp_path):
+    assert_same(opened(tmp_path, saved({"epoch": 3, "state_dict_ema": averaged()})), averaged())
 
 
 def test_two_networks_in_one_file_are_refused_by_name(tmp_path):
