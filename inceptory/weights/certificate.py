@@ -10,6 +10,7 @@ from typing import Any
 from inceptory.errors import DataError, printable
 from inceptory.weights.card import KEY, Card
 from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.hub_config import with_config
 from inceptory.weights.identify import Identity, identify, shapes_of
 from inceptory.weights.keras_facts import settle
 from inceptory.weights.origins.registry import Origin
@@ -133,7 +134,7 @@ def identify_weights(weights: Weights, name: str | None = None, dialect: str | N
     """Origin and network of an open file; see `identify`."""
     inside = view(weights)
     identity = identify(weights.path, inside.shapes, name, dialect)
-    identity = replace(identity, remarks=(*weights.remarks, *identity.remarks))
+    identity = with_config(replace(identity, remarks=(*weights.remarks, *identity.remarks)), weights.path)
     # A dialect that was asked for, or that a published file is known to have, stands.
     return identity if dialect else settle(weights, inside, identity, free=name is None)
 

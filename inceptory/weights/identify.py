@@ -37,6 +37,8 @@ class Identity:
     """What a person should know before trusting its answers, such as what its config says and we do not do."""
     remarks: tuple[str, ...] = ()
     """How the file was read where that was not the plain way."""
+    labels: tuple[str, ...] = ()
+    """Class names where the file or what lies beside it has them."""
     prefix: str = ""
     """What stands before the network's names, such as "module."; empty where nothing does."""
 
@@ -44,7 +46,7 @@ class Identity:
     def preprocess(self) -> Preprocess | None:
         """What its package does to pictures by default; None for channels that are no picture's."""
         steps, channels = self.origin.preprocess, self.plan.in_channels
-        if channels == 1:
+        if channels == 1 and len(steps.mean) > 1:
             mean, std = ((sum(values) / len(values),) for values in (steps.mean, steps.std))
             return replace(steps, order="L", mean=mean, std=std)
         return steps if channels == len(steps.mean) else None

@@ -13,6 +13,7 @@ from inceptory.nets.catalogue import catalogue
 from inceptory.weights.card import KEY, Card, read_card, read_header
 from inceptory.weights.certificate import alternatives, identify_weights
 from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.hub_config import FILES
 from inceptory.weights.identify import Identity
 from inceptory.weights.published import Published, by_hash, find, record
 
@@ -46,7 +47,7 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
     if here and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
     if here:
-        return Resolved(path / "model.safetensors" if path.is_dir() else path, raw=raw)
+        return Resolved(_inside(path) if path.is_dir() else path, raw=raw)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
@@ -55,6 +56,12 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
     from inceptory.weights.download import fetch
 
     return Resolved(fetch(found), found, raw)
+
+
+def _inside(folder: Path) -> Path:
+    """The weights in a folder of a run, or in one that timm wrote."""
+    there = [folder / file for file in FILES if (folder / file).exists()]
+    return there[0] if there else folder / FILES[0]
 
 
 def _is_published_name(name: str) -> bool:
@@ -124,7 +131,8 @@ def _twin(weights: Weights, identity: Identity) -> Published | None:
 def card_from(meant: Resolved, identity: Identity) -> Card:
     """The card of another package's file that has been identified."""
     origin = identity.origin
-    names = labels() if identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS else ()
+    imagenet = identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS
+    names = identity.labels or (labels() if imagenet else ())
     steps = meant.preprocess or identity.preprocess
     known = {"origin": origin.name, "file": meant.path.name}
     if identity.remarks:
