@@ -25,7 +25,7 @@ def fetch(record: Published, progress: web.Progress | None = None) -> Path:
     if record.repository is not None:
         return _from_hub(record, record.repository)
     if not record.urls:
-        raise MissingError(f"{record.name}: no address is known ({_by_hand(record)})")
+        raise MissingError(f"{record.name}: has no address over https ({_by_hand(record)})")
     return web.fetch(_wanted(record), progress)
 
 

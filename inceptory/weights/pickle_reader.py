@@ -50,6 +50,10 @@ class Inert:
 INERT = Inert()
 
 
+class Module(dict[str, Any]):
+    """An object of a program, as the record of its attributes."""
+
+
 class Machine:
     """Reads one pickle out of `data`; nothing that it builds can do anything.
 
@@ -237,8 +241,10 @@ class Machine:
         self.push(build(arguments))
 
     def build(self) -> None:
-        """The state of an object is of no use: those that have one are dicts and inert."""
-        target, _ = self.pop_tuple(2)
+        """The state of an object: a module's attributes; that of dicts and of what is inert is of no use."""
+        target, state = self.pop_tuple(2)
+        if isinstance(target, Module) and isinstance(state, dict):
+            target.update(state)
         if not isinstance(target, dict | Inert):
             raise BrokenPickle("it sets the state of what has none")
         self.push(target)

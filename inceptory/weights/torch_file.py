@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.weights.pickle_reader import BrokenPickle, Machine, RefusedName
+from inceptory.weights.pickle_reader import BrokenPickle, Machine, Module, Names, RefusedName
 from inceptory.weights.source import STORED, Contents, Source, check, itemsize, numbers, quoted
 from inceptory.weights.torch_objects import NAMES, Storage, View, storage
+from inceptory.weights.torch_script import REMARK, SCRIPT_NAMES, flattened
 from inceptory.weights.zip_file import AMBIGUOUS, Record, content, only_stored, verify
 
 KIND_ZIP, KIND_LEGACY = "torch zip", "torch legacy"
@@ -51,9 +52,16 @@ def is_torch_zip(found: dict[str, Record]) -> bool:
 
 
 def _is_program(found: dict[str, Record]) -> bool:
-    inner = {name.partition("/")[2] for name in found} | set(found)
-    exported = {"serialized_exported_program.json", "archive_format", "models/model.json"} & inner
-    return bool(exported) or "constants.pkl" in inner or any(name.startswith("code/") for name in inner)
+    return bool({"serialized_exported_program.json", "archive_format", "models/model.json"} & _inner(found))
+
+
+def _is_script(found: dict[str, Record]) -> bool:
+    return "constants.pkl" in (inner := _inner(found)) or any(name.startswith("code/") for name in inner)
+
+
+def _inner(found: dict[str, Record]) -> set[str]:
+    """Names in the archive, with and without the folder that they lie in."""
+    return {name.partition("/")[2] for name in found} | set(found)
 
 
 def read_torch_zip(source: Source, found: dict[str, Record], raw: bool) -> Contents:
@@ -62,14 +70,16 @@ def read_torch_zip(source: Source, found: dict[str, Record], raw: bool) -> Conte
     Raises DataError.
     """
     source.require(not _is_program(found), "a program, not weights", RECIPE)
-    only_stored(source, found)
     prefix = _prefix(source, found)
+    script = _is_script(found)
+    # The code of a program, and only that, is compressed.
+    only_stored(source, {name: found[name] for name in found if not (script and name.startswith(f"{prefix}/code/"))})
     if (order := found.get(f"{prefix}/byteorder")) is not None:
         source.require(content(source, order, 6) == b"little", "was written on a big-endian machine", RECIPE)
     data = content(source, found[f"{prefix}/data.pkl"], LARGEST_PICKLE)
-    root, end, told = unpickle(source, data)
+    root, end, told = unpickle(source, data, SCRIPT_NAMES if script else NAMES)
     source.require(end == len(data), f"{AMBIGUOUS}, bytes lie behind its pickle")
-    views, remarks = _views(source, root, raw)
+    views, remarks = _script_views(source, root) if isinstance(root, Module) else _views(source, root, raw)
     for wanted in told.values():
         _stored(source, found, prefix, wanted)
     checked: set[str] = set()
@@ -141,7 +151,7 @@ def _places(source: Source, keys: Any, told: dict[str, Storage], position: int) 
     return places
 
 
-def unpickle(source: Source, data: bytes) -> tuple[Any, int, dict[str, Storage]]:
+def unpickle(source: Source, data: bytes, names: Names = NAMES) -> tuple[Any, int, dict[str, Storage]]:
     """(value, bytes, storages by key) of the pickle that `data` begins with; raises DataError."""
     told: dict[str, Storage] = {}
 
@@ -153,7 +163,7 @@ def unpickle(source: Source, data: bytes) -> tuple[Any, int, dict[str, Storage]]
         return found
 
     try:
-        return *Machine(data, NAMES, refer).run(), told
+        return *Machine(data, names, refer).run(), told
     except RefusedName as refused:
         _refuse(source, str(refused))
     except BrokenPickle as broken:
@@ -202,6 +212,14 @@ def _views(source: Source, root: Any, raw: bool) -> tuple[dict[str, View], tuple
             return chosen, (f"weights as they are, not their average in {where}",)
         return average, (f"averaged weights, of {where} (--raw takes the others)",)
     return chosen, ()
+
+
+def _script_views(source: Source, root: Module) -> tuple[dict[str, View], tuple[str, ...]]:
+    """The tensors of a program, and what to say of it."""
+    try:
+        return flattened(root), (REMARK,)
+    except BrokenPickle as broken:
+        raise source.fault(f"its pickle is not that of weights: {broken}") from None
 
 
 def _tensors(mapping: tuple[int, int, str, dict[str, Any]]) -> dict[str, View]:

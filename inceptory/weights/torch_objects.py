@@ -142,7 +142,8 @@ def _parameter(arguments: tuple[Any, ...]) -> View:
             raise BrokenPickle("a parameter is made of what is no tensor")
 
 
-def _inert(_: tuple[Any, ...]) -> Inert:
+def inert(_: tuple[Any, ...]) -> Inert:
+    """What stands for anything that tells us nothing."""
     return INERT
 
 
@@ -191,7 +192,7 @@ NAMES: Names = {
     "collections.defaultdict": _defaultdict,
     "collections.Counter": _counter,
     "collections.deque": _deque,
-    **dict.fromkeys(BESIDE, _inert),
+    **dict.fromkeys(BESIDE, inert),
     **dict.fromkeys(STORAGES),
     **dict.fromkeys(TYPES),
 }

@@ -238,3 +238,13 @@ def test_another_network_than_asked_for_is_refused():
 def test_a_file_of_no_inception_is_called_that(entries):
     with pytest.raises(DataError, match="no network of the Inception family"):
         identify("w.pth", entries)
+
+
+def test_style_gan_s_network_of_2015_has_no_gamma_and_its_last_pool():
+    entries = theirs(BY_ID["stylegan inception_v3"], 1008)
+    assert entries["layers.mixed_10.tower_1_mixed_conv_1.conv.weight"] == (384, 384, 3, 1)
+    assert entries["layers.mixed.tower_1.conv_2.conv.weight"] == (96, 96, 3, 3)
+    kept = {name: shape for name, shape in entries.items() if not name.endswith(".bn.weight")}
+    identity = identify("a", kept)
+    assert (identity.origin.name, identity.plan.dialect) == ("stylegan", "fid")
+    assert len(identity.match.filled) == 94

@@ -80,7 +80,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     },
     "W07 sparse": (lambda: makers.saved({"a": torch.eye(3).to_sparse()}), "more than dense weights"),
     "W09 names outside": (lambda: makers.packed(("../evil", b""), ("/etc/x", b"")), "leads elsewhere"),
-    "W10 a script": (script, "a program, not weights"),
+    "W10 a script": (script, "holds no tensors by name"),
     "W10 a module, zip": (lambda: makers.saved(module()), "a program, not weights"),
     "W10 a module, legacy": (lambda: makers.saved(module(), True), "a program, not weights"),
     "W11 an overlap": (lambda: test_hostile_safetensors.LIES["an overlap"][0], "overlaps another"),

@@ -5,10 +5,10 @@ Sizes, filters and value maps are those of the sources named beside each; see do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inceptory.data.preprocess import Preprocess
-from inceptory.weights.origins import cadene, keras, timm, torchvision
+from inceptory.weights.origins import cadene, keras, stylegan, timm, torchvision
 from inceptory.weights.rules import Table
 
 WITH_BACKGROUND = 1001
@@ -65,7 +65,12 @@ def _cadene(architecture: str, table: Table, resize: int, *, background: bool) -
     )
 
 
-V3_TWINS = ("inception_v3.tf_in1k", "inception_v3.tf_adv_in1k", "inception_v3.gluon_in1k")
+V3_TWINS = (
+    "inception_v3.tf_in1k",
+    "inception_v3.tf_adv_in1k",
+    "inception_v3.gluon_in1k",
+    "inception_v3.mmpretrain",
+)
 CAFFE_BGR = Preprocess(
     size=224,
     resize=256,
@@ -82,6 +87,9 @@ PYTORCH_FID = Preprocess(size=299, filter="bilinear", antialias=False, mean=HALF
 TORCH_FIDELITY = Preprocess(
     size=299, filter="bilinear", antialias=False, grid="asymmetric", divisor=1, mean=(128,) * 3, std=(128,) * 3
 )
+
+# metrics/metric_utils.py hands it pictures as they are; it resizes them as TensorFlow 1 did.
+STYLEGAN = replace(TORCH_FIDELITY, mean=(127.5,) * 3, std=(127.5,) * 3)
 
 
 def slim(size: int) -> Preprocess:
@@ -131,6 +139,7 @@ ORIGINS = (
         classes=1008,
         twins=("inception_v3.torch_fidelity",),
     ),
+    Origin("stylegan", "inception_v3", "fid", stylegan.INCEPTION_V3, "output.weight", STYLEGAN, classes=1008),
     # And by 1001: timm's older files of TensorFlow's weights, all prepared in the same way.
     Origin(
         "timm",
