@@ -18,7 +18,7 @@ from inceptory.errors import DataError, Doubt
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
 from inceptory.weights.formats import Weights, open_weights
-from inceptory.weights.identify import Identity, shapes_of
+from inceptory.weights.identify import Identity, classifies, shapes_of
 from inceptory.weights.published import find
 from inceptory.weights.resolve import Resolved, card_from, is_ours, recognise, resolve
 from inceptory.weights.store import load as load_own
@@ -91,7 +91,7 @@ def _tensors(weights: Weights, identity: Identity) -> Iterator[tuple[str, Tensor
             continue
         array = inside.read(identity.match.pairs[ours])
         _check_values(weights, identity.match.pairs[ours], array)
-        if identity.background and ours.startswith("head.classifier."):
+        if identity.background and classifies(ours):
             array = array[1:]
         yield ours, torch.from_numpy(np.ascontiguousarray(array.reshape(shape)))
 

@@ -16,6 +16,7 @@ from inceptory.outputs import NEVER, claimed, marked
 from inceptory.weights.identify import shapes_of
 from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.rules import names_there
+from inceptory.weights.tf_checkpoint import index_of
 
 Package = Literal["torchvision", "timm", "keras", "cadene", "facenet", "fid"]
 ENDINGS = (".pth", ".pt", ".safetensors")
@@ -55,7 +56,7 @@ def convert(
     force
         Replace a file that exists; without it only a .safetensors that this command wrote is replaced.
     """
-    ours, destination = Path(ours), Path(destination)
+    ours, destination = index_of(Path(ours)), Path(destination)
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from inceptory.weights.keras_file import is_keras_archive, read_keras_archive, read_keras_h5
-from inceptory.weights.recognise import ACCEPTED, HDF5, PICKLE, SAFETENSORS, ZIP, recognise
+from inceptory.weights.recognise import ACCEPTED, HDF5, PICKLE, SAFETENSORS, TABLE, ZIP, recognise
 from inceptory.weights.safetensors_file import read_safetensors
 from inceptory.weights.source import Contents, Entry, Source, quoted
+from inceptory.weights.tf_checkpoint import index_of, read_checkpoint
 from inceptory.weights.torch_file import is_torch_zip, read_torch_legacy, read_torch_zip
 from inceptory.weights.zip_file import records
 
@@ -37,7 +38,8 @@ class Weights:
 
     path: Path
     kind: str
-    """"safetensors", "torch zip", "torch legacy", "keras h5 2016", "keras weights.h5", "keras archive"."""
+    """"safetensors", "torch zip", "torch legacy", "keras h5 2016", "keras weights.h5", "keras archive",
+    "tensorflow checkpoint", "tensorflow checkpoint of 2016"."""
     entries: dict[str, Entry]
     """Shape and type of every tensor by name, in the file's order; nothing of the training's state.
 
@@ -110,7 +112,7 @@ def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
     Raises MissingError where there is no file to read, DataError where it holds no weights, and
     then says what it holds instead.
     """
-    source = Source.open(path)
+    source = Source.open(index_of(Path(path)))
     try:
         with _as_faults(source):
             found = _read(source, raw)
@@ -149,6 +151,7 @@ READERS = {
     HDF5: lambda source, _: read_keras_h5(source),
     SAFETENSORS: lambda source, _: read_safetensors(source),
     PICKLE: read_torch_legacy,
+    TABLE: lambda source, _: read_checkpoint(source),
 }
 
 

@@ -109,7 +109,8 @@ def _first(origin: Origin) -> tuple[str, tuple[int, ...]]:
 def _rows(entries: Shapes, name: str | None) -> int:
     """Classes of a linear layer in the file, 0 where there is none of this name."""
     shape = entries.get(name or "", ())
-    return shape[0] if len(shape) == 2 else 0
+    # tf-slim classifies by convolutions of one cell.
+    return shape[0] if len(shape) == 2 or shape[2:] == (1, 1) else 0
 
 
 def _ends_alike(origin: Origin, entries: Shapes) -> list[str]:
@@ -234,10 +235,17 @@ def _misshapen(identity: Identity, entries: Shapes) -> list[str]:
 
 def _fits(identity: Identity, ours: str, wanted: Shapes, found: tuple[int, ...]) -> bool:
     shape = wanted[ours]
-    if identity.background and ours.startswith("head.classifier."):
+    if identity.background and classifies(ours):
         shape = (shape[0] + 1, *shape[1:])
-    # Files of Caffe's line carry norms as rows, (1, C) for (C,); old Xceptions their pointwise kernels as matrices.
-    return found == shape or (len(shape) == 1 and found == (1, *shape)) or (*found, 1, 1) == shape
+    # Files of Caffe's line carry norms as rows, (1, C) for (C,); old Xceptions their pointwise kernels as matrices,
+    # and tf-slim its classifiers as convolutions.
+    matrix = (*found, 1, 1) == shape or found == (*shape, 1, 1)
+    return found == shape or (len(shape) == 1 and found == (1, *shape)) or (len(shape) in (2, 4) and matrix)
+
+
+def classifies(ours: str) -> bool:
+    """Whether a tensor of ours has a row for each class."""
+    return ours.split(".")[-2] == "classifier"
 
 
 def _unfit(best: Identity, entries: Shapes) -> str:

@@ -27,7 +27,7 @@ from inceptory.weights.origins.registry import (
     STYLEGAN,
     TORCH_FIDELITY,
     centred,
-    slim,
+    slim_steps,
 )
 
 APACHE, BSD, MIT = "Apache-2.0", "BSD-3-Clause", "MIT"
@@ -154,11 +154,10 @@ def _torch(name: str, dialect: str, origin: str, licence: str, file: str, *homes
 def _slim(name: str, file: str, accuracy: Accuracy | None, **known: Any) -> Published:
     """A TensorFlow 1 checkpoint of tf-slim."""
     urls = (f"{TENSORFLOW}{file}",)
-    why_not = "checkpoints of TensorFlow 1 are not read yet"
-    steps = slim(224 if name.startswith(("googlenet", "inception_v2")) else 299)
+    steps = slim_steps(224 if name.startswith(("googlenet", "inception_v2")) else 299)
     return Published(
         name, name.split(".")[0], "slim", "slim", file, "TF1 ckpt", APACHE, urls,
-        classes=1001, background=True, preprocess=steps, accuracy=accuracy, readable=False, why_not=why_not, **known,
+        classes=1001, background=True, preprocess=steps, accuracy=accuracy, **known,
     )  # fmt: skip
 
 

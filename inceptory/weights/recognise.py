@@ -12,15 +12,17 @@ from collections.abc import Callable
 from inceptory.errors import DataError
 from inceptory.weights.hdf5_file import SIGNATURE
 from inceptory.weights.safetensors_file import looks_like_safetensors
+from inceptory.weights.sorted_table import is_table
 from inceptory.weights.source import Source
 from inceptory.weights.torch_file import refuse_named_program
 from inceptory.weights.zip_file import AMBIGUOUS, END, FULL_16, end_record
 
 ZIP, HDF5, SAFETENSORS, PICKLE, TAR = "a zip archive", "an HDF5 file", "a safetensors file", "a pickle", "a tar archive"
+TABLE = "a table of TensorFlow"
 HEAD = 4_096
 LARGEST_FILE = 2**32
 """Bytes of a file that we look into; the largest network of the family with a trainer's state needs a sixth of it."""
-ACCEPTED = "give .safetensors, .pth/.pt, .h5 or .keras"
+ACCEPTED = "give .safetensors, .pth/.pt, .h5, .keras or .ckpt"
 UNPACK = "unpack it and give the weight file inside"
 
 STARTS = (
@@ -40,8 +42,6 @@ STARTS = (
 )
 """What files that are often taken for weights begin with."""
 
-TABLE_END = bytes.fromhex("57fb808b247547db")
-"""Last bytes of a LevelDB table: the index of a TensorFlow 1 checkpoint, or the whole of an older one."""
 NAMED_CALL = re.compile(rb"[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
 ONNX = re.compile(rb"\x08[\x03-\x20](?:[\x12\x1a\x22\x3a\x42]|\x12)")
 CAFFE = re.compile(rb"\x0a[\x01-\x7f][\x20-\x7e]+(?:\xa2\x06|\x12|\x1a)")
@@ -49,7 +49,7 @@ GRAPH = re.compile(rb"\x0a.{1,5}?\x0a[\x01-\x7f][\x20-\x7e]", re.DOTALL)
 
 
 def recognise(source: Source) -> str:
-    """ZIP, HDF5, SAFETENSORS or PICKLE; raises DataError with the name of anything else."""
+    """ZIP, HDF5, SAFETENSORS, PICKLE or TABLE; raises DataError with the name of anything else."""
     source.require(source.size > 0, "an empty file")
     source.require(source.size <= LARGEST_FILE, "larger than 4 GiB", "give a file of weights")
     head = source.at(0, min(HEAD, source.size))
@@ -81,6 +81,7 @@ CLAIMS: dict[str, Callable[[Source, bytes], bool]] = {
     HDF5: _is_hdf5,
     SAFETENSORS: lambda _, head: looks_like_safetensors(head),
     PICKLE: _is_pickle,
+    TABLE: lambda source, _: is_table(source),
     TAR: lambda _, head: head[257:262] == b"ustar",
 }
 
@@ -121,11 +122,8 @@ def _is_text(head: bytes) -> bool:
 
 
 def _binary(source: Source, head: bytes) -> str:
-    tail = source.at(max(0, source.size - 8), min(8, source.size))
-    if tail == TABLE_END:
-        return "a TensorFlow 1 checkpoint"
     if re.search(r"\.data-\d+-of-\d+$", source.path.name):
-        return "a part of a TensorFlow 1 checkpoint"
+        return "a part of a TensorFlow checkpoint, whose index is not beside it"
     if b"stripped_op_list" in head or b"VariableV2" in head or GRAPH.match(head):
         return "a TensorFlow graph, which is a program"
     if ONNX.match(head):

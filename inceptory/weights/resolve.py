@@ -16,8 +16,9 @@ from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.hub_config import FILES
 from inceptory.weights.identify import Identity
 from inceptory.weights.published import Published, by_hash, find, record
+from inceptory.weights.tf_checkpoint import index_of
 
-IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras")
+IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim")
 """Packages whose files with 1000 classes are ImageNet's."""
 
 
@@ -42,7 +43,7 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
     Raises UnknownName for a published name that does not exist, MissingError where nothing can be had,
     UsageError for a copy of what has no published name.
     """
-    path, name = Path(model), str(model)
+    path, name = index_of(Path(model)), str(model)
     here = path.exists() or not _is_published_name(name)
     if here and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
@@ -52,7 +53,7 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
     if weights is not None:
-        return Resolved(Path(weights), found, raw)
+        return Resolved(index_of(Path(weights)), found, raw)
     from inceptory.weights.download import fetch
 
     return Resolved(fetch(found), found, raw)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from inceptory.data.preprocess import Preprocess
-from inceptory.weights.origins import cadene, keras, stylegan, timm, torchvision
+from inceptory.weights.origins import cadene, keras, slim, stylegan, timm, torchvision
 from inceptory.weights.rules import Table
 
 WITH_BACKGROUND = 1001
@@ -92,7 +92,7 @@ TORCH_FIDELITY = Preprocess(
 STYLEGAN = replace(TORCH_FIDELITY, mean=(127.5,) * 3, std=(127.5,) * 3)
 
 
-def slim(size: int) -> Preprocess:
+def slim_steps(size: int) -> Preprocess:
     """What tf-slim's preprocess_for_eval does (tensorflow/models research/slim/preprocessing)."""
     return Preprocess(
         size=size,
@@ -122,6 +122,20 @@ def _cifar(name: str) -> Origin:
     twins = ("cifar_inception_v3_stem_slim",) if name == "v3" else ()
     return Origin(
         "keras", f"cifar_inception_{name}", "keras", keras.CIFAR, KERAS_HEAD, CIFAR_STEPS, classes=10, twins=twins
+    )
+
+
+def _slim(architecture: str, table: Table, size: int, classifier: str, aux: str = "") -> Origin:
+    return Origin(
+        "slim",
+        architecture,
+        "slim",
+        table,
+        f"{classifier}.conv.weight",
+        slim_steps(size),
+        classes=WITH_BACKGROUND,
+        background=True,
+        aux=aux and f"{aux}.conv.weight",
     )
 
 
@@ -169,5 +183,22 @@ ORIGINS = (
     Origin("keras", "xception", "keras", keras.XCEPTION, KERAS_HEAD, KERAS),
     *(_cifar(name) for name in ("v2", "v3", "v3_slim", "v3_slim_352", "v3_stem_slim")),
     Origin("keras", "cifar_inception_v1", "keras", keras.CIFAR_V1, "dense#1.weight", CIFAR_STEPS, classes=10),
+    _slim("googlenet", slim.INCEPTION_V1, 224, "InceptionV1.Logits.Conv2d_0c_1x1"),
+    _slim("inception_v2", slim.INCEPTION_V2, 224, "InceptionV2.Logits.Conv2d_1c_1x1"),
+    _slim(
+        "inception_v3",
+        slim.INCEPTION_V3,
+        299,
+        "InceptionV3.Logits.Conv2d_1c_1x1",
+        "InceptionV3.AuxLogits.Conv2d_2b_1x1",
+    ),
+    _slim("inception_v4", slim.INCEPTION_V4, 299, "InceptionV4.Logits.Logits", "InceptionV4.AuxLogits.Aux_logits"),
+    _slim(
+        "inception_resnet_v2",
+        slim.INCEPTION_RESNET_V2,
+        299,
+        "InceptionResnetV2.Logits.Logits",
+        "InceptionResnetV2.AuxLogits.Logits",
+    ),
     Origin("facenet", "inception_resnet_v1", "facenet", timm.FACENET, "logits.weight", FACES, classes=8631),
 )
