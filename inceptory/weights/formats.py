@@ -11,7 +11,7 @@ caller compares names and shapes with the architecture first, and reads afterwar
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from inceptory.weights.caffe_file import read_caffe, read_onnx
 from inceptory.weights.keras_file import is_keras_archive, read_keras_archive, read_keras_h5
-from inceptory.weights.recognise import ACCEPTED, HDF5, PICKLE, SAFETENSORS, TABLE, ZIP, recognise
+from inceptory.weights.recognise import ACCEPTED, CAFFE, HDF5, ONNX, PICKLE, SAFETENSORS, TABLE, ZIP, recognise
 from inceptory.weights.safetensors_file import read_safetensors
 from inceptory.weights.source import Contents, Entry, Source, quoted
 from inceptory.weights.tf_checkpoint import index_of, read_checkpoint
@@ -39,7 +40,7 @@ class Weights:
     path: Path
     kind: str
     """"safetensors", "torch zip", "torch legacy", "keras h5 2016", "keras weights.h5", "keras archive",
-    "tensorflow checkpoint", "tensorflow checkpoint of 2016"."""
+    "tensorflow checkpoint", "tensorflow checkpoint of 2016", "caffe model", "onnx model"."""
     entries: dict[str, Entry]
     """Shape and type of every tensor by name, in the file's order; nothing of the training's state.
 
@@ -146,12 +147,14 @@ def _read_zip(source: Source, raw: bool) -> Contents:
     raise source.fault(f"{what} without weights that we read", ACCEPTED)
 
 
-READERS = {
+READERS: dict[str, Callable[[Source, bool], Contents]] = {
     ZIP: _read_zip,
     HDF5: lambda source, _: read_keras_h5(source),
     SAFETENSORS: lambda source, _: read_safetensors(source),
     PICKLE: read_torch_legacy,
     TABLE: lambda source, _: read_checkpoint(source),
+    CAFFE: lambda source, _: read_caffe(source),
+    ONNX: lambda source, _: read_onnx(source),
 }
 
 

@@ -45,10 +45,10 @@ def fields(source: Source, start: int, size: int) -> Iterator[Field]:
             length, used = varint(head, used)
         else:
             length = FIXED[kind]
-        yield Field(key >> 3, kind, value, position + used, length)
-        position += used + length
+        start, position = position + used, position + used + length
         if position > end:
             raise ValueError("a field leaves its message")
+        yield Field(key >> 3, kind, value, start, length)
     raise ValueError("too many fields")
 
 

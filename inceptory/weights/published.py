@@ -18,6 +18,7 @@ from typing import Any, Literal
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import UnknownName
 from inceptory.weights.origins.registry import (
+    CAFFE,
     CAFFE_BGR,
     FACES,
     IMAGENET_MEAN,
@@ -200,8 +201,7 @@ def _googlenets() -> Iterator[Published]:
         page="http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",
         declared=Declared("sha1", "405fc5acd08a3bb12de8ee5e23a96bec22f08204"),
         accuracy=Accuracy(68.7, 88.9, "Caffe's readme of bvlc_googlenet; OpenVINO re-measures 68.93/89.14"),
-        readable=False, why_not="files of Caffe are not read yet (take googlenet.tv_in1k)",
-        note="with auxiliary heads; BGR 0..255 minus (104, 117, 123), 224 centre crop of the stored 256 image",
+        preprocess=CAFFE, note="with auxiliary heads",
     )  # fmt: skip
     yield _slim("googlenet.slim", "inception_v1_2016_08_28.tar.gz", Accuracy(69.8, 89.6, SLIM_README))
     for opset in (3, 6, 7, 8, 9, 12):
@@ -209,8 +209,7 @@ def _googlenets() -> Iterator[Published]:
             f"googlenet.onnx_{opset}", "googlenet", "caffe", "onnx", f"googlenet-{opset}.onnx", "ONNX", APACHE,
             page="https://huggingface.co/onnxmodelzoo",
             accuracy=Accuracy(67.78, 88.34, "ONNX model zoo"),
-            readable=False, why_not="ONNX files are not read (take googlenet.tv_in1k)",
-            note="28 MB; the licence is the hub's tag, the page says BSD-3",
+            preprocess=CAFFE, note="of Caffe's file; 28 MB; the licence is the hub's tag, the page says BSD-3",
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from inceptory.weights.identify import Identity
 from inceptory.weights.published import Published, by_hash, find, record
 from inceptory.weights.tf_checkpoint import index_of
 
-IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim")
+IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim", "caffe")
 """Packages whose files with 1000 classes are ImageNet's."""
 
 

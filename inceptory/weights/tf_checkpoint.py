@@ -95,8 +95,8 @@ class _Lies:
 
 def _indexed(source: Source, shards: int, found: dict[str, tuple[int, int]]) -> Contents:
     stem = source.path.name.removesuffix(".index")
-    places = {name: _bundle_entry(source, name, start, size) for name, (start, size) in found.items()}
-    places = {name: lies for name, lies in places.items() if lies is not None}
+    told = {name: _bundle_entry(source, name, start, size) for name, (start, size) in found.items()}
+    places = {name: lies for name, lies in told.items() if lies is not None}
     check(source, {name: lies.entry for name, lies in places.items()})
     files: dict[int, Source] = {}
     for lies in places.values():
@@ -111,8 +111,8 @@ def _indexed(source: Source, shards: int, found: dict[str, tuple[int, int]]) -> 
         data = files[lies.shard].at(lies.start, lies.entry.size)
         return numbers(np.frombuffer(data, STORED[lies.entry.dtype]).reshape(lies.entry.shape), lies.entry.dtype)
 
-    told = "its tensors are in files of data beside it; the sha256 is that of the index alone"
-    return Contents(KIND_INDEX, {name: lies.entry for name, lies in places.items()}, fetch, remarks=(told,))
+    remark = "its tensors are in files of data beside it; the sha256 is that of the index alone"
+    return Contents(KIND_INDEX, {name: lies.entry for name, lies in places.items()}, fetch, remarks=(remark,))
 
 
 def _bundle_entry(source: Source, name: str, start: int, size: int) -> _Lies | None:

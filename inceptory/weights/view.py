@@ -36,6 +36,9 @@ ROLES = {
     "running_mean": "running_mean",
     "running_std": "running_var",  # the name of 2015; it holds the variance all the same
 }
+BLOB = re.compile(r"(.+?)(?::([01])|_([wb])_0)")
+BLOBS = {"0": "weight", "1": "bias", "w": "weight", "b": "bias"}
+"""A Caffe layer's blobs by their number, or by Caffe2's letter."""
 SLIM_ROLES = {
     "weights": "conv.weight",
     "biases": "conv.bias",
@@ -80,8 +83,20 @@ def view(weights: Weights) -> View:
             raise DataError(f"{weights.path}: variables are not called as Keras calls them (save it again)") from None
     if weights.kind.startswith("tensorflow"):
         return _tensorflow(weights)
+    if weights.kind in ("caffe model", "onnx model"):
+        return _caffe(weights)
     names = {name: name for name in weights.entries}
     return View({name: entry.shape for name, entry in weights.entries.items()}, weights.read, names)
+
+
+def _caffe(weights: Weights) -> View:
+    """Blobs by the layer: conv1/7x7_s2:0 or conv1/7x7_s2_w_0 is conv1/7x7_s2.weight; shapes are PyTorch's already."""
+    found: dict[str, str] = {}
+    for there in weights.entries:
+        match = BLOB.fullmatch(there)
+        found[f"{match[1]}.{BLOBS[match[2] or match[3]]}" if match else there] = there
+    shapes = {here: weights.entries[there].shape for here, there in found.items()}
+    return View(shapes, lambda name: weights.read(found[name]), found)
 
 
 def _tensorflow(weights: Weights) -> View:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from inceptory.data.preprocess import Preprocess
-from inceptory.weights.origins import cadene, keras, slim, stylegan, timm, torchvision
+from inceptory.weights.origins import cadene, caffe, keras, slim, stylegan, timm, torchvision
 from inceptory.weights.rules import Table
 
 WITH_BACKGROUND = 1001
@@ -81,6 +81,18 @@ CAFFE_BGR = Preprocess(
     std=(1, 1, 1),
 )
 FACES = Preprocess(size=160, filter="bilinear", divisor=1, mean=(127.5,) * 3, std=(128,) * 3)
+
+# Caffe's pictures were stored as 256 x 256, whatever their sides, and of those the middle is taken.
+CAFFE = Preprocess(
+    size=224,
+    filter="bilinear",
+    antialias=False,
+    central_fraction=0.875,
+    order="BGR",
+    divisor=1,
+    mean=(104, 117, 123),
+    std=(1, 1, 1),
+)
 
 # pytorch-fid hands F.interpolate the whole picture; torch-fidelity does as TensorFlow 1 did.
 PYTORCH_FID = Preprocess(size=299, filter="bilinear", antialias=False, mean=HALF, std=HALF)
@@ -183,6 +195,9 @@ ORIGINS = (
     Origin("keras", "xception", "keras", keras.XCEPTION, KERAS_HEAD, KERAS),
     *(_cifar(name) for name in ("v2", "v3", "v3_slim", "v3_slim_352", "v3_stem_slim")),
     Origin("keras", "cifar_inception_v1", "keras", keras.CIFAR_V1, "dense#1.weight", CIFAR_STEPS, classes=10),
+    Origin(
+        "caffe", "googlenet", "caffe", caffe.GOOGLENET, "loss3/classifier.weight", CAFFE, aux="loss1/classifier.weight"
+    ),
     _slim("googlenet", slim.INCEPTION_V1, 224, "InceptionV1.Logits.Conv2d_0c_1x1"),
     _slim("inception_v2", slim.INCEPTION_V2, 224, "InceptionV2.Logits.Conv2d_1c_1x1"),
     _slim(
