@@ -139,6 +139,8 @@ def train(
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
     decide(model, 2, variant)  # a wrong name or option is told before any data is read
+    if variant.in_channels not in (1, 3):
+        raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")
     wanted = decided(recipe, config, options, model)
     if wanted.drop_path:
         check_residual(model, "--drop-path")
@@ -275,6 +277,7 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
+    raw: bool = False,
     layout: LaidOut = AUTO,
 ) -> AnyMetrics:
     """Measure a checkpoint on labelled pictures.
@@ -307,10 +310,12 @@ def evaluate(
         Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
     layout
         How the pictures are laid out, where that cannot be told from the files.
     """
-    meant, card = classifier(model, weights)
+    meant, card = classifier(model, weights, raw)
     read = [meant.path, *([data] if isinstance(data, str | Path) else [])]
     with nullcontext() if out is None else claimed(out, METRICS, inputs=read, force=force) as place:
         source, chosen, told = measured(source_of(data, layout=layout), card, split)
@@ -335,14 +340,16 @@ def evaluate(
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None) -> tuple[Resolved, Card]:
+def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> tuple[Resolved, Card]:
     """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
-    from inceptory.weights.resolve import card_of, resolve
+    from inceptory.weights.resolve import card_of, is_ours, resolve
 
-    meant = resolve(model, weights)
+    meant = resolve(model, weights, raw=raw)
     card = card_of(meant)
     if card.preprocess is None or not card.labels:
         raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
+    if "read" in card.data and not is_ours(meant.path):
+        print(printable(f"{meant.path}: {card.data['read']}"), file=sys.stderr)
     return meant, card
 
 

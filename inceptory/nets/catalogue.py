@@ -20,6 +20,7 @@ PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet,
 
 LARGEST_IMAGE = 2**14
 """Pixels of a picture's side; the family's networks see 299."""
+MOST_CHANNELS = 64
 MOST_CLASSES = 1_000_000
 """A head for more would be larger than any network of the family."""
 
@@ -154,8 +155,10 @@ def _check_ranges(switches: Switches, width: float, in_channels: int) -> None:
         raise UsageError(f"--classes {switches.classes}: out of range (0, an embedding, to {MOST_CLASSES:,})")
     if not 0.25 <= width <= 2:
         raise UsageError(f"--width {width:g}: out of range (choose 0.25 to 2; 1 is the published network)")
-    if in_channels not in (1, 3):
-        raise UsageError(f"--in-channels {in_channels}: out of range (1 for grey pictures, 3 for colour)")
+    if not 1 <= in_channels <= MOST_CHANNELS:
+        raise UsageError(
+            f"--in-channels {in_channels}: out of range (1 for grey pictures, 3 for colour, at most {MOST_CHANNELS})"
+        )
     if not 0 <= switches.dropout < 1:
         raise UsageError(f"--dropout {switches.dropout:g}: out of range (a fraction from 0 to below 1)")
     if switches.scale is not None and not 0 < switches.scale <= 1:

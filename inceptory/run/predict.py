@@ -89,6 +89,7 @@ def predict(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
+    raw: bool = False,
 ) -> Predictions:
     """Name what is in pictures.
 
@@ -127,13 +128,15 @@ def predict(
         Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
     weights
         A copy of the published file that `model` names, fetched by hand.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
     """
     if top < 1:
         raise UsageError(f"--top {top}: out of range (at least 1)")
     if not images:
         raise UsageError("predict needs pictures (give one or more files or folders after the model)")
     kind = "" if out is None else _format(out, format)
-    meant, card = classifier(model, weights)
+    meant, card = classifier(model, weights, raw)
     paths = _find(images)
     read = [meant.path, *images]
     with nullcontext() if out is None else claimed(out, KINDS[kind], inputs=read, force=force) as place:

@@ -18,7 +18,7 @@ from inceptory.errors import DataError, Doubt
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
 from inceptory.weights.formats import Weights, open_weights
-from inceptory.weights.identify import Identity, shapes_of
+from inceptory.weights.identify import Identity, classifies, shapes_of
 from inceptory.weights.published import find
 from inceptory.weights.resolve import Resolved, card_from, is_ours, recognise, resolve
 from inceptory.weights.store import load as load_own
@@ -32,6 +32,7 @@ def load(
     dialect: str | None = None,
     preprocess: Preprocess | None = None,
     classes: int | None = None,
+    raw: bool = False,
 ) -> Network:
     """The network behind a path or a published name, in eval mode, with its card in `net.card`.
 
@@ -39,7 +40,8 @@ def load(
     Keras, Cadene's pretrained-models, facenet-pytorch and pytorch-fid are recognised by their tensors;
     `name` (a network or a published name), `dialect` and `preprocess` settle what tensors cannot tell.
     A published name is downloaded once. `classes` asks for a new head, whatever the file has: fresh
-    classifiers from torch's global generator, as `Network.reset_classifier` puts them in. Raises
+    classifiers from torch's global generator, as `Network.reset_classifier` puts them in.
+    Of a trainer's checkpoint with averaged weights these are taken, or with `raw` the others. Raises
     MissingError, or DataError that lists what does not fit; nothing in a file is ever executed.
 
         net = inceptory.load("runs/flowers")
@@ -47,7 +49,7 @@ def load(
         net = inceptory.load("inception_v3.tf_in1k")
         net = inceptory.load("inception_v3.tf_in1k", classes=5)     # a backbone to be trained further
     """
-    meant = model if isinstance(model, Resolved) else resolve(model)
+    meant = model if isinstance(model, Resolved) else resolve(model, raw=raw)
     like = None if name is None else find(name)
     if like is not None:
         # A file trained further from a published one: prepared as that, with other bytes.
@@ -59,16 +61,16 @@ def load(
     return net
 
 
-def load_with_new_head(model: Path | str, classes: int) -> Network:
+def load_with_new_head(model: Path | str, classes: int, *, raw: bool = False) -> Network:
     """`load(model, classes=classes)` with the same fresh values each time; nobody else's draws are disturbed."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        return load(model, classes=classes)
+        return load(model, classes=classes, raw=raw)
 
 
 def adopt(meant: Resolved, name: str | None, dialect: str | None, preprocess: Preprocess | None) -> Network:
     """The network of another package's file; warns where its names leave its preprocessing open."""
-    with open_weights(meant.path) as weights:
+    with open_weights(meant.path, raw=meant.raw) as weights:
         meant, identity = recognise(meant, weights, name, dialect, settled=preprocess is not None)
         net = empty(identity.plan)
         net.load_state_dict(dict(_tensors(weights, identity)), assign=True)
@@ -89,7 +91,7 @@ def _tensors(weights: Weights, identity: Identity) -> Iterator[tuple[str, Tensor
             continue
         array = inside.read(identity.match.pairs[ours])
         _check_values(weights, identity.match.pairs[ours], array)
-        if identity.background and ours.startswith("head.classifier."):
+        if identity.background and classifies(ours):
             array = array[1:]
         yield ours, torch.from_numpy(np.ascontiguousarray(array.reshape(shape)))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from inceptory.errors import DataError, printable
 from inceptory.weights.card import KEY, Card
 from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.hub_config import with_config
 from inceptory.weights.identify import Identity, identify, shapes_of
 from inceptory.weights.keras_facts import settle
 from inceptory.weights.origins.registry import Origin
@@ -45,7 +46,9 @@ class Certificate:
     alternatives: tuple[str, ...]
     """Published files of the same names whose pictures are prepared in another way."""
     notes: tuple[str, ...]
-    """What the file's own config says that our network does not do."""
+    """What a person should know before trusting its answers."""
+    remarks: tuple[str, ...]
+    """How the file was read where that was not the plain way."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,6 +74,7 @@ class Certificate:
             lines.append(f"  own head       not loaded, {_counted(self.head, 'tensors')}")
         if self.alternatives:
             lines.append(f"  same names     {', '.join(self.alternatives)}")
+        lines += [f"  read           {remark}" for remark in self.remarks]
         lines += [f"  note           {note}" for note in self.notes]
         return "\n".join(map(printable, lines))
 
@@ -80,9 +84,9 @@ def _counted(names: tuple[str, ...], what: str) -> str:
     return f"{len(names)} {what}{shown}"
 
 
-def inspect(path: Path | str, name: str | None = None, dialect: str | None = None) -> Certificate:
+def inspect(path: Path | str, name: str | None = None, dialect: str | None = None, *, raw: bool = False) -> Certificate:
     """The certificate of a file; its names and shapes are compared, its tensors are not read."""
-    with open_weights(path) as weights:
+    with open_weights(path, raw=raw) as weights:
         if KEY in weights.metadata:
             return _own(weights)
         identity = identify_weights(weights, name, dialect)
@@ -126,6 +130,7 @@ def _own(weights: Weights) -> Certificate:
         published=None,
         alternatives=(),
         notes=() if is_sealed(weights.metadata[KEY]) else (UNSEALED,),
+        remarks=(),
     )
 
 
@@ -133,6 +138,7 @@ def identify_weights(weights: Weights, name: str | None = None, dialect: str | N
     """Origin and network of an open file; see `identify`."""
     inside = view(weights)
     identity = identify(weights.path, inside.shapes, name, dialect)
+    identity = with_config(replace(identity, remarks=(*weights.remarks, *identity.remarks)), weights.path)
     # A dialect that was asked for, or that a published file is known to have, stands.
     return identity if dialect else settle(weights, inside, identity, free=name is None)
 
@@ -161,7 +167,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
         classes=identity.plan.classes,
         background_class=identity.background,
         auxiliary_heads=identity.plan.aux,
-        preprocessing=str((found and found.preprocess) or identity.origin.preprocess),
+        preprocessing=str((found and found.preprocess) or identity.preprocess or "not known"),
         parameters=numbers["parameters"],
         matched=len(identity.match.pairs),
         filled=tuple(identity.match.filled),
@@ -170,10 +176,19 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
         published=found.name if found else None,
         alternatives=alternatives(identity.origin, found),
         notes=identity.notes,
+        remarks=identity.remarks,
     )
 
 
-def verify(file: Path | str, /, *, name: str | None = None, dialect: str | None = None, json: bool = False) -> str:
+def verify(
+    file: Path | str,
+    /,
+    *,
+    name: str | None = None,
+    dialect: str | None = None,
+    raw: bool = False,
+    json: bool = False,
+) -> str:
     """Say what a weight file of any package is, and whether every tensor of it finds its place.
 
     Nothing in the file is executed; its tensors are not read.
@@ -194,8 +209,10 @@ def verify(file: Path | str, /, *, name: str | None = None, dialect: str | None 
         Network that it must be.
     dialect
         Dialect to read it as, where the tensors cannot tell.
+    raw
+        Look at a trainer's weights as they are where their average lies beside them.
     json
         Print one record instead of lines.
     """
-    certificate = inspect(file, name, dialect)
+    certificate = inspect(file, name, dialect, raw=raw)
     return json_text.dumps(certificate.to_json(), indent=2) if json else str(certificate)

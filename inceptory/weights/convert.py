@@ -17,6 +17,7 @@ from inceptory.outputs import NEVER, claimed, marked
 from inceptory.weights.identify import shapes_of
 from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.rules import names_there
+from inceptory.weights.tf_checkpoint import index_of
 
 Package = Literal["torchvision", "timm", "keras", "cadene", "facenet", "fid"]
 ENDINGS = (".pth", ".pt", ".safetensors")
@@ -31,6 +32,7 @@ def convert(
     *,
     to: Annotated[Package, Parameter(name="--to")],
     classes: int | None = None,
+    raw: bool = False,
     force: bool = False,
 ) -> str:
     """Write a network as a file that another package loads with its own code.
@@ -50,10 +52,12 @@ def convert(
         Package that shall load it.
     classes
         Put a new head for so many classes in place of the file's own; the same one each time.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
     force
         Replace a file that exists; without it only a .safetensors that this command wrote is replaced.
     """
-    ours, destination = Path(ours), Path(destination)
+    ours, destination = index_of(Path(ours)), Path(destination)
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")
@@ -67,7 +71,7 @@ def convert(
         from inceptory.weights.keras_writer import keras_file
         from inceptory.weights.store import tensor_file
 
-        net = load(ours) if classes is None else load_with_new_head(ours, classes)
+        net = load(ours, raw=raw) if classes is None else load_with_new_head(ours, classes, raw=raw)
         target = target_plan(net.plan, to, ours)
         state = express(net.state_dict(), target)
         names = their_names(target, to, ours)

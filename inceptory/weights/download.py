@@ -14,19 +14,22 @@ from inceptory import fetch as web
 from inceptory.errors import MissingError
 from inceptory.fetch import cache_folder, offline
 from inceptory.weights.published import Published
+from inceptory.weights.unpacking import ENDING, unpacked
 
 
 def fetch(record: Published, progress: web.Progress | None = None) -> Path:
     """The file of a record, from the cache or else from the first of its addresses that gives it whole.
 
-    Raises MissingError where no address answers or INCEPTORY_OFFLINE is set, DataError where what
-    came is not the published file (nothing is kept then), WriteError where it cannot be kept.
+    A checkpoint that lies in an archive comes out of it. Raises MissingError where no address answers or
+    INCEPTORY_OFFLINE is set, DataError where what came is not the published file (nothing is kept then),
+    WriteError where it cannot be kept.
     """
     if record.repository is not None:
         return _from_hub(record, record.repository)
     if not record.urls:
-        raise MissingError(f"{record.name}: no address is known ({_by_hand(record)})")
-    return web.fetch(_wanted(record), progress)
+        raise MissingError(f"{record.name}: has no address over https ({_by_hand(record)})")
+    path = web.fetch(_wanted(record), progress)
+    return unpacked(path) if path.name.endswith(ENDING) else path
 
 
 def _wanted(record: Published) -> web.Wanted:

@@ -11,7 +11,7 @@ caller compares names and shapes with the architecture first, and reads afterwar
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from inceptory.weights.caffe_file import read_caffe, read_onnx
 from inceptory.weights.keras_file import is_keras_archive, read_keras_archive, read_keras_h5
-from inceptory.weights.recognise import ACCEPTED, HDF5, PICKLE, SAFETENSORS, ZIP, recognise
+from inceptory.weights.recognise import ACCEPTED, CAFFE, HDF5, ONNX, PICKLE, SAFETENSORS, TABLE, ZIP, recognise
 from inceptory.weights.safetensors_file import read_safetensors
 from inceptory.weights.source import Contents, Entry, Source, quoted
+from inceptory.weights.tf_checkpoint import index_of, read_checkpoint
 from inceptory.weights.torch_file import is_torch_zip, read_torch_legacy, read_torch_zip
 from inceptory.weights.zip_file import records
 
@@ -37,7 +39,8 @@ class Weights:
 
     path: Path
     kind: str
-    """"safetensors", "torch zip", "torch legacy", "keras h5 2016", "keras weights.h5", "keras archive"."""
+    """"safetensors", "torch zip", "torch legacy", "keras h5 2016", "keras weights.h5", "keras archive",
+    "tensorflow checkpoint", "tensorflow checkpoint of 2016", "caffe model", "onnx model"."""
     entries: dict[str, Entry]
     """Shape and type of every tensor by name, in the file's order; nothing of the training's state.
 
@@ -49,6 +52,8 @@ class Weights:
     """Texts beside the tensors: safetensors' own, Keras' versions."""
     layer_names: dict[str, str]
     """Keras 3: a layer's own name by its group, where the file notes it."""
+    remarks: tuple[str, ...]
+    """What was chosen where the file left a choice, such as averaged weights before those as they are."""
     _contents: Contents = field(repr=False)
     _source: Source = field(repr=False)
 
@@ -101,16 +106,17 @@ class Weights:
         return cast
 
 
-def open_weights(path: Path | str) -> Weights:
+def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
     """Open a weight file of any kind that we read; see `Weights`.
 
+    Where a trainer kept the average of its weights beside them, that is read, or with `raw` the others.
     Raises MissingError where there is no file to read, DataError where it holds no weights, and
     then says what it holds instead.
     """
-    source = Source.open(path)
+    source = Source.open(index_of(Path(path)))
     try:
         with _as_faults(source):
-            found = _read(source)
+            found = _read(source, raw)
     except BaseException:
         source.close()
         raise
@@ -121,26 +127,35 @@ def open_weights(path: Path | str) -> Weights:
         found.config,
         found.metadata,
         found.layer_names,
+        found.remarks,
         _contents=found,
         _source=source,
     )
 
 
-def _read(source: Source) -> Contents:
-    return READERS[recognise(source)](source)
+def _read(source: Source, raw: bool) -> Contents:
+    return READERS[recognise(source)](source, raw)
 
 
-def _read_zip(source: Source) -> Contents:
+def _read_zip(source: Source, raw: bool) -> Contents:
     found = records(source)
     if is_keras_archive(found):
         return read_keras_archive(source, found)
     if is_torch_zip(found):
-        return read_torch_zip(source, found)
+        return read_torch_zip(source, found, raw)
     what = "a NumPy archive" if found and all(name.endswith(".npy") for name in found) else "a zip archive"
     raise source.fault(f"{what} without weights that we read", ACCEPTED)
 
 
-READERS = {ZIP: _read_zip, HDF5: read_keras_h5, SAFETENSORS: read_safetensors, PICKLE: read_torch_legacy}
+READERS: dict[str, Callable[[Source, bool], Contents]] = {
+    ZIP: _read_zip,
+    HDF5: lambda source, _: read_keras_h5(source),
+    SAFETENSORS: lambda source, _: read_safetensors(source),
+    PICKLE: read_torch_legacy,
+    TABLE: lambda source, _: read_checkpoint(source),
+    CAFFE: lambda source, _: read_caffe(source),
+    ONNX: lambda source, _: read_onnx(source),
+}
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, UnknownName
 from inceptory.nets.arithmetic import state_shapes
-from inceptory.nets.catalogue import Plan, architecture, catalogue, plan
+from inceptory.nets.catalogue import MOST_CHANNELS, Plan, architecture, catalogue, plan
 from inceptory.weights.origins.registry import ORIGINS, WITH_BACKGROUND, Origin
 from inceptory.weights.rules import Match, both_sides, fit, names_there, present_names
 from inceptory.weights.source import quoted
@@ -33,7 +34,22 @@ class Identity:
     head: tuple[str, ...] = ()
     """Tensors of a head of a person's own that is more than one linear layer: not loaded."""
     notes: tuple[str, ...] = ()
-    """What the file's own config says that our network does not do."""
+    """What a person should know before trusting its answers, such as what its config says and we do not do."""
+    remarks: tuple[str, ...] = ()
+    """How the file was read where that was not the plain way."""
+    labels: tuple[str, ...] = ()
+    """Class names where the file or what lies beside it has them."""
+    prefix: str = ""
+    """What stands before the network's names, such as "module."; empty where nothing does."""
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """What its package does to pictures by default; None for channels that are no picture's."""
+        steps, channels = self.origin.preprocess, self.plan.in_channels
+        if channels == 1 and len(steps.mean) > 1:
+            mean, std = ((sum(values) / len(values),) for values in (steps.mean, steps.std))
+            return replace(steps, order="L", mean=mean, std=std)
+        return steps if channels == len(steps.mean) else None
 
 
 @cache
@@ -58,6 +74,9 @@ def identify(path: object, entries: Shapes, name: str | None = None, dialect: st
     best = _nearest(known, entries, dialect)
     if _whole(best, entries):
         return best
+    if others := _other_networks(best, entries):
+        names = ", ".join(map(quoted, (best.prefix, *others)))
+        raise DataError(f"{path}: holds several networks, behind {names} (save one of them alone)")
     other = best if name is None else _nearest(ORIGINS, entries, None)
     if other.plan.architecture != best.plan.architecture and _share(other) > _share(best):
         told = f"looks like {other.plan.architecture} of {other.origin.name}, not {name}"
@@ -66,7 +85,7 @@ def identify(path: object, entries: Shapes, name: str | None = None, dialect: st
 
 
 def _nearest(known: Sequence[Origin], entries: Shapes, dialect: str | None) -> Identity:
-    likely = [origin for origin in known if _first_name(origin) in entries] or known
+    likely = [origin for origin in known if _ends_alike(origin, entries)] or known
     tried = [_with_own_head(_try(origin, entries, dialect), entries) for origin in likely]
     return min(tried, key=lambda identity: _distance(identity, entries))
 
@@ -81,19 +100,80 @@ def _share(identity: Identity) -> float:
 
 
 @cache
-def _first_name(origin: Origin) -> str | None:
-    """What its package calls the first tensor of a network: most origins are ruled out by it."""
-    first = next(iter(shapes_of(plan(origin.architecture, dialect=origin.dialect))))
-    return names_there(origin.table, [first])[first]
+def _first(origin: Origin) -> tuple[str, tuple[int, ...]]:
+    """What its package calls the first tensor of a network, and its shape: most origins are ruled out by it."""
+    first, shape = next(iter(shapes_of(plan(origin.architecture, dialect=origin.dialect)).items()))
+    return str(names_there(origin.table, [first])[first]), shape
+
+
+def _rows(entries: Shapes, name: str | None) -> int:
+    """Classes of a linear layer in the file, 0 where there is none of this name."""
+    shape = entries.get(name or "", ())
+    # tf-slim classifies by convolutions of one cell.
+    return shape[0] if len(shape) == 2 or shape[2:] == (1, 1) else 0
+
+
+def _ends_alike(origin: Origin, entries: Shapes) -> list[str]:
+    """Names in the file that are that of the network's first tensor, or that with something before it."""
+    first, _ = _first(origin)
+    return [name for name in entries if name == first or name.endswith(f".{first}")]
+
+
+def _prefix(origin: Origin, entries: Shapes) -> str:
+    """What stands before the names of the network; empty where its first tensor is called plainly."""
+    before = [name.removesuffix(_first(origin)[0]) for name in _ends_alike(origin, entries)]
+    if not before or "" in before:
+        return ""
+    return max(before, key=lambda prefix: _behind(prefix, entries))
+
+
+def _behind(prefix: str, entries: Shapes) -> int:
+    """How many names begin so."""
+    return sum(name.startswith(prefix) for name in entries)
+
+
+def _other_networks(identity: Identity, entries: Shapes) -> list[str]:
+    """Beginnings of the names of further networks in the file, as large as the one that was found."""
+    others = [name.removesuffix(_first(identity.origin)[0]) for name in _ends_alike(identity.origin, entries)]
+    apart = [each for each in others if identity.prefix and not each.startswith(identity.prefix)]
+    return [each for each in apart if _behind(each, entries) >= len(identity.match.pairs)]
+
+
+def _channels(origin: Origin, entries: Shapes, present: Mapping[str, str]) -> int:
+    """Channels of the pictures that a file's first layer takes, 3 where that cannot be told."""
+    name, wanted = _first(origin)
+    shape = entries.get(present.get(name, ""), ())
+    if len(shape) != len(wanted):
+        return 3
+    # A depthwise first layer has a few outputs for each of its inputs, and takes one.
+    found = shape[1] if wanted[1] == 3 else shape[0] * 3 // wanted[0]
+    return found if 1 <= found <= MOST_CHANNELS else 3
+
+
+@cache
+def _auxiliary(origin: Origin) -> frozenset[str]:
+    """Their names of the tensors of auxiliary heads."""
+    with_them, without = (
+        names_there(origin.table, shapes_of(plan(origin.architecture, dialect=origin.dialect, aux=aux))).values()
+        for aux in (True, False)
+    )
+    return frozenset(str(name) for name in set(with_them) - set(without))
+
+
+def _without_auxiliary(match: Match, left: Mapping[str, str]) -> Match:
+    """The match where those auxiliary tensors are left out; `left` has the file's names."""
+    out = frozenset(left.values())
+    surplus = tuple(name for name in match.surplus if name not in out)
+    return replace(match, surplus=surplus, dropped=(*match.dropped, *(name for name in match.surplus if name in out)))
 
 
 def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
-    present = present_names(origin.table, entries)
-    head = entries.get(present.get(origin.classifier, ""), ())
-    rows = head[0] if len(head) == 2 else 0
+    prefix = _prefix(origin, entries)
+    present = present_names(origin.table, entries, prefix)
+    rows, beside = (_rows(entries, present.get(name)) for name in (origin.classifier, origin.aux))
     background = origin.background and rows == WITH_BACKGROUND
     classes = rows - background
-    aux = bool(origin.aux) and origin.aux in present and rows > 0
+    aux = beside == rows > 0
     chosen, decided = origin.dialect, f"the default of {origin.name}"
     if dialect is not None and dialect in architecture(origin.architecture).dialects:
         chosen, decided = dialect, "as asked for"
@@ -101,8 +181,21 @@ def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
         decided = "the only one of these names"
     elif rows == origin.classes and origin.classes in (WITH_BACKGROUND, 1008):
         decided = f"by its {rows} classes"
-    found = plan(origin.architecture, dialect=chosen, classes=classes, aux=aux)
-    return Identity(origin, found, fit(origin.table, shapes_of(found), entries), background, decided)
+    channels = _channels(origin, entries, present)
+    found = plan(origin.architecture, dialect=chosen, classes=classes, aux=aux, in_channels=channels)
+    match = fit(origin.table, shapes_of(found), entries, prefix)
+    remarks, notes = [], []
+    if prefix:
+        remarks.append(f"its names stand behind {quoted(prefix)}")
+    if beside and not aux:
+        # The head was replaced and the auxiliary one was not: it serves nobody, and no answer depends on it.
+        match = _without_auxiliary(match, {name: present[name] for name in _auxiliary(origin) if name in present})
+        remarks.append(f"its auxiliary heads, for {beside} classes, are left out")
+    if channels != len(origin.preprocess.mean):
+        notes.append(f"takes {channels} channel{'s' * (channels > 1)}, so its preprocessing is not known")
+    return Identity(
+        origin, found, match, background, decided, notes=tuple(notes), remarks=tuple(remarks), prefix=prefix
+    )
 
 
 def _with_own_head(identity: Identity, entries: Shapes) -> Identity:
@@ -116,7 +209,9 @@ def _with_own_head(identity: Identity, entries: Shapes) -> Identity:
     biases = [name for name in match.surplus if name not in kernels]
     if len(kernels) == 1 and len(biases) == 1:
         (kernel,), (bias,) = kernels, biases
-        found = plan(identity.plan.architecture, dialect=identity.plan.dialect, classes=entries[kernel][0])
+        now = identity.plan
+        classes, channels = entries[kernel][0], now.in_channels
+        found = plan(now.architecture, dialect=now.dialect, classes=classes, in_channels=channels)
         if shapes_of(found)["head.classifier.weight"] == entries[kernel]:
             pairs = {**match.pairs, "head.classifier.weight": kernel, "head.classifier.bias": bias}
             return replace(identity, plan=found, match=replace(match, pairs=pairs, surplus=()))
@@ -127,7 +222,7 @@ def _distance(identity: Identity, entries: Shapes) -> tuple[int, bool, bool]:
     """How far a file is from a network: tensors out of place, a head of a person's own, other classes."""
     match, origin = identity.match, identity.origin
     misplaced = len(match.missing) + len(match.surplus) + len(_misshapen(identity, entries))
-    there = present_names(origin.table, entries).get(origin.classifier, "")
+    there = present_names(origin.table, entries, identity.prefix).get(origin.classifier, "")
     own = bool(identity.head) or match.pairs.get("head.classifier.weight", there) != there
     return misplaced, own, entries.get(there, (0,))[0] != origin.classes
 
@@ -140,10 +235,17 @@ def _misshapen(identity: Identity, entries: Shapes) -> list[str]:
 
 def _fits(identity: Identity, ours: str, wanted: Shapes, found: tuple[int, ...]) -> bool:
     shape = wanted[ours]
-    if identity.background and ours.startswith("head.classifier."):
+    if identity.background and classifies(ours):
         shape = (shape[0] + 1, *shape[1:])
-    # Files of Caffe's line carry norms as rows: (1, C) for (C,).
-    return found == shape or (len(shape) == 1 and found == (1, *shape))
+    # Files of Caffe's line carry norms as rows, (1, C) for (C,); old Xceptions their pointwise kernels as matrices,
+    # and tf-slim its classifiers as convolutions.
+    matrix = (*found, 1, 1) == shape or found == (*shape, 1, 1)
+    return found == shape or (len(shape) == 1 and found == (1, *shape)) or (len(shape) in (2, 4) and matrix)
+
+
+def classifies(ours: str) -> bool:
+    """Whether a tensor of ours has a row for each class."""
+    return ours.split(".")[-2] == "classifier"
 
 
 def _unfit(best: Identity, entries: Shapes) -> str:

@@ -59,7 +59,9 @@ def settle(weights: Weights, inside: View, identity: Identity, *, free: bool) ->
         fault = next(_contradictions(each, told, layers), None)
         if fault is None:
             origin = replace(each.origin, twins=())
-            return replace(each, origin=origin, decided="by its config", notes=_notes(inside, each, layers))
+            return replace(
+                each, origin=origin, decided="by its config", notes=(*each.notes, *_notes(inside, each, layers))
+            )
         faults.append(fault)
     raise DataError(f"{weights.path}: its config has {faults[0]} (say dialect= to read it all the same)")
 

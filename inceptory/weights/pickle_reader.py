@@ -43,11 +43,22 @@ class Name:
     path: str
 
 
+class Inert:
+    """Something that a trainer keeps beside the weights: it holds nothing and can do nothing."""
+
+
+INERT = Inert()
+
+
+class Module(dict[str, Any]):
+    """An object of a program, as the record of its attributes."""
+
+
 class Machine:
     """Reads one pickle out of `data`; nothing that it builds can do anything.
 
     Values are None, bool, int, float, str, bytes, list (for sets too), tuple, dict with str keys
-    only, Name, and what the constructors give.
+    only, Name, INERT, and what the constructors give.
     """
 
     def __init__(self, data: bytes, names: Names, persistent: Constructor) -> None:
@@ -230,9 +241,11 @@ class Machine:
         self.push(build(arguments))
 
     def build(self) -> None:
-        """The state of an object: an OrderedDict's is of no use, nothing else has one."""
-        target, _ = self.pop_tuple(2)
-        if not isinstance(target, dict):
+        """The state of an object: a module's attributes; that of dicts and of what is inert is of no use."""
+        target, state = self.pop_tuple(2)
+        if isinstance(target, Module) and isinstance(state, dict):
+            target.update(state)
+        if not isinstance(target, dict | Inert):
             raise BrokenPickle("it sets the state of what has none")
         self.push(target)
 
@@ -261,6 +274,12 @@ def _dict(machine: Machine) -> None:
 
 def _named_object(machine: Machine) -> None:
     raise BrokenPickle("it makes an object of a class")
+
+
+def _with_words(machine: Machine) -> None:
+    """An object of a class with arguments by name, which tell nothing of what is on the list."""
+    machine.pop()
+    machine.call()
 
 
 ACTIONS: dict[int, Callable[[Machine], None]] = {
@@ -326,8 +345,9 @@ ACTIONS: dict[int, Callable[[Machine], None]] = {
     ord("Q"): Machine.persistent,
     ord("i"): Machine.instance,
     ord("o"): _named_object,
-    0x81: _named_object,
-    0x92: _named_object,
+    # An object of a class is made as by a call of it.
+    0x81: Machine.call,
+    0x92: _with_words,
     # Protocol and frame say nothing that we need
     0x80: lambda m: m.skip(1),
     0x95: lambda m: m.skip(8),

@@ -18,15 +18,17 @@ from typing import Any, Literal
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import UnknownName
 from inceptory.weights.origins.registry import (
+    CAFFE,
     CAFFE_BGR,
     FACES,
     IMAGENET_MEAN,
     IMAGENET_STD,
     KERAS,
     PYTORCH_FID,
+    STYLEGAN,
     TORCH_FIDELITY,
     centred,
-    slim,
+    slim_steps,
 )
 
 APACHE, BSD, MIT = "Apache-2.0", "BSD-3-Clause", "MIT"
@@ -115,17 +117,22 @@ TV_META = "torchvision's weights meta"
 
 PYTORCH = "https://download.pytorch.org/models/"
 TENSORFLOW = "https://download.tensorflow.org/models/"
-CADENE = "http://data.lip6.fr/cadene/pretrainedmodels/"
+CADENE = "http://data.lip6.fr/cadene/pretrainedmodels/"  # a page, for nothing is fetched over plain http
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/"
 KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 CHOLLET = "https://github.com/fchollet/deep-learning-models/releases/download/"
 FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
 FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+DEEPFAKES = "https://github.com/SCLBD/DeepfakeBench/releases/download/v1.0.0/"
+OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/inception-v3/"
 GLUON = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/models/"
 
 V3_STEPS, V2_STEPS = centred(299, 341, "bicubic"), centred(299, 333, "bicubic")
 GLUON_STEPS = Preprocess(size=299, resize=341, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+# configs/inception_v3/inception-v3_8xb32_in1k.py and _base_/datasets/imagenet_bs32.py; OpenCV resizes.
+OPENMMLAB_STEPS = replace(GLUON_STEPS, resize=342, filter="bilinear", antialias=False)
 
 
 def _prefix(file: str) -> Declared | None:
@@ -136,32 +143,32 @@ def _prefix(file: str) -> Declared | None:
 
 
 def _torch(name: str, dialect: str, origin: str, licence: str, file: str, *homes: str, **known: Any) -> Published:
-    """A .pth of the torch.hub kind, in one or several places."""
-    urls = tuple(home + file for home in homes)
+    """A .pth of the torch.hub kind, in one or several places; one that has only plain http is for a person to get."""
+    urls = tuple(home + file for home in homes if home.startswith("https:"))
+    page = None if urls else homes[0] + file
     return Published(
-        name, name.split(".")[0], dialect, origin, file, "torch", licence, urls, declared=_prefix(file), **known
-    )
+        name, name.split(".")[0], dialect, origin, file, "torch", licence, urls,
+        page=page, declared=_prefix(file), **known,
+    )  # fmt: skip
 
 
 def _slim(name: str, file: str, accuracy: Accuracy | None, **known: Any) -> Published:
     """A TensorFlow 1 checkpoint of tf-slim."""
     urls = (f"{TENSORFLOW}{file}",)
-    why_not = "checkpoints of TensorFlow 1 are not read yet"
-    steps = slim(224 if name.startswith(("googlenet", "inception_v2")) else 299)
+    steps = slim_steps(224 if name.startswith(("googlenet", "inception_v2")) else 299)
     return Published(
         name, name.split(".")[0], "slim", "slim", file, "TF1 ckpt", APACHE, urls,
-        classes=1001, background=True, preprocess=steps, accuracy=accuracy, readable=False, why_not=why_not, **known,
+        classes=1001, background=True, preprocess=steps, accuracy=accuracy, **known,
     )  # fmt: skip
 
 
-def _keras(name: str, licence: str, release: str | None, md5: str, *, top: Accuracy | None) -> Published:
+def _keras(name: str, licence: str, release: str, md5: str, *, top: Accuracy | None) -> Published:
     """A Keras file of 2016's layout, with its top where that has an accuracy."""
     architecture = name.split(".")[0]
     file = f"{architecture}_weights_tf_dim_ordering_tf_kernels{'' if top else '_notop'}.h5"
-    urls = [f"{KERAS_APPLICATIONS}{architecture}/{file}"]
-    urls += [f"{CHOLLET}{release}/{file}"] if release else []
+    urls = (f"{KERAS_APPLICATIONS}{architecture}/{file}", f"{CHOLLET}{release}/{file}")
     return Published(
-        name, architecture, "keras", "keras", file, "Keras h5", licence, tuple(urls), declared=Declared("md5", md5),
+        name, architecture, "keras", "keras", file, "Keras h5", licence, urls, declared=Declared("md5", md5),
         classes=1000 if top else 0, preprocess=KERAS, accuracy=top,
     )  # fmt: skip
 
@@ -191,11 +198,10 @@ def _googlenets() -> Iterator[Published]:
     )  # fmt: skip
     yield Published(
         "googlenet.caffe", "googlenet", "caffe", "caffe", "bvlc_googlenet.caffemodel", "caffemodel", "unrestricted",
-        ("http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",),
+        page="http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",
         declared=Declared("sha1", "405fc5acd08a3bb12de8ee5e23a96bec22f08204"),
         accuracy=Accuracy(68.7, 88.9, "Caffe's readme of bvlc_googlenet; OpenVINO re-measures 68.93/89.14"),
-        readable=False, why_not="files of Caffe are not read yet (take googlenet.tv_in1k)",
-        note="with auxiliary heads; BGR 0..255 minus (104, 117, 123), 224 centre crop of the stored 256 image",
+        preprocess=CAFFE, note="with auxiliary heads",
     )  # fmt: skip
     yield _slim("googlenet.slim", "inception_v1_2016_08_28.tar.gz", Accuracy(69.8, 89.6, SLIM_README))
     for opset in (3, 6, 7, 8, 9, 12):
@@ -203,8 +209,7 @@ def _googlenets() -> Iterator[Published]:
             f"googlenet.onnx_{opset}", "googlenet", "caffe", "onnx", f"googlenet-{opset}.onnx", "ONNX", APACHE,
             page="https://huggingface.co/onnxmodelzoo",
             accuracy=Accuracy(67.78, 88.34, "ONNX model zoo"),
-            readable=False, why_not="ONNX files are not read (take googlenet.tv_in1k)",
-            note="28 MB; the licence is the hub's tag, the page says BSD-3",
+            preprocess=CAFFE, note="of Caffe's file; 28 MB; the licence is the hub's tag, the page says BSD-3",
         )  # fmt: skip
 
 
@@ -231,6 +236,12 @@ def _v3() -> Iterator[Published]:
             f"inception_v3.{name}", "torchvision", "torchvision", BSD, file, PYTORCH,
             preprocess=steps, accuracy=accuracy, note=note,
         )  # fmt: skip
+    yield _torch(
+        "inception_v3.mmpretrain", "torchvision", "mmpretrain", APACHE,
+        "inception-v3_3rdparty_8xb32_in1k_20220615-dcd4d910.pth", OPENMMLAB, preprocess=OPENMMLAB_STEPS,
+        accuracy=Accuracy(77.57, 93.58, "mmpretrain configs/inception_v3/metafile.yml"),
+        note="declared as converted from torchvision's file; its pictures are prepared in another way",
+    )  # fmt: skip
     yield _hub("inception_v3.tv_in1k", V3_STEPS, 77.472, 93.468, note="of torchvision's file, whose licence is BSD-3")
     yield _hub("inception_v3.tf_in1k", V3_STEPS, 77.866, 93.644)
     yield _hub("inception_v3.tf_adv_in1k", V3_STEPS, 77.598, 93.726)
@@ -251,6 +262,11 @@ def _v3() -> Iterator[Published]:
         "inception_v3.torch_fidelity", "fid", "torch-fidelity", APACHE, "weights-inception-2015-12-05-6726825d.pth",
         FIDELITY, classes=1008, preprocess=TORCH_FIDELITY,
         note="declared as the same bytes as inception_v3.fid; pictures are resized in another way",
+    )  # fmt: skip
+    yield Published(
+        "inception_v3.stylegan", "inception_v3", "fid", "stylegan", "inception-2015-12-05.pt", "TorchScript", UNSTATED,
+        (f"{NVIDIA}inception-2015-12-05.pt",), classes=1008, preprocess=STYLEGAN,
+        note="the same network as inception_v3.fid, as a program, whose tensors alone are read",
     )  # fmt: skip
     yield _slim("inception_v3.slim", "inception_v3_2016_08_28.tar.gz", Accuracy(78.0, 93.9, SLIM_README))
     for kind in ("adv", "ens3_adv", "ens4_adv"):
@@ -303,8 +319,8 @@ def _resnets() -> Iterator[Published]:
         accuracy=Accuracy(80.170, 95.234, CADENE_README),
     )  # fmt: skip
     md5 = "e693bd0210a403b3192acc6073ad2e96", "d19885ff4a710c122648d3b5c3b684e4"
-    yield _keras("inception_resnet_v2.keras_in1k", UNSTATED, None, md5[0], top=Accuracy(80.3, 95.3, KERAS_SITE))
-    yield _keras("inception_resnet_v2.keras_notop", UNSTATED, None, md5[1], top=None)
+    yield _keras("inception_resnet_v2.keras_in1k", UNSTATED, "v0.7", md5[0], top=Accuracy(80.3, 95.3, KERAS_SITE))
+    yield _keras("inception_resnet_v2.keras_notop", UNSTATED, "v0.7", md5[1], top=None)
     accuracy = Accuracy(80.4, 95.3, SLIM_README)
     yield _slim("inception_resnet_v2.slim", "inception_resnet_v2_2016_08_30.tar.gz", accuracy)
     yield _slim("inception_resnet_v2.slim_ens_adv", "ens_adv_inception_resnet_v2_2017_08_18.tar.gz", None)
@@ -319,6 +335,11 @@ def _xceptions() -> Iterator[Published]:
         preprocess=V2_STEPS,
         accuracy=Accuracy(79.058, 94.396, TIMM_CSV),
         note="timm's legacy_xception, of Keras' weights; Cadene reports 78.888/94.292 by bilinear 333",
+    )  # fmt: skip
+    yield _torch(
+        "xception.cadene_old", "timm", "cadene", BSD, "xception-b5690688.pth", DEEPFAKES, CADENE,
+        preprocess=centred(299, 333, "bilinear"),
+        note="pointwise kernels are matrices; what FaceForensics and DeepfakeBench begin with",
     )  # fmt: skip
     steps = centred(299, 331, "bicubic")
     aligned = (41, "e6439c97", 78.550, 94.282), (65, "c9ae96e8", 79.558, 94.656), (71, "8eec7df1", 79.920, 94.908)

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from inceptory.errors import DataError
 from inceptory.weights.hdf5_file import SIGNATURE
 from inceptory.weights.safetensors_file import looks_like_safetensors
+from inceptory.weights.sorted_table import is_table
 from inceptory.weights.source import Source
 from inceptory.weights.torch_file import refuse_named_program
 from inceptory.weights.zip_file import AMBIGUOUS, END, FULL_16, end_record
 
 ZIP, HDF5, SAFETENSORS, PICKLE, TAR = "a zip archive", "an HDF5 file", "a safetensors file", "a pickle", "a tar archive"
+TABLE, CAFFE, ONNX = "a table of TensorFlow", "a Caffe model", "an ONNX model"
 HEAD = 4_096
 LARGEST_FILE = 2**32
 """Bytes of a file that we look into; the largest network of the family with a trainer's state needs a sixth of it."""
-ACCEPTED = "give .safetensors, .pth/.pt, .h5 or .keras"
+ACCEPTED = "give .safetensors, .pth/.pt, .h5, .keras, .ckpt or .caffemodel"
 UNPACK = "unpack it and give the weight file inside"
 
 STARTS = (
@@ -40,16 +42,14 @@ STARTS = (
 )
 """What files that are often taken for weights begin with."""
 
-TABLE_END = bytes.fromhex("57fb808b247547db")
-"""Last bytes of a LevelDB table: the index of a TensorFlow 1 checkpoint, or the whole of an older one."""
 NAMED_CALL = re.compile(rb"[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
-ONNX = re.compile(rb"\x08[\x03-\x20](?:[\x12\x1a\x22\x3a\x42]|\x12)")
-CAFFE = re.compile(rb"\x0a[\x01-\x7f][\x20-\x7e]+(?:\xa2\x06|\x12|\x1a)")
+ONNX_START = re.compile(rb"\x08[\x03-\x20](?:[\x12\x1a\x22\x3a\x42]|\x12)")
+CAFFE_START = re.compile(rb"\x0a[\x01-\x7f][\x20-\x7e]+(?:\xa2\x06|\x12|\x1a)")
 GRAPH = re.compile(rb"\x0a.{1,5}?\x0a[\x01-\x7f][\x20-\x7e]", re.DOTALL)
 
 
 def recognise(source: Source) -> str:
-    """ZIP, HDF5, SAFETENSORS or PICKLE; raises DataError with the name of anything else."""
+    """ZIP, HDF5, SAFETENSORS, PICKLE, TABLE, CAFFE or ONNX; raises DataError with the name of anything else."""
     source.require(source.size > 0, "an empty file")
     source.require(source.size <= LARGEST_FILE, "larger than 4 GiB", "give a file of weights")
     head = source.at(0, min(HEAD, source.size))
@@ -57,7 +57,10 @@ def recognise(source: Source) -> str:
     source.require(len(claims) <= 1, f"{AMBIGUOUS}, {' and '.join(claims)} at once", "get it from its publisher again")
     if claims and claims != [TAR]:
         return claims[0]
-    raise _other(source, head)
+    fault = _other(source, head)
+    if fault is None:
+        return ONNX if ONNX_START.match(head) else CAFFE
+    raise fault
 
 
 def _is_zip(source: Source, head: bytes) -> bool:
@@ -81,12 +84,13 @@ CLAIMS: dict[str, Callable[[Source, bytes], bool]] = {
     HDF5: _is_hdf5,
     SAFETENSORS: lambda _, head: looks_like_safetensors(head),
     PICKLE: _is_pickle,
+    TABLE: lambda source, _: is_table(source),
     TAR: lambda _, head: head[257:262] == b"ustar",
 }
 
 
-def _other(source: Source, head: bytes) -> DataError:
-    """The fault that names a file which is no kind of weights that we read."""
+def _other(source: Source, head: bytes) -> DataError | None:
+    """The fault that names a file which is no kind of weights that we read; None for a model without a mark."""
     if head[257:262] == b"ustar":
         return source.fault(TAR, UNPACK)
     for start, what, remedy in STARTS:
@@ -100,7 +104,8 @@ def _other(source: Source, head: bytes) -> DataError:
     if _is_text(head):
         note = head.startswith(b"model_checkpoint_path:")
         return source.fault("the note beside a TensorFlow 1 checkpoint" if note else "a plain text", ACCEPTED)
-    return source.fault(_binary(source, head), ACCEPTED)
+    what = _binary(source, head)
+    return source.fault(what, ACCEPTED) if what else None
 
 
 def _page(head: bytes) -> str | None:
@@ -121,17 +126,13 @@ def _is_text(head: bytes) -> bool:
 
 
 def _binary(source: Source, head: bytes) -> str:
-    tail = source.at(max(0, source.size - 8), min(8, source.size))
-    if tail == TABLE_END:
-        return "a TensorFlow 1 checkpoint"
+    """What a file of no text is; empty for a Caffe or an ONNX model, which begin with no mark of their own."""
     if re.search(r"\.data-\d+-of-\d+$", source.path.name):
-        return "a part of a TensorFlow 1 checkpoint"
+        return "a part of a TensorFlow checkpoint, whose index is not beside it"
     if b"stripped_op_list" in head or b"VariableV2" in head or GRAPH.match(head):
         return "a TensorFlow graph, which is a program"
-    if ONNX.match(head):
-        return "an ONNX model, which is a program"
-    if CAFFE.match(head):
-        return "a Caffe model"
+    if ONNX_START.match(head) or CAFFE_START.match(head):
+        return ""
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite model, which is a program"
     return "no weight file of a kind that we know"

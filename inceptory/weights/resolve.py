@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inceptory.data.imagenet import labels
@@ -14,10 +14,12 @@ from inceptory.nets.catalogue import catalogue
 from inceptory.weights.card import KEY, Card, read_card, read_metadata
 from inceptory.weights.certificate import alternatives, identify_weights
 from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.hub_config import FILES
 from inceptory.weights.identify import Identity
 from inceptory.weights.published import Published, by_hash, find, record
+from inceptory.weights.tf_checkpoint import index_of
 
-IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras")
+IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim", "caffe")
 """Packages whose files with 1000 classes are ImageNet's."""
 
 
@@ -27,6 +29,8 @@ class Resolved:
 
     path: Path
     record: Published | None = None
+    raw: bool = False
+    """Whether a trainer's weights as they are are meant, and not the average beside them."""
 
     @property
     def preprocess(self) -> Preprocess | None:
@@ -34,26 +38,32 @@ class Resolved:
         return self.record.preprocess if self.record else None
 
 
-def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
+def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool = False) -> Resolved:
     """The file behind a path or a published name, fetched if need be; `weights` is a copy fetched by hand.
 
     Raises UnknownName for a published name that does not exist, MissingError where nothing can be had,
     UsageError for a copy of what has no published name.
     """
-    path, name = Path(model), str(model)
+    path, name = index_of(Path(model)), str(model)
     here = exists(path) or not _is_published_name(name)
     if here and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
     if here:
-        return Resolved(path / "model.safetensors" if is_folder(path) else path)
+        return Resolved(_inside(path) if is_folder(path) else path, raw=raw)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
     if weights is not None:
-        return Resolved(Path(weights), found)
+        return Resolved(index_of(Path(weights)), found, raw)
     from inceptory.weights.download import fetch
 
-    return Resolved(fetch(found), found)
+    return Resolved(fetch(found), found, raw)
+
+
+def _inside(folder: Path) -> Path:
+    """The weights in a folder of a run, or in one that timm wrote."""
+    there = [folder / file for file in FILES if (folder / file).exists()]
+    return there[0] if there else folder / FILES[0]
 
 
 def _is_published_name(name: str) -> bool:
@@ -72,7 +82,7 @@ def card_of(meant: Resolved) -> Card:
     """The card of a checkpoint; for another package's file one made of what is known of that package."""
     if is_ours(meant.path):
         return read_card(meant.path)
-    with open_weights(meant.path) as weights:
+    with open_weights(meant.path, raw=meant.raw) as weights:
         return card_from(*recognise(meant, weights))
 
 
@@ -91,7 +101,7 @@ def recognise(
         return meant, identity
     identity = identify_weights(weights, name, dialect)
     if identity.origin.twins and not (dialect or settled):
-        return Resolved(meant.path, _twin(weights, identity)), identity
+        return replace(meant, record=_twin(weights, identity)), identity
     return meant, identity
 
 
@@ -122,7 +132,10 @@ def _twin(weights: Weights, identity: Identity) -> Published | None:
 def card_from(meant: Resolved, identity: Identity) -> Card:
     """The card of another package's file that has been identified."""
     origin = identity.origin
-    names = labels() if identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS else ()
-    steps = meant.preprocess or origin.preprocess
+    imagenet = identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS
+    names = identity.labels or (labels() if imagenet else ())
+    steps = meant.preprocess or identity.preprocess
     known = {"origin": origin.name, "file": meant.path.name}
+    if identity.remarks:
+        known["read"] = "; ".join(identity.remarks)
     return Card.of(identity.plan, labels=names, preprocess=steps, data=known)

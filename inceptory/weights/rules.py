@@ -142,9 +142,9 @@ def _by_number(name: str, numbers: Mapping[Numbered, dict[str, int]]) -> str | N
     return None
 
 
-def fit(table: Table, ours: Iterable[str], theirs: Iterable[str]) -> Match:
-    """Pair our names with the names in a file."""
-    present = present_names(table, theirs)
+def fit(table: Table, ours: Iterable[str], theirs: Iterable[str], prefix: str = "") -> Match:
+    """Pair our names with the names in a file, where `prefix` may stand before those of the network."""
+    present = present_names(table, theirs, prefix)
     pairs: dict[str, str] = {}
     filled: dict[str, float] = {}
     missing: list[str] = []
@@ -157,15 +157,19 @@ def fit(table: Table, ours: Iterable[str], theirs: Iterable[str]) -> Match:
         else:
             missing.append(name)
     used = set(pairs.values())
-    rest = [name for name in present.values() if name not in used]
-    dropped = tuple(name for name in rest if any(re.fullmatch(drop.theirs, name) for drop in table.drops))
+    rest = {name: there for there, name in present.items() if name not in used}
+    dropped = tuple(name for name in rest if any(re.fullmatch(drop.theirs, rest[name]) for drop in table.drops))
     surplus = tuple(name for name in rest if name not in dropped)
     return Match(pairs, filled, dropped, tuple(missing), surplus)
 
 
-def present_names(table: Table, theirs: Iterable[str]) -> Mapping[str, str]:
+def present_names(table: Table, theirs: Iterable[str], prefix: str = "") -> Mapping[str, str]:
     """Present name to the name in the file; a name that is there in both forms counts as itself."""
     found = {name: name for name in theirs}
+    for name in list(found) if prefix else ():
+        short = name.removeprefix(prefix)
+        if short not in found:
+            found[short] = found.pop(name)
     for alias in table.aliases:
         for name in list(found):
             match = re.fullmatch(alias.theirs, name)

@@ -182,6 +182,8 @@ class Contents:
     config: dict[str, Any] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     layer_names: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    """What the reader chose where the file left a choice."""
 
 
 def itemsize(dtype: str) -> int:

@@ -10,14 +10,16 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.weights.pickle_reader import BrokenPickle, Machine, RefusedName
+from inceptory.weights.pickle_reader import BrokenPickle, Machine, Module, Names, RefusedName
 from inceptory.weights.source import STORED, Contents, Source, check, itemsize, numbers, quoted
 from inceptory.weights.torch_objects import NAMES, Storage, View, storage
+from inceptory.weights.torch_script import REMARK, SCRIPT_NAMES, flattened
 from inceptory.weights.zip_file import AMBIGUOUS, Record, content, only_stored, verify
 
 KIND_ZIP, KIND_LEGACY = "torch zip", "torch legacy"
@@ -30,11 +32,10 @@ DEEPEST = 3
 KNOWN_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "")
 """Where trainers put the tensors of the network, most telling first; the last is the file's own dict."""
 RANKS = {key: rank for rank, key in enumerate(KNOWN_KEYS)}
-DATA = re.compile(
-    r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_\w+|(storage\.)?\w*Storage|device|dtype|bool|b?float\d+|u?int\d+)"
-    r"|numpy(\.\w+)*\.(scalar|dtype|_reconstruct|ndarray)|argparse\.Namespace|collections\.(defaultdict|deque|Counter)"
-)
-"""Names of what trainers keep beside the weights, and of tensors that are not dense: no danger, and not read."""
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
+"""Where trainers put the average of the network's weights, which is what they report the accuracy of."""
+DATA = re.compile(r"torch\.(_utils\._rebuild_\w+|_tensor\._rebuild_\w+|(storage\.)?\w*Storage)")
+"""Makers of tensors that are not dense: no danger, and not read."""
 MODELS = ("torch.nn.", "torch.fx.", "torch.jit.", "__main__.")
 SYSTEM = {"__builtin__", "builtins", "commands", "copy_reg", "numpy", "torch", "distutils", "pip", "setuptools"}
 """Packages that hostile files call, beside the standard library of this Python."""
@@ -51,22 +52,34 @@ def is_torch_zip(found: dict[str, Record]) -> bool:
 
 
 def _is_program(found: dict[str, Record]) -> bool:
-    inner = {name.partition("/")[2] for name in found} | set(found)
-    exported = {"serialized_exported_program.json", "archive_format", "models/model.json"} & inner
-    return bool(exported) or "constants.pkl" in inner or any(name.startswith("code/") for name in inner)
+    return bool({"serialized_exported_program.json", "archive_format", "models/model.json"} & _inner(found))
 
 
-def read_torch_zip(source: Source, found: dict[str, Record]) -> Contents:
-    """Names, shapes and types of the tensors in a zip archive of torch; raises DataError."""
+def _is_script(found: dict[str, Record]) -> bool:
+    return "constants.pkl" in (inner := _inner(found)) or any(name.startswith("code/") for name in inner)
+
+
+def _inner(found: dict[str, Record]) -> set[str]:
+    """Names in the archive, with and without the folder that they lie in."""
+    return {name.partition("/")[2] for name in found} | set(found)
+
+
+def read_torch_zip(source: Source, found: dict[str, Record], raw: bool) -> Contents:
+    """Names, shapes and types of the tensors in a zip archive of torch, `raw` the ones that are no average.
+
+    Raises DataError.
+    """
     source.require(not _is_program(found), "a program, not weights", RECIPE)
-    only_stored(source, found)
     prefix = _prefix(source, found)
+    script = _is_script(found)
+    # The code of a program, and only that, is compressed.
+    only_stored(source, {name: found[name] for name in found if not (script and name.startswith(f"{prefix}/code/"))})
     if (order := found.get(f"{prefix}/byteorder")) is not None:
         source.require(content(source, order, 6) == b"little", "was written on a big-endian machine", RECIPE)
     data = content(source, found[f"{prefix}/data.pkl"], LARGEST_PICKLE)
-    root, end, told = unpickle(source, data)
+    root, end, told = unpickle(source, data, SCRIPT_NAMES if script else NAMES)
     source.require(end == len(data), f"{AMBIGUOUS}, bytes lie behind its pickle")
-    views = _views(source, root)
+    views, remarks = _script_views(source, root) if isinstance(root, Module) else _views(source, root, raw)
     for wanted in told.values():
         _stored(source, found, prefix, wanted)
     checked: set[str] = set()
@@ -78,7 +91,7 @@ def read_torch_zip(source: Source, found: dict[str, Record]) -> Contents:
             checked.add(wanted.key)
         return record.start
 
-    return _contents(source, KIND_ZIP, views, place)
+    return replace(_contents(source, KIND_ZIP, views, place), remarks=remarks)
 
 
 def _prefix(source: Source, found: dict[str, Record]) -> str:
@@ -96,8 +109,10 @@ def _stored(source: Source, found: dict[str, Record], prefix: str, wanted: Stora
     return record
 
 
-def read_torch_legacy(source: Source) -> Contents:
-    """Names, shapes and types of the tensors in a file of pickles; raises DataError.
+def read_torch_legacy(source: Source, raw: bool) -> Contents:
+    """Names, shapes and types of the tensors in a file of pickles, `raw` the ones that are no average.
+
+    Raises DataError.
 
     The order: magic number, protocol, facts about the machine, the object, the keys of the
     storages, then each storage as its number of elements (8 bytes) and its bytes.
@@ -112,7 +127,8 @@ def read_torch_legacy(source: Source) -> Contents:
     root, position, told = _next(source, position)
     keys, position, _ = _next(source, position)
     places = _places(source, keys, told, position)
-    return _contents(source, KIND_LEGACY, _views(source, root), lambda wanted: places[wanted.key])
+    views, remarks = _views(source, root, raw)
+    return replace(_contents(source, KIND_LEGACY, views, lambda wanted: places[wanted.key]), remarks=remarks)
 
 
 def _next(source: Source, position: int) -> tuple[Any, int, dict[str, Storage]]:
@@ -135,7 +151,7 @@ def _places(source: Source, keys: Any, told: dict[str, Storage], position: int) 
     return places
 
 
-def unpickle(source: Source, data: bytes) -> tuple[Any, int, dict[str, Storage]]:
+def unpickle(source: Source, data: bytes, names: Names = NAMES) -> tuple[Any, int, dict[str, Storage]]:
     """(value, bytes, storages by key) of the pickle that `data` begins with; raises DataError."""
     told: dict[str, Storage] = {}
 
@@ -147,7 +163,7 @@ def unpickle(source: Source, data: bytes) -> tuple[Any, int, dict[str, Storage]]
         return found
 
     try:
-        return *Machine(data, NAMES, refer).run(), told
+        return *Machine(data, names, refer).run(), told
     except RefusedName as refused:
         _refuse(source, str(refused))
     except BrokenPickle as broken:
@@ -175,14 +191,44 @@ def _refuse(source: Source, name: str) -> NoReturn:
     raise source.fault(f"a program, not weights: it names {quoted(name)}", RECIPE if model else DISTRUST)
 
 
-def _views(source: Source, root: Any) -> dict[str, View]:
-    """The tensors of the one mapping that is the network's."""
+def _views(source: Source, root: Any, raw: bool) -> tuple[dict[str, View], tuple[str, ...]]:
+    """The tensors of the one mapping that is the network's, and what to say of the choice.
+
+    The average goes before the weights that it is of, unless it lacks some or `raw` ones are asked for.
+    """
     found = sorted(_mappings(root), key=lambda mapping: mapping[:2])
     source.require(bool(found), "holds no tensors by name", "give a file with a state dict")
-    several = len(found) > 1 and found[0][:2] == found[1][:2]
-    names = ", ".join(quoted(name) for _, _, name, _ in found[:3])
+    averages = [mapping for mapping in found if mapping[2] in AVERAGED]
+    plain = [mapping for mapping in found if mapping[2] not in AVERAGED] or averages
+    several = len(plain) > 1 and plain[0][:2] == plain[1][:2]
+    names = ", ".join(quoted(name) for _, _, name, _ in plain[:3])
     source.require(not several, f"holds several sets of tensors: {names}", "save one of them alone")
-    return {name: value for name, value in found[0][3].items() if isinstance(value, View)}
+    chosen = _tensors(plain[0])
+    if averages and averages[0] is not plain[0]:
+        average, where = _tensors(averages[0]), averages[0][2]
+        if _several_cells(average) < _several_cells(chosen):
+            return chosen, (f"weights as they are: the average in {where} lacks some",)
+        if raw:
+            return chosen, (f"weights as they are, not their average in {where}",)
+        return average, (f"averaged weights, of {where} (--raw takes the others)",)
+    return chosen, ()
+
+
+def _script_views(source: Source, root: Module) -> tuple[dict[str, View], tuple[str, ...]]:
+    """The tensors of a program, and what to say of it."""
+    try:
+        return flattened(root), (REMARK,)
+    except BrokenPickle as broken:
+        raise source.fault(f"its pickle is not that of weights: {broken}") from None
+
+
+def _tensors(mapping: tuple[int, int, str, dict[str, Any]]) -> dict[str, View]:
+    return {name: value for name, value in mapping[3].items() if isinstance(value, View)}
+
+
+def _several_cells(views: dict[str, View]) -> int:
+    """Tensors that are no single numbers, of which an average keeps its own."""
+    return sum(bool(view.shape) for view in views.values())
 
 
 def _mappings(root: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from inceptory.weights.pickle_reader import BrokenPickle, Name, Names, pairs
-from inceptory.weights.source import MOST_DIMENSIONS, Entry, itemsize
+from inceptory.weights.pickle_reader import INERT, BrokenPickle, Inert, Name, Names, pairs
+from inceptory.weights.source import MOST_DIMENSIONS, STORED, Entry, itemsize
 
 STORAGES = {
     "torch.FloatStorage": "float32",
@@ -127,8 +127,9 @@ def _tensor(arguments: tuple[Any, ...]) -> View:
     if len(shape) != len(strides):
         raise BrokenPickle("a tensor has other strides than dimensions")
     view = View(whole, whole.start + _naturals((start,))[0], _naturals(shape), _naturals(strides))
-    # More elements than the storage holds come from strides of 0: a small file would become large.
-    if prod(shape) > whole.length or start + view.span > whole.length:
+    # An expanded tensor repeats cells by strides of 0. How large it becomes is bounded for the whole file.
+    cells = prod(size for size, stride in zip(shape, strides, strict=True) if stride)
+    if cells > whole.length or start + view.span > whole.length:
         raise BrokenPickle("a tensor reaches beyond its storage")
     return view
 
@@ -141,12 +142,58 @@ def _parameter(arguments: tuple[Any, ...]) -> View:
             raise BrokenPickle("a parameter is made of what is no tensor")
 
 
+def inert(_: tuple[Any, ...]) -> Inert:
+    """What stands for anything that tells us nothing."""
+    return INERT
+
+
+def _defaultdict(_: tuple[Any, ...]) -> dict[str, Any]:
+    return {}
+
+
+def _counter(arguments: tuple[Any, ...]) -> dict[str, Any]:
+    return arguments[0] if arguments and isinstance(arguments[0], dict) else {}
+
+
+def _deque(_: tuple[Any, ...]) -> list[Any]:
+    return []
+
+
+BESIDE = (
+    *("argparse.Namespace", "types.SimpleNamespace", "torch.device", "_codecs.encode"),
+    *("numpy.dtype", "numpy.ndarray"),
+    *(f"numpy.{core}.multiarray.{maker}" for core in ("core", "_core") for maker in ("scalar", "_reconstruct")),
+    *(f"{module}.{kind}" for module in ("builtins", "__builtin__") for kind in ("set", "frozenset", "bytearray")),
+    *(
+        f"pathlib.{local}{pure}{system}Path"
+        for local in ("", "_local.")
+        for pure in ("", "Pure")
+        for system in ("Posix", "Windows")
+    ),
+    *(f"datetime.{kind}" for kind in ("datetime", "date", "time", "timedelta", "timezone")),
+)
+"""What trainers keep beside the weights: settings, numbers of NumPy, paths and times. It tells us nothing."""
+TYPES = (
+    *(f"torch.{kind}" for kind in (*STORED, "complex64", "complex128", "float8_e4m3fn", "float8_e5m2")),
+    *(
+        f"{module}.{kind}"
+        for module in ("builtins", "__builtin__")
+        for kind in ("int", "float", "bool", "str", "list", "dict")
+    ),
+)
+"""Types that may be named, and are never called."""
+
 NAMES: Names = {
     "collections.OrderedDict": _ordered_dict,
     "torch.Size": _size,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "collections.defaultdict": _defaultdict,
+    "collections.Counter": _counter,
+    "collections.deque": _deque,
+    **dict.fromkeys(BESIDE, inert),
     **dict.fromkeys(STORAGES),
+    **dict.fromkeys(TYPES),
 }
-"""Everything that a state dict may name."""
+"""Everything that a file of weights may name."""

@@ -36,6 +36,20 @@ ROLES = {
     "running_mean": "running_mean",
     "running_std": "running_var",  # the name of 2015; it holds the variance all the same
 }
+BLOB = re.compile(r"(.+?)(?::([01])|_([wb])_0)")
+BLOBS = {"0": "weight", "1": "bias", "w": "weight", "b": "bias"}
+"""A Caffe layer's blobs by their number, or by Caffe2's letter."""
+SLIM_ROLES = {
+    "weights": "conv.weight",
+    "biases": "conv.bias",
+    "depthwise_weights": "depthwise",
+    "pointwise_weights": "pointwise",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+"""tf-slim's words for a variable; a norm is a scope of its own."""
 OLDEST = re.compile(rf"(.+?)_({'|'.join(ROLES)})")
 """Keras 1 has a layer and a role in one word: convolution2d_1_W."""
 AUTOMATIC = re.compile(r"(conv2d|batch_normalization|dense|separable_conv2d)(?:_(\d+))?")
@@ -67,8 +81,35 @@ def view(weights: Weights) -> View:
         except (ValueError, LookupError):
             # Variables are numbered, each kind of layer up to its own number; Keras writes nothing else.
             raise DataError(f"{weights.path}: variables are not called as Keras calls them (save it again)") from None
+    if weights.kind.startswith("tensorflow"):
+        return _tensorflow(weights)
+    if weights.kind in ("caffe model", "onnx model"):
+        return _caffe(weights)
     names = {name: name for name in weights.entries}
     return View({name: entry.shape for name, entry in weights.entries.items()}, weights.read, names)
+
+
+def _caffe(weights: Weights) -> View:
+    """Blobs by the layer: conv1/7x7_s2:0 or conv1/7x7_s2_w_0 is conv1/7x7_s2.weight; shapes are PyTorch's already."""
+    found: dict[str, str] = {}
+    for there in weights.entries:
+        match = BLOB.fullmatch(there)
+        found[f"{match[1]}.{BLOBS[match[2] or match[3]]}" if match else there] = there
+    shapes = {here: weights.entries[there].shape for here, there in found.items()}
+    return View(shapes, lambda name: weights.read(found[name]), found)
+
+
+def _tensorflow(weights: Weights) -> View:
+    """Variables by scope: Net/Mixed_5b/Conv2d_0a_1x1/weights is Net.Mixed_5b.Conv2d_0a_1x1.conv.weight."""
+    named: dict[str, str] = {}
+    for there in weights.entries:
+        *scopes, last = there.split("/")
+        scopes = ["bn" if scope == "BatchNorm" else scope for scope in scopes]
+        named[".".join((*scopes, SLIM_ROLES.get(last, last)))] = there
+    if len(named) < len(weights.entries):
+        raise DataError(f"{weights.path}: two variables have one name here (save it again under other scopes)")
+    shapes = {here: _torch_shape(here, weights.entries[there].shape) for here, there in named.items()}
+    return View(shapes, lambda name: _torch_order(name, weights.read(named[name])), named)
 
 
 def _keras(weights: Weights) -> View:

@@ -137,6 +137,11 @@ def test_grey_auxiliary_and_squeezed_networks_train(colours: Path, tmp_path: Pat
     assert card.options["aux"]
 
 
+def test_channels_that_no_picture_has_are_refused_before_any_data_is_read(tmp_path: Path):
+    with pytest.raises(UsageError, match="--in-channels 4: pictures have 1"):
+        inceptory.train("nowhere", model="googlenet", out=tmp_path / "run", variant=Variant(in_channels=4))
+
+
 def test_unreadable_pictures_are_named_counted_and_skipped(colours: Path, tmp_path: Path, capsys):
     shutil.copytree(colours, tmp_path / "data")
     (tmp_path / "data" / "red" / "0.png").write_bytes(b"not a picture")

@@ -101,7 +101,7 @@ def test_scale_off_is_one_and_a_number_replaces_the_origins_factors():
         ({"width": float("nan")}, "--width nan"),
         ({"classes": -1}, "--classes -1"),
         ({"dropout": 1.0}, "--dropout 1"),
-        ({"in_channels": 2}, "--in-channels 2"),
+        ({"in_channels": 65}, "--in-channels 65"),
         ({"scale": 0.5}, "does not scale residuals"),
         ({"aux": True, "classes": 0}, "auxiliary heads classify"),
         ({"image": 10}, "give 75 or more"),

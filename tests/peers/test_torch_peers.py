@@ -137,9 +137,13 @@ def test_every_kind_of_file_of_the_same_weights_gives_the_same_answer_bit_for_bi
     assert torch.equal(first, second)
 
 
-def test_a_published_xception_file_of_cadene_calls_its_head_fc(tmp_path):
+@pytest.mark.parametrize("matrices", [False, True])
+def test_a_published_xception_file_of_cadene_calls_its_head_fc(matrices, tmp_path):
     module = randomised(PEERS["cadene xception"].make(1000))
     state = {name.replace("last_linear", "fc"): value for name, value in module.state_dict().items()}
+    if matrices:
+        # The older file, whose owners unsqueeze its pointwise kernels before they load it.
+        state = {name: value[:, :, 0, 0] if "pointwise" in name else value for name, value in state.items()}
     torch.save(state, tmp_path / "xception.pth")
     x = pictures(ODD)
     with torch.inference_mode():

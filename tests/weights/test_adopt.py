@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import warnings
 from pathlib import Path
@@ -99,6 +100,22 @@ def test_names_shared_by_several_published_files_are_told_unless_settled(tmp_pat
     steps = Preprocess(size=299, mean=(0.5,) * 3, std=(0.5,) * 3)
     assert inceptory.load(tmp_path / "v3.pth", preprocess=steps).card.preprocess == steps
     assert inceptory.load(tmp_path / "v3.pth", dialect="torchvision").plan.dialect == "torchvision"
+
+
+def test_a_wrapped_network_with_another_head_for_grey_pictures_answers_as_its_owner_s(tmp_path: Path):
+    net = randomised(googlenet())
+    net.conv1.conv = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    net.fc, net.transform_input = torch.nn.Linear(1024, 3), False
+    torch.save({f"module.{name}": tensor for name, tensor in net.state_dict().items()}, tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match="takes 1 channel, so its preprocessing is not known"):
+        found = inceptory.load(tmp_path / "w.pth")
+    images = torch.randn(2, 1, 97, 97)
+    with torch.inference_mode():
+        assert relative(net(images), found(images)) <= 1e-5
+    told = str(inspect(tmp_path / "w.pth"))
+    assert "read           its names stand behind module.\n" in told
+    assert "read           its auxiliary heads, for 7 classes, are left out\n" in told
+    assert "| L |" in told
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +264,24 @@ def test_writing_for_keras_without_h5py_says_what_to_install(monkeypatch, tmp_pa
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ConfigError, match=r"inceptory\[keras\]"):
         convert(tmp_path / "ours.safetensors", tmp_path / "theirs.weights.h5", to="keras")
+
+
+def test_a_checkpoint_of_timm_s_train_script_gives_its_averaged_weights_or_the_others(peer, tmp_path: Path, capsys):
+    state = peer.state_dict()
+    doubled = {name: tensor * 2 for name, tensor in state.items()}
+    args = argparse.Namespace(lr=np.float64(0.1), device=torch.device("cpu"))
+    beside = {"epoch": 3, "arch": "googlenet", "optimizer": {"state": {}}, "version": 2, "args": args, "metric": 7.0}
+    torch.save({**beside, "state_dict": state, "state_dict_ema": doubled}, tmp_path / "w.pth")
+    for raw, wanted, word in ((False, doubled, "averaged weights, of"), (True, state, "weights as they are, not")):
+        net = inceptory.load(tmp_path / "w.pth", raw=raw)
+        assert torch.equal(net.state_dict()["head.classifier.weight"], wanted["fc.weight"])
+        assert word in net.card.data["read"]
+        flag = ["--raw"] * raw
+        assert main(["verify", str(tmp_path / "w.pth"), *flag]) == 0
+        assert word in capsys.readouterr().out
+        out = tmp_path / f"{raw}.pth"
+        assert main(["convert", str(tmp_path / "w.pth"), str(out), "--to", "torchvision", *flag]) == 0
+        assert torch.equal(torch.load(out, weights_only=True)["fc.weight"], wanted["fc.weight"])
 
 
 def test_verify_prints_the_certificate(file: Path, capsys):

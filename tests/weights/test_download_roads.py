@@ -118,7 +118,7 @@ def test_offline_is_asked_for_by_a_word(monkeypatch, value, meant):
 
 
 def test_a_record_without_an_address_says_where_to_look():
-    with pytest.raises(MissingError, match=r"no address is known \(get it from https://example.org"):
+    with pytest.raises(MissingError, match=r"has no address over https \(get it from https://example.org"):
         fetch(published(page="https://example.org"))
 
 

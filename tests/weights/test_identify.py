@@ -128,7 +128,7 @@ def test_what_is_missing_and_what_is_too_much_is_listed_with_the_nearest_network
 
 def test_a_tensor_of_another_shape_is_named():
     entries = theirs(BY_ID["timm inception_v4"], 1000)
-    entries["features.0.conv.weight"] = (32, 1, 3, 3)
+    entries["features.0.conv.weight"] = (32, 3, 5, 5)
     with pytest.raises(DataError, match=r"1 of another shape: Conv2d_1a_3x3.conv.weight"):
         identify("w.pth", entries)
 
@@ -141,12 +141,66 @@ def test_a_background_class_under_names_of_timm_is_seen_too():
     assert not identify("a", theirs(BY_ID["torchvision googlenet"], 1001)).background
 
 
-@pytest.mark.parametrize("key", ["torchvision inception_v3", "timm xception41", "cadene bn_inception"])
-def test_a_file_of_data_parallel_is_read_as_without_it(key):
-    entries = {f"module.{name}": shape for name, shape in theirs(BY_ID[key], 7).items()}
-    identity = identify("a", entries)
+WRAPPED = ("module.", "model.", "_orig_mod.", "timm_model.", "backbone.", "net.encoder.", "module._orig_mod.a.b.")
+
+
+@pytest.mark.parametrize("key", ["torchvision inception_v3", "timm xception41", "cadene bn_inception", "timm xception"])
+@pytest.mark.parametrize("prefix", WRAPPED)
+def test_a_file_of_a_wrapped_network_is_read_as_without_it(key, prefix):
+    entries = {f"{prefix}{name}": shape for name, shape in theirs(BY_ID[key], 7).items()}
+    identity = identify("a", {**entries, f"{prefix}x.num_batches_tracked": (), "n_averaged": ()})
     assert (identity.origin.name, identity.plan.classes) == (BY_ID[key].name, 7)
     assert set(identity.match.pairs.values()) == entries.keys()
+    assert identity.remarks == (f"its names stand behind {prefix}",)
+
+
+def test_a_head_beside_a_wrapped_backbone_is_the_classifier():
+    entries = {f"backbone.{name}": shape for name, shape in without_head(BY_ID["torchvision inception_v3"]).items()}
+    identity = identify("a", {**entries, "head.fc.weight": (5, 2048), "head.fc.bias": (5,)})
+    assert identity.plan.classes == 5
+    assert identity.match.pairs["head.classifier.weight"] == "head.fc.weight"
+
+
+def test_two_networks_side_by_side_are_refused_by_name():
+    entries = theirs(BY_ID["timm xception41"], 7)
+    both = {f"{who}.{name}": shape for who in ("student", "teacher") for name, shape in entries.items()}
+    with pytest.raises(DataError, match=r"holds several networks, behind student\., teacher\. \(save one"):
+        identify("a", both)
+
+
+@pytest.mark.parametrize("key", ["torchvision inception_v3", "torchvision googlenet"])
+def test_an_auxiliary_head_that_kept_its_classes_is_left_out_and_said(key):
+    entries = theirs(BY_ID[key], 1000, aux=True)
+    own = {**entries, "fc.weight": (5, entries["fc.weight"][1]), "fc.bias": (5,)}
+    identity = identify("a", own)
+    assert (identity.plan.classes, identity.plan.aux) == (5, False)
+    assert identity.remarks == ("its auxiliary heads, for 1000 classes, are left out",)
+    assert set(identity.match.dropped) == entries.keys() - theirs(BY_ID[key], 1000).keys()
+    # A head of several layers takes the classifier's name away.
+    larger = {"fc.1.weight": (5, entries["fc.weight"][1]), "fc.1.bias": (5,)}
+    kept = {name: shape for name, shape in entries.items() if not name.startswith("fc.")}
+    assert identify("a", {**kept, **larger}).plan.classes == 5
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 12])
+@pytest.mark.parametrize("key", ["torchvision inception_v3", "timm xception", "cadene bn_inception"])
+def test_a_network_for_any_number_of_channels_is_read_and_its_preprocessing_called_unknown(key, channels):
+    entries = dict(theirs(BY_ID[key], 7))
+    first = next(iter(entries))
+    entries[first] = (entries[first][0], channels, *entries[first][2:])
+    identity = identify("a", entries)
+    assert identity.plan.in_channels == channels
+    assert "its preprocessing is not known" in identity.notes[0]
+    assert (identity.preprocess is None) == (channels > 1)
+
+
+@pytest.mark.parametrize("key", ["timm xception", "cadene xception"])
+def test_pointwise_kernels_that_are_matrices_fit(key):
+    entries = {name: shape[:2] if "pointwise" in name else shape for name, shape in theirs(BY_ID[key], 1000).items()}
+    more = {"adjust_channel.0.weight": (512, 2048, 1, 1), "adjust_channel.1.bias": (512,)}
+    identity = identify("a", {**entries, **more})
+    assert identity.plan.architecture == "xception"
+    assert set(identity.match.dropped) == more.keys()
 
 
 def test_bn_inception_may_call_its_head_fc():
@@ -184,3 +238,13 @@ def test_another_network_than_asked_for_is_refused():
 def test_a_file_of_no_inception_is_called_that(entries):
     with pytest.raises(DataError, match="no network of the Inception family"):
         identify("w.pth", entries)
+
+
+def test_style_gan_s_network_of_2015_has_no_gamma_and_its_last_pool():
+    entries = theirs(BY_ID["stylegan inception_v3"], 1008)
+    assert entries["layers.mixed_10.tower_1_mixed_conv_1.conv.weight"] == (384, 384, 3, 1)
+    assert entries["layers.mixed.tower_1.conv_2.conv.weight"] == (96, 96, 3, 3)
+    kept = {name: shape for name, shape in entries.items() if not name.endswith(".bn.weight")}
+    identity = identify("a", kept)
+    assert (identity.origin.name, identity.plan.dialect) == ("stylegan", "fid")
+    assert len(identity.match.filled) == 94

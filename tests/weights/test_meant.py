@@ -87,6 +87,22 @@ def test_a_copy_that_is_not_there_is_missing(colours, tmp_path, capsys):
     assert "no such file" in line(capsys)
 
 
+def test_predict_and_evaluate_say_that_the_weights_are_averaged_and_take_the_others_if_told(
+    colours, google, tmp_path, capsys
+):
+    state = torch.load(google, weights_only=True)
+    average = {name: tensor * 0 for name, tensor in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": average}, tmp_path / "w.pth")
+    picture = str(colours / "red" / "0.png")
+    told = {}
+    for flag in ([], ["--raw"]):
+        assert main(["predict", str(tmp_path / "w.pth"), picture, *flag]) == 0
+        told[bool(flag)] = capsys.readouterr()
+    assert "w.pth: averaged weights, of state_dict_ema (--raw takes the others)" in told[False].err
+    assert "weights as they are, not their average" in told[True].err
+    assert told[False].out != told[True].out
+
+
 def test_a_file_with_that_hash_is_taken_and_prepared_as_published(google, colours, monkeypatch, capsys):
     declare(monkeypatch, sha256(google)[:8])
     picture = str(colours / "red" / "0.png")

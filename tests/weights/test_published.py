@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from inceptory.data.preprocess import Preprocess
-from inceptory.errors import UnknownName
+from inceptory.errors import MissingError, UnknownName
 from inceptory.nets.catalogue import catalogue
 from inceptory.weights.listing import weights
 from inceptory.weights.origins.registry import ORIGINS, Origin
@@ -24,7 +24,7 @@ READABLE = [found for found in RECORDS if found.readable]
 DECLARED = [found for found in RECORDS if found.declared]
 PREPARED = [found for found in RECORDS if found.preprocess]
 MEASURED = [found for found in RECORDS if found.accuracy]
-PLAIN_HTTP = [found for found in RECORDS if found.urls and found.urls[0].startswith("http:")]
+BY_HAND = [found for found in RECORDS if found.page]
 ALGORITHMS = {"md5": 32, "sha1": 40}
 
 
@@ -33,8 +33,8 @@ def each(records: list[Published]) -> pytest.MarkDecorator:
 
 
 def test_there_are_records_of_every_kind_that_is_looked_at():
-    kinds = (RECORDS, READABLE, DECLARED, PREPARED, MEASURED, PLAIN_HTTP)
-    assert list(map(len, kinds)) == [58, 37, 28, 48, 35, 4]
+    kinds = (RECORDS, READABLE, DECLARED, PREPARED, MEASURED, BY_HAND)
+    assert list(map(len, kinds)) == [61, 56, 30, 58, 36, 10]
 
 
 @each(READABLE)
@@ -46,7 +46,7 @@ def test_a_readable_file_is_of_a_network_and_dialect_that_we_have_and_can_read(f
 @each(READABLE)
 def test_a_readable_file_comes_with_its_preprocessing_and_an_address(found: Published):
     assert found.preprocess is not None
-    assert found.urls or found.repository
+    assert found.urls or found.repository or found.page
 
 
 @each(RECORDS)
@@ -63,7 +63,7 @@ def test_a_dialect_is_missing_only_where_the_network_is(found: Published):
 @each(RECORDS)
 def test_a_file_has_one_kind_of_home(found: Published):
     assert sum(map(bool, (found.urls, found.repository, found.page))) == 1
-    assert all(urlsplit(url).scheme in ("http", "https") and url.endswith(f"/{found.file}") for url in found.urls)
+    assert all(urlsplit(url).scheme == "https" and url.endswith(f"/{found.file}") for url in found.urls)
 
 
 @each(DECLARED)
@@ -75,10 +75,12 @@ def test_a_hash_has_the_digits_of_its_kind(found: Published):
         assert len(found.declared.digits) == ALGORITHMS[found.declared.kind]
 
 
-@each(PLAIN_HTTP)
-def test_plain_http_is_used_only_where_a_hash_tells_wrong_bytes_or_nobody_offers_more(found: Published):
-    assert found.declared
-    assert found.declared.binding or not any(url.startswith("https:") for url in found.urls)
+@each(BY_HAND)
+def test_what_only_a_person_can_get_says_where(found: Published):
+    from inceptory.weights.download import fetch
+
+    with pytest.raises(MissingError, match=f"has no address over https .get it from {found.page} and give it with"):
+        fetch(found)
 
 
 @each(RECORDS)
@@ -190,7 +192,7 @@ def test_a_hash_fits_a_prefix_of_any_length_and_all_of_its_digits_count(digits):
 
 def test_digits_bind_only_where_torch_hubs_eight_are_meant():
     prefixes = [found.declared for found in DECLARED if found.declared.kind == "sha256 prefix"]
-    assert len(prefixes) == 18
+    assert len(prefixes) == 20
     for declared in prefixes:
         assert declared.binding == (len(declared.digits) == 8)
         assert declared.algorithm == "sha256"
@@ -222,6 +224,7 @@ def test_the_table_has_a_line_for_each_and_fits_110_columns():
         "torch",
         "BSD-3-Clause",
         "69.778",
+        "sha256",
         "yes",
     ]
 

@@ -25,6 +25,7 @@ SOURCES = {
         "inception_v3.tf_adv_in1k": (77.598, 93.726),
         "inception_v3.tv_in1k": (77.472, 93.468),
     },
+    "mmpretrain configs/inception_v3/metafile.yml": {"inception_v3.mmpretrain": (77.57, 93.58)},
     "keras.io/api/applications": {
         "xception.keras_in1k": (79.0, 94.5),
         "inception_v3.keras_in1k": (77.9, 93.7),

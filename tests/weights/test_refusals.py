@@ -20,7 +20,14 @@ from safetensors.torch import save_file
 from inceptory.cli import main
 from inceptory.data.imagenet import labels
 
-from .formats import makers, test_hostile_hdf5, test_hostile_safetensors, test_hostile_tensors, test_not_weights
+from .formats import (
+    checkpoints,
+    makers,
+    test_hostile_hdf5,
+    test_hostile_safetensors,
+    test_hostile_tensors,
+    test_not_weights,
+)
 from .formats.hostile import files, styles
 
 COMMANDS: dict[str, Callable[[str, Path], list[str]]] = {
@@ -65,7 +72,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "W03 text": (lambda: b"no weights here", "a plain text"),
     "W03 HTML": (lambda: b"<!DOCTYPE html><html>404</html>", "an HTML page"),
     "W03 LFS": (lambda: test_not_weights.LFS, "a Git LFS pointer"),
-    "W03 TF1 index": (lambda: test_not_weights.OTHERS["a TensorFlow 1 checkpoint"], "a TensorFlow 1 checkpoint"),
+    "W03 LevelDB": (lambda: checkpoints.table({b"leveldb": b"x"}), "a table that is no checkpoint of TensorFlow"),
     "W05 safetensors and zip": (lambda: makers.safetensors_file() + makers.saved(makers.small()), "ambiguous"),
     "W05 pickle and zip": (lambda: makers.saved(makers.small(), True) + makers.saved(makers.small()), "ambiguous"),
     "W05 tar and pickle": (tar_and_pickle, ""),
@@ -80,7 +87,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     },
     "W07 sparse": (lambda: makers.saved({"a": torch.eye(3).to_sparse()}), "more than dense weights"),
     "W09 names outside": (lambda: makers.packed(("../evil", b""), ("/etc/x", b"")), "leads elsewhere"),
-    "W10 a script": (script, "a program, not weights"),
+    "W10 a script": (script, "holds no tensors by name"),
     "W10 a module, zip": (lambda: makers.saved(module()), "a program, not weights"),
     "W10 a module, legacy": (lambda: makers.saved(module(), True), "a program, not weights"),
     "W11 an overlap": (lambda: test_hostile_safetensors.LIES["an overlap"][0], "overlaps another"),

@@ -5,7 +5,7 @@ pretrainedmodels/models/bninception.py. Its other networks are called as in timm
 
 from __future__ import annotations
 
-from inceptory.weights.origins.torchvision import COUNTERS, PARALLEL
+from inceptory.weights.origins.torchvision import COUNTERS
 from inceptory.weights.rules import Alias, Rule, Table
 
 FC = Alias(r"fc\.(\w+)", r"last_linear.\1", "what tsn-pytorch's BNInception calls its head")
@@ -61,5 +61,5 @@ BN_INCEPTION = Table(
         Rule(r"head\.classifier\.(\w+)", "last_linear.{1}"),
     ),
     drops=(COUNTERS,),
-    aliases=(PARALLEL, FC),
+    aliases=(FC,),
 )

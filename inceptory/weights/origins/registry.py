@@ -5,10 +5,10 @@ Sizes, filters and value maps are those of the sources named beside each; see do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inceptory.data.preprocess import Preprocess
-from inceptory.weights.origins import cadene, keras, timm, torchvision
+from inceptory.weights.origins import cadene, caffe, keras, slim, stylegan, timm, torchvision
 from inceptory.weights.rules import Table
 
 WITH_BACKGROUND = 1001
@@ -65,7 +65,12 @@ def _cadene(architecture: str, table: Table, resize: int, *, background: bool) -
     )
 
 
-V3_TWINS = ("inception_v3.tf_in1k", "inception_v3.tf_adv_in1k", "inception_v3.gluon_in1k")
+V3_TWINS = (
+    "inception_v3.tf_in1k",
+    "inception_v3.tf_adv_in1k",
+    "inception_v3.gluon_in1k",
+    "inception_v3.mmpretrain",
+)
 CAFFE_BGR = Preprocess(
     size=224,
     resize=256,
@@ -77,14 +82,29 @@ CAFFE_BGR = Preprocess(
 )
 FACES = Preprocess(size=160, filter="bilinear", divisor=1, mean=(127.5,) * 3, std=(128,) * 3)
 
+# Caffe's pictures were stored as 256 x 256, whatever their sides, and of those the middle is taken.
+CAFFE = Preprocess(
+    size=224,
+    filter="bilinear",
+    antialias=False,
+    central_fraction=0.875,
+    order="BGR",
+    divisor=1,
+    mean=(104, 117, 123),
+    std=(1, 1, 1),
+)
+
 # pytorch-fid hands F.interpolate the whole picture; torch-fidelity does as TensorFlow 1 did.
 PYTORCH_FID = Preprocess(size=299, filter="bilinear", antialias=False, mean=HALF, std=HALF)
 TORCH_FIDELITY = Preprocess(
     size=299, filter="bilinear", antialias=False, grid="asymmetric", divisor=1, mean=(128,) * 3, std=(128,) * 3
 )
 
+# metrics/metric_utils.py hands it pictures as they are; it resizes them as TensorFlow 1 did.
+STYLEGAN = replace(TORCH_FIDELITY, mean=(127.5,) * 3, std=(127.5,) * 3)
 
-def slim(size: int) -> Preprocess:
+
+def slim_steps(size: int) -> Preprocess:
     """What tf-slim's preprocess_for_eval does (tensorflow/models research/slim/preprocessing)."""
     return Preprocess(
         size=size,
@@ -117,6 +137,20 @@ def _cifar(name: str) -> Origin:
     )
 
 
+def _slim(architecture: str, table: Table, size: int, classifier: str, aux: str = "") -> Origin:
+    return Origin(
+        "slim",
+        architecture,
+        "slim",
+        table,
+        f"{classifier}.conv.weight",
+        slim_steps(size),
+        classes=WITH_BACKGROUND,
+        background=True,
+        aux=aux and f"{aux}.conv.weight",
+    )
+
+
 ORIGINS = (
     _torchvision("inception_v3", torchvision.INCEPTION_V3, 299, 342, "AuxLogits.fc.weight", *V3_TWINS),
     _torchvision("googlenet", torchvision.GOOGLENET, 224, 256, "aux1.fc2.weight"),
@@ -131,6 +165,7 @@ ORIGINS = (
         classes=1008,
         twins=("inception_v3.torch_fidelity",),
     ),
+    Origin("stylegan", "inception_v3", "fid", stylegan.INCEPTION_V3, "output.weight", STYLEGAN, classes=1008),
     # And by 1001: timm's older files of TensorFlow's weights, all prepared in the same way.
     Origin(
         "timm",
@@ -160,5 +195,25 @@ ORIGINS = (
     Origin("keras", "xception", "keras", keras.XCEPTION, KERAS_HEAD, KERAS),
     *(_cifar(name) for name in ("v2", "v3", "v3_slim", "v3_slim_352", "v3_stem_slim")),
     Origin("keras", "cifar_inception_v1", "keras", keras.CIFAR_V1, "dense#1.weight", CIFAR_STEPS, classes=10),
+    Origin(
+        "caffe", "googlenet", "caffe", caffe.GOOGLENET, "loss3/classifier.weight", CAFFE, aux="loss1/classifier.weight"
+    ),
+    _slim("googlenet", slim.INCEPTION_V1, 224, "InceptionV1.Logits.Conv2d_0c_1x1"),
+    _slim("inception_v2", slim.INCEPTION_V2, 224, "InceptionV2.Logits.Conv2d_1c_1x1"),
+    _slim(
+        "inception_v3",
+        slim.INCEPTION_V3,
+        299,
+        "InceptionV3.Logits.Conv2d_1c_1x1",
+        "InceptionV3.AuxLogits.Conv2d_2b_1x1",
+    ),
+    _slim("inception_v4", slim.INCEPTION_V4, 299, "InceptionV4.Logits.Logits", "InceptionV4.AuxLogits.Aux_logits"),
+    _slim(
+        "inception_resnet_v2",
+        slim.INCEPTION_RESNET_V2,
+        299,
+        "InceptionResnetV2.Logits.Logits",
+        "InceptionResnetV2.AuxLogits.Logits",
+    ),
     Origin("facenet", "inception_resnet_v1", "facenet", timm.FACENET, "logits.weight", FACES, classes=8631),
 )

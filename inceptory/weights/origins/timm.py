@@ -7,8 +7,8 @@ alone has no number, and a pool takes one.
 
 from __future__ import annotations
 
-from inceptory.weights.origins.torchvision import COUNTERS, PARALLEL, T
-from inceptory.weights.rules import Rule, Table
+from inceptory.weights.origins.torchvision import COUNTERS, T
+from inceptory.weights.rules import Drop, Rule, Table
 
 # inception_v4: stages are numbers; C modules name their forks
 
@@ -39,7 +39,7 @@ V4_STAGES = (
     Rule(rf"Mixed_7a\.branch([01])\.(\d){T}", "features.18.branch{1}.{2}.{3}"),
 )
 LAST_LINEAR = Rule(r"head\.classifier\.(\w+)", "last_linear.{1}")
-INCEPTION_V4 = Table((*V4_STAGES, *V4_FORKS, LAST_LINEAR), drops=(COUNTERS,), aliases=(PARALLEL,))
+INCEPTION_V4 = Table((*V4_STAGES, *V4_FORKS, LAST_LINEAR), drops=(COUNTERS,))
 
 # inception_resnet_v2; facenet-pytorch numbers its repeats from 1 and shares the blocks
 
@@ -74,10 +74,8 @@ MIXED_5B = (
 )
 BLOCKS = (*repeats("block35", "repeat"), *repeats("block17", "repeat_1"), *repeats("block8", "repeat_2"))
 V2_BODY = (*RESIDUAL_STEM, *MIXED_5B, *BLOCKS, *RESIDUAL_REST)
-INCEPTION_RESNET_V2 = Table(
-    (*V2_BODY, Rule(r"head\.classifier\.(\w+)", "classif.{1}")), drops=(COUNTERS,), aliases=(PARALLEL,)
-)
-CADENE_INCEPTION_RESNET_V2 = Table((*V2_BODY, LAST_LINEAR), drops=(COUNTERS,), aliases=(PARALLEL,))
+INCEPTION_RESNET_V2 = Table((*V2_BODY, Rule(r"head\.classifier\.(\w+)", "classif.{1}")), drops=(COUNTERS,))
+CADENE_INCEPTION_RESNET_V2 = Table((*V2_BODY, LAST_LINEAR), drops=(COUNTERS,))
 
 FACENET_BLOCKS = (*repeats("block35", "repeat_1"), *repeats("block17", "repeat_2"), *repeats("block8", "repeat_3"))
 FACENET = Table(
@@ -90,7 +88,6 @@ FACENET = Table(
         Rule(r"head\.classifier\.(\w+)", "logits.{1}"),
     ),
     drops=(COUNTERS,),
-    aliases=(PARALLEL,),
 )
 
 # xception: their blockN is our block(N+1); inside, layers are numbered among activations and norms
@@ -116,8 +113,10 @@ XCEPTION_BODY = (
     Rule(r"block14_sepconv(\d)\.pw\.conv\.weight", "conv{1+2}.pointwise.weight"),
     Rule(r"block14_sepconv(\d)\.pw\.bn\.(\w+)", "bn{1+2}.{2}"),
 )
-XCEPTION = Table((*XCEPTION_BODY, Rule(r"head\.classifier\.(\w+)", "fc.{1}")), drops=(COUNTERS,), aliases=(PARALLEL,))
-CADENE_XCEPTION = Table((*XCEPTION_BODY, LAST_LINEAR), drops=(COUNTERS,), aliases=(PARALLEL,))
+# pretrainedmodels/models/xception.py as DeepfakeBench has it: the layer is there and not used unless asked for.
+UNUSED = Drop(r"adjust_channel\..*", "a layer of DeepfakeBench's that its default mode does not use")
+XCEPTION = Table((*XCEPTION_BODY, Rule(r"head\.classifier\.(\w+)", "fc.{1}")), drops=(COUNTERS, UNUSED))
+CADENE_XCEPTION = Table((*XCEPTION_BODY, LAST_LINEAR), drops=(COUNTERS, UNUSED))
 
 # aligned xceptions: one list of blocks there, three flows here
 
@@ -137,7 +136,6 @@ def aligned(entry: int, middle: int) -> Table:
             Rule(r"head\.classifier\.(\w+)", "head.fc.{1}"),
         ),
         drops=(COUNTERS,),
-        aliases=(PARALLEL,),
     )
 
 

@@ -5,10 +5,9 @@ torchvision/models/googlenet.py and inception.py.
 
 from __future__ import annotations
 
-from inceptory.weights.rules import Alias, Drop, Rule, Table
+from inceptory.weights.rules import Drop, Rule, Table
 
-PARALLEL = Alias(r"module\.(.+)", r"\1", "PyTorch's DataParallel puts a word before every name")
-COUNTERS = Drop(r".*\.num_batches_tracked", "PyTorch's counter of batches, which nothing reads")
+COUNTERS = Drop(r".*\.num_batches_tracked|n_averaged", "PyTorch's counters of batches and of averaged steps")
 
 # A layer's tensors carry the same last words there as here.
 T = r"\.(conv\.\w+|bn\.\w+)"
@@ -43,7 +42,6 @@ INCEPTION_V3 = Table(
         Rule(r"head\.classifier\.(\w+)", "fc.{1}"),
     ),
     drops=(COUNTERS,),
-    aliases=(PARALLEL,),
 )
 
 GOOGLENET = Table(
@@ -61,5 +59,4 @@ GOOGLENET = Table(
         Rule(r"head\.classifier\.(\w+)", "fc.{1}"),
     ),
     drops=(COUNTERS,),
-    aliases=(PARALLEL,),
 )

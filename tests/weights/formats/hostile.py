@@ -58,8 +58,6 @@ CALLS = [
     "torch.fx.graph_module.reduce_graph_module",
     "torchvision.models.inception.Inception3",
     "collections.OrderedDict.fromkeys",
-    "collections.defaultdict",
-    "argparse.Namespace",
     "__main__.Net",
 ]
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import struct
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from inceptory.weights.formats import Entry
+from inceptory.weights.formats import Entry, open_weights
 
 from .makers import (
     KERNEL,
@@ -71,9 +74,31 @@ def test_the_network_is_found_inside_of_a_trainer_s_file(tmp_path, old, key):
     assert_same(opened(tmp_path, saved(root, old)), small())
 
 
-def test_the_state_dict_goes_before_its_average_and_before_loose_tensors(tmp_path):
+def averaged() -> dict[str, torch.Tensor]:
+    return {name: tensor + 1 for name, tensor in small().items()}
+
+
+@pytest.mark.parametrize("old", KINDS, ids=KINDS.get)
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+def test_the_average_goes_before_the_state_dict_and_both_can_be_had(tmp_path, old, key):
+    content = saved({"best": torch.tensor(0.5), "state_dict": small(), key: averaged()}, old)
+    weights = opened(tmp_path, content)
+    assert_same(weights, averaged())
+    assert weights.remarks == (f"averaged weights, of {key} (--raw takes the others)",)
+    weights = open_weights(weights.path, raw=True)
+    assert_same(weights, small())
+    assert weights.remarks == (f"weights as they are, not their average in {key}",)
+
+
+def test_the_state_dict_goes_before_an_average_of_a_part_and_before_loose_tensors(tmp_path):
     root = {"best": torch.tensor(0.5), "state_dict_ema": {"weight": torch.zeros(3)}, "state_dict": small()}
-    assert_same(opened(tmp_path, saved(root)), small())
+    weights = opened(tmp_path, saved(root))
+    assert_same(weights, small())
+    assert weights.remarks == ("weights as they are: the average in state_dict_ema lacks some",)
+
+
+def test_an_average_alone_is_the_network(tmp_path):
+    assert_same(opened(tmp_path, saved({"epoch": 3, "state_dict_ema": averaged()})), averaged())
 
 
 def test_two_networks_in_one_file_are_refused_by_name(tmp_path):
@@ -83,6 +108,38 @@ def test_two_networks_in_one_file_are_refused_by_name(tmp_path):
 @pytest.mark.parametrize("root", [{}, [torch.ones(3)], torch.ones(3), {"epoch": 3}, 7])
 def test_a_file_without_tensors_by_name_is_refused(tmp_path, root):
     assert "holds no tensors by name" in str(fault_of(tmp_path, saved(root)))
+
+
+BESIDE = {
+    "args": argparse.Namespace(lr=0.1, out=Path("runs"), device=torch.device("cpu"), more=argparse.Namespace(a={1})),
+    "best": np.float64(71.5),
+    "step": np.int64(3),
+    "history": np.arange(6.0).reshape(2, 3),
+    "seen": Counter("aab"),
+    "classes": {"a", "b"},
+    "frozen": frozenset([1]),
+    "lists": defaultdict(list, a=[1]),
+    "last": deque([1, 2], maxlen=3),
+    "dtype": torch.float32,
+    "numpy": np.dtype("float32"),
+    "device": torch.device("cuda", 1),
+    "when": datetime.datetime(2026, 1, 2, 3, 4),
+    "bytes": b"abc",
+    "random": (torch.get_rng_state(), np.random.RandomState(0).get_state()),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("old", KINDS, ids=KINDS.get)
+def test_what_a_trainer_keeps_beside_the_weights_is_inert(tmp_path, old, protocol):
+    assert_same(opened(tmp_path, saved({"state_dict": small(), **BESIDE}, old, protocol)), small())
+    assert_same(opened(tmp_path, saved({**small(), **BESIDE, "random": 0}, old, protocol)), small())
+
+
+@pytest.mark.parametrize("old", KINDS, ids=KINDS.get)
+def test_expanded_tensors_come_out_whole(tmp_path, old):
+    wide = {"a": torch.tensor([1.0, 2.0]).expand(3, 2), "b": torch.zeros(1).expand(1000)}
+    assert_same(opened(tmp_path, saved(wide, old)), wide)
 
 
 def test_the_metadata_of_a_module_is_no_tensor(tmp_path):

@@ -206,8 +206,6 @@ def test_what_a_config_asks_for_is_plain_data(tmp_path):
 @pytest.mark.parametrize(
     "names",
     [
-        ["archive/data.pkl", "archive/constants.pkl", "archive/code/__torch__.py", "archive/version"],
-        ["archive/data.pkl", "archive/code/__torch__/torchvision.py"],
         ["program/archive_format", "program/models/model.json", "program/data/weights/weight_0"],
         ["serialized_exported_program.json", "serialized_state_dict.pt", "version"],
         ["net/models/model.json", "net/archive_version"],

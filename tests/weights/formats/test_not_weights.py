@@ -19,6 +19,7 @@ from PIL import Image
 from inceptory.errors import DataError, MissingError
 from inceptory.weights.formats import open_weights
 
+from .checkpoints import table
 from .makers import fault_of, hdf5, packed, saved, small
 
 
@@ -42,7 +43,6 @@ def array() -> bytes:
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22\nsize 95533\n"
-TABLE = bytes.fromhex("57fb808b247547db")
 OTHERS = {
     "an empty file": b"",
     "an HTML page: the download went wrong": b"\n<!DOCTYPE html><html><title>404</title></html>",
@@ -50,12 +50,11 @@ OTHERS = {
     "an XML page: the download went wrong": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
     "a plain text": b"See the other page for the weights.",
     "the note beside a TensorFlow 1 checkpoint": b'model_checkpoint_path: "model.ckpt-157585"\n',
-    "a TensorFlow 1 checkpoint": b"\0\0\0\0\x01\0\0\0\0" + bytes(30) + TABLE,
+    "a table that is no checkpoint of TensorFlow": table({b"leveldb": b"x"}),
     "a TensorFlow graph, which is a program": b"\x0a\x8f\x02\x0a\x05input\x12\x0bPlaceholder" + bytes(9),
     "a TensorFlow SavedModel, which is a program": b"\x08\x01\x12\xff\xff\x01" + bytes(9),
     "a TensorFlow Lite model, which is a program": b"\x1c\0\0\0TFL3\x14\0\x20\0" + bytes(9),
-    "an ONNX model, which is a program": b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(9),
-    "a Caffe model": b"\x0a\x09GoogleNet\xa2\x06\x1a" + bytes(9),
+    "holds no tensors": b"\x08\x08\x12\x07pytorch\x1a\x052.1.0",
     "an MXNet file of parameters": struct.pack("<QQQ", 0x112, 0, 3) + b"\xc9\xfa\x93\xf9" + bytes(9),
     "a tar archive": tar(),
     "a gzip archive": gzip.compress(tar()),
@@ -78,7 +77,7 @@ def test_what_is_no_weight_file_is_told_what_it_is(tmp_path, what):
 
 def test_a_part_of_a_tensorflow_checkpoint_is_known_by_its_name(tmp_path):
     content = np.random.default_rng(0).normal(size=200).astype("<f4").tobytes()
-    assert "a part of a TensorFlow 1 checkpoint" in str(fault_of(tmp_path, content, "model.ckpt.data-00000-of-00001"))
+    assert "a part of a TensorFlow checkpoint" in str(fault_of(tmp_path, content, "model.ckpt.data-00000-of-00001"))
 
 
 def test_pages_in_other_encodings_are_still_pages(tmp_path):
