@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from inceptory.errors import ConfigError, InceptoryError, MissingError, WriteError, printable
+from inceptory.errors import ConfigError, DataError, InceptoryError, MissingError, WriteError, printable
 
 TEMPORARY = ".inceptory-"
 """Beginning of the names of files on their way; one that is left was cut off and may be removed."""
 LONE = re.compile("[\ud800-\udfff]")
 """What no UTF-8 can hold."""
+LARGEST = 256 * 2**20
+"""Bytes of a file that is read whole: a picture, a list of names, settings."""
 NAMELESS = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Those that stand for no byte of a file's name (PEP 383)."""
 
@@ -158,13 +160,52 @@ def _sync_folder(folder: Path) -> None:
                 os.close(handle)
 
 
-def read(path: Path | str) -> bytes:
-    """The whole content of a regular file; raises MissingError with the reason."""
+def read(path: Path | str, most: int = LARGEST) -> bytes:
+    """The whole content of a regular file; raises MissingError, or DataError for one beyond `most` bytes."""
     path = regular(path)
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(most + 1) if size <= most else b""
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
+    if max(size, len(data)) > most:
+        raise DataError(too_large(path, max(size, len(data)), most))
+    return data
+
+
+def too_large(name: object, size: int, most: int = LARGEST) -> str:
+    """What is said of something that is not even read."""
+    return f"{name}: {size:,} bytes (at most {most:,} are read; is it the right file?)"
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether a regular file is there; raises MissingError where the system does not let that be told.
+
+    `Path.is_file` raises an OSError then, in some versions of Python and for some names.
+    """
+    return stat.S_ISREG(_kind(path))
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder is there; raises what `is_file` raises."""
+    return stat.S_ISDIR(_kind(path))
+
+
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
+"""What systems say of a path to nothing."""
+
+
+def _kind(path: Path | str) -> int:
+    """The mode of what is there, 0 for nothing."""
+    try:
+        return os.stat(path).st_mode
+    except ValueError:  # a NUL inside names nothing
+        return 0
+    except OSError as fault:
+        if fault.errno in NOTHING:
+            return 0
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check the path)") from None
 
 
 def regular(path: Path | str) -> Path:
