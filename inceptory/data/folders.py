@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from inceptory.data.images import ENDINGS
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.layout import AUTO, ORDER, Layout, Spelling, words
 from inceptory.data.sequences import Texts, paths
 from inceptory.data.sources import Source, Split, natural, seen, visible, visible_files

@@ -19,9 +19,8 @@ import numpy as np
 from PIL import Image
 
 from inceptory.data.children import limit
-from inceptory.data.images import Picture, examine
+from inceptory.data.images import Picture, content_of, examine
 from inceptory.errors import InceptoryError
-from inceptory.files import read
 
 SIDE = 16
 """Of the grey thumbnail by which near duplicates are found."""
@@ -48,7 +47,7 @@ class Look:
 def look(picture: Picture, name: str) -> Look:
     """Decode one picture and describe it; a picture that cannot be used is a Look with a fault."""
     try:
-        data = read(picture) if isinstance(picture, Path) else picture
+        data = picture if isinstance(picture, np.ndarray) else content_of(picture, name)
         found = examine(data, name)
     except InceptoryError as fault:
         return Look(fault=str(fault))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from inceptory.data.images import ENDINGS
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.layout import ORDER, Spelling, words
 from inceptory.data.sources import natural, seen
 from inceptory.errors import DataError

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Frozen, Texts
@@ -28,7 +29,7 @@ from inceptory.data.tar_index import Member, is_compressed, members
 from inceptory.errors import DataError, MissingError
 from inceptory.files import LARGEST, is_file, is_folder, read, reason, too_large
 
-PICTURES = {"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"}
+PICTURES = {ending.removeprefix(".") for ending in ENDINGS}
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 LONGEST_LABEL = 2**20
 """Bytes of a member that may hold a label."""

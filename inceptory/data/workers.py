@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,7 @@ from inceptory.data.children import receive, send
 from inceptory.data.decoding import Decoded, Decoder
 from inceptory.data.images import Picture
 from inceptory.data.sequences import Frozen
-from inceptory.errors import DataError, InceptoryError, InterruptedRun
+from inceptory.errors import DataError, Doubt, InceptoryError, InterruptedRun, one_line
 from inceptory.files import reason
 
 PATIENCE = 60.0
@@ -271,6 +272,8 @@ class Carried(Frozen[bytes]):
 def serve() -> None:
     """The worker's side: decode what is asked for until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the caller's to handle
+    warnings.filterwarnings("always", category=Doubt)
+    warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
     # Whatever a library prints goes to standard error: the pipe is for answers only.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
