@@ -25,14 +25,16 @@ from inceptory.data.children import limit, receive, send
 from inceptory.data.labels import cell_of
 from inceptory.data.layout import Layout
 from inceptory.errors import ConfigError, DataError, InceptoryError, MissingError
-from inceptory.files import reason
+from inceptory.files import LARGEST, reason
 
 LABELS = ("label", "labels", "class")
 LISTS = ("Sequence", "List", "LargeList")
 """What the data sets library calls a column of lists, by its version."""
 BUFFER = 2**20
-LARGEST_LABELS = 2**30
-"""Bytes of a file's column of labels, unpacked."""
+LARGEST_LABELS = 2**28
+"""Bytes of a file's column of labels, unpacked: two hundred times those of ImageNet's names."""
+MANY = 2**20
+"""Rows above which a file has at least as many bytes."""
 LARGEST_GROUP, PACKED = 256 * 2**20, 100
 """Bytes of a row group's pictures, unpacked, above which they may not be so many times what they are packed:
 encoded pictures hardly shrink, and a file of a few KiB that grows to gigabytes is none of ours."""
@@ -89,12 +91,16 @@ def _opened(file: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         within = image + ".bytes" * pa.types.is_struct(schema.field(image).type)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         _check_sizes(file, groups, within, label)
+        leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+        words = [path for path in leaves if _is_of(path, label)]
+    # Words are read as numbers of different ones: a few bytes could be gigabytes of the same word.
+    with _readable(file), pq.ParquetFile(file, metadata=metadata, read_dictionary=words) as opened:
         labels = opened.read(columns=[label], use_threads=False).column(0)
         if not len(labels):
             raise DataError(f"{file}: holds no rows (write it again)")
-        if len(labels) != sum(group.num_rows for group in groups) or min(group.num_rows for group in groups) < 0:
+        if len(labels) != sum(group.num_rows for group in groups):
             raise DataError(f"{file}: holds other rows than it says (write it again)")
-        leaf = _leaf(metadata, within)
+        leaf = leaves.index(within)
         _check_bytes(file, opened, within, [group.column(leaf).statistics for group in groups])
         known, codes = _labels(file, labels, classes)
     told = {
@@ -110,13 +116,16 @@ def _opened(file: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     return told, codes.tobytes()
 
 
-def _leaf(metadata: Any, path: str) -> int:
-    return next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == path)
+def _is_of(path: str, column: str) -> bool:
+    """Whether what lies at a path is a column, or a part of one."""
+    return path == column or path.startswith(f"{column}.")
 
 
 def _check_sizes(file: Path, groups: Sequence[Any], image: str, label: str) -> None:
     """Raise DataError where the file says itself that it unpacks to more than is given to it."""
-    labels = 0
+    labels, rows = 0, [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or sum(rows) > max(MANY, file.stat().st_size):
+        raise DataError(f"{file}: says that it holds {sum(rows):,} rows, more than it has bytes (write it again)")
     for number, group in enumerate(groups):
         for place in range(group.num_columns):
             column = group.column(place)
@@ -126,7 +135,7 @@ def _check_sizes(file: Path, groups: Sequence[Any], image: str, label: str) -> N
             if column.path_in_schema == image and size > max(LARGEST_GROUP, PACKED * packed):
                 told = f"the pictures of row group {number} take {packed:,} bytes and {size:,} unpacked"
                 raise DataError(f"{file}: {told} (write it again in smaller row groups)")
-            if column.path_in_schema.split(".")[0] == label:
+            if _is_of(column.path_in_schema, label):
                 labels += size
     if labels > LARGEST_LABELS:
         told = f"the labels take {labels:,} bytes unpacked (at most {LARGEST_LABELS:,}; write it in several files)"
@@ -176,11 +185,14 @@ def _send_pictures(answers: IO[bytes], asked: dict[str, Any], rows: NDArray[np.i
 
 
 def _parts(blobs: Any) -> tuple[bytes, memoryview]:
-    """(lengths of pictures, -1 for none; their bytes one after another)."""
+    """(lengths of pictures, -1 for none and less for one that is too large to be sent; their bytes in one piece)."""
+    large = pc.greater(pc.binary_length(blobs), LARGEST)
+    kept = pc.if_else(large, pa.scalar(None, blobs.type), blobs) if pc.any(large).as_py() else blobs
     lengths = pc.fill_null(pc.binary_length(blobs), -1).to_numpy(zero_copy_only=False).astype("<i8")
-    _, ends, content = blobs.buffers()
-    kind = np.int64 if pa.types.is_large_binary(blobs.type) else np.int32
-    first = int(np.frombuffer(ends, kind)[blobs.offset]) if len(blobs) else 0
+    lengths[lengths > LARGEST] *= -1
+    _, ends, content = kept.buffers()
+    kind = np.int64 if pa.types.is_large_binary(kept.type) else np.int32
+    first = int(np.frombuffer(ends, kind)[kept.offset]) if len(kept) else 0
     size = int(lengths[lengths > 0].sum())
     return lengths.tobytes(), memoryview(content or b"").cast("B")[first : first + size]
 
@@ -192,22 +204,37 @@ def _is_list(kind: Any) -> bool:
 def _labels(
     file: Path, column: Any, classes: tuple[str, ...] | None
 ) -> tuple[list[tuple[int | str, ...] | None], NDArray[np.int64]]:
-    """(the labels that rows may have, None for no label; the number among them of each row)."""
+    """(the labels that rows have, None for no label; the number among them of each row)."""
     met: dict[tuple[int | str, ...] | None, int] = {}
-    codes = np.empty(len(column), dtype="<i8")
+    codes, start = np.empty(len(column), dtype="<i8"), 0
     kind: type[int] | type[str] | None = None if classes is None else int
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            cell = cell_of(value)
-        except ValueError as fault:
-            raise DataError(f"{file}: row {row} {fault}") from None
-        labels = cell if cell is None or isinstance(cell, tuple) else (cell,)
-        for label in labels or ():
-            kind = kind or type(label)
-            if type(label) is not kind:
-                raise DataError(f"{file}: row {row} has the label {value!r} (labels are all numbers or all words)")
-        codes[row] = met.setdefault(labels, len(met))
+    for chunk in column.chunks:
+        values, places = _values(chunk)
+        used, first, of_row = np.unique(places, return_index=True, return_inverse=True)
+        numbers = np.empty(len(used), dtype="<i8")
+        for i in np.argsort(first):
+            row, value = start + int(first[i]), values[used[i]]
+            try:
+                cell = cell_of(value)
+            except ValueError as fault:
+                raise DataError(f"{file}: row {row} {fault}") from None
+            labels = cell if cell is None or isinstance(cell, tuple) else (cell,)
+            for label in labels or ():
+                kind = kind or type(label)
+                if type(label) is not kind:
+                    raise DataError(f"{file}: row {row} has the label {value!r} (labels are all numbers or all words)")
+            numbers[i] = met.setdefault(labels, len(met))
+        codes[start : start + len(chunk)] = numbers[of_row]
+        start += len(chunk)
     return list(met), codes
+
+
+def _values(chunk: Any) -> tuple[list[Any], NDArray[np.int64]]:
+    """(values, the place among them of each row); a word that many rows share stands there once."""
+    if pa.types.is_dictionary(chunk.type):
+        values = [*chunk.dictionary.to_pylist(), None]
+        return values, pc.fill_null(chunk.indices.cast(pa.int64()), len(values) - 1).to_numpy(zero_copy_only=False)
+    return chunk.to_pylist(), np.arange(len(chunk))
 
 
 def _is_picture(kind: Any) -> bool:

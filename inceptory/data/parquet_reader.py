@@ -21,7 +21,7 @@ from inceptory.data.children import receive, send, widen
 from inceptory.data.layout import Layout
 from inceptory.data.sequences import Frozen
 from inceptory.errors import ConfigError, DataError, InterruptedRun, MissingError
-from inceptory.files import reason, regular
+from inceptory.files import reason, regular, too_large
 
 PATIENCE = 120.0
 """Seconds that a frame may take: labels of millions of rows, or some MiB of pictures from a slow disk."""
@@ -85,6 +85,8 @@ class Pieces(Frozen[bytes]):
     def item(self, row: int) -> bytes:
         """The bytes of a picture; raises DataError."""
         length, end = int(self._lengths[row]), int(self._end[row])
+        if length < -1:
+            raise DataError(too_large(f"{self._file}: the picture of row {self._rows[row]}", -length))
         if length < 0:
             told = f"row {self._rows[row]} holds no picture bytes (embed the pictures in the file)"
             raise DataError(f"{self._file}: {told}")

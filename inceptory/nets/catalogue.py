@@ -13,7 +13,7 @@ from inceptory.nets.architecture import Architecture
 from inceptory.nets.arithmetic import Row, minimum_image, rows
 from inceptory.nets.blocks import Switches, Tree
 from inceptory.nets.transform import inherit, widen, with_se
-from inceptory.nets.variant import Variant
+from inceptory.nets.variant import LARGEST_IMAGE, Variant
 
 PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
 
@@ -174,6 +174,9 @@ def _having(trait: str) -> str:
 
 
 def _check_image(found: Architecture, tree: Tree, image: int, in_channels: int, native: int) -> None:
+    if image > LARGEST_IMAGE:
+        told = f"above {LARGEST_IMAGE:,}, where one picture takes gigabytes of memory"
+        raise UsageError(f"--image {image}: {told} (the networks of the family want {native}; give fewer pixels)")
     if image == native:
         return
     smallest = minimum_image(tree, in_channels)

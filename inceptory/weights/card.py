@@ -16,8 +16,6 @@ from inceptory.nets.catalogue import Plan, plan
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""
 FORMAT = 1
-LARGEST_SIDE = 2**14
-"""Pixels of a picture's side after resizing; the family's networks see 299."""
 LARGEST_HEADER = 2**22
 """Bytes of header that we read and write; the largest network of the family needs a twentieth of it."""
 
@@ -74,7 +72,6 @@ class Card:
             _check_kinds(plain, labels)
             plain["aliases"] = _aliases(plain.get("aliases", {}), labels)
             steps = None if preprocess is None else Preprocess.from_json(preprocess)
-            _check_sides(steps)
             card = cls(**plain, labels=tuple(labels), preprocess=steps)
             classes = card.plan().classes
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as fault:
@@ -82,13 +79,6 @@ class Card:
         if labels and len(labels) != classes:
             raise DataError(f"{name}: its card names {len(labels)} of {classes} classes (save it again)")
         return card
-
-
-def _check_sides(steps: Preprocess | None) -> None:
-    """Raise ValueError where pictures would become larger than any that we hold."""
-    sides = () if steps is None else (steps.size, steps.size if steps.resize is None else steps.resize)
-    if not all(type(side) is int and side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f"pictures of {' and '.join(map(str, sides))} pixels (at most {LARGEST_SIDE:,})")
 
 
 def _aliases(plain: object, labels: list[str]) -> dict[str, tuple[str, ...]]:
