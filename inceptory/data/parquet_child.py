@@ -186,13 +186,14 @@ def _send_pictures(answers: IO[bytes], asked: dict[str, Any], rows: NDArray[np.i
 
 def _parts(blobs: Any) -> tuple[bytes, memoryview]:
     """(lengths of pictures, -1 for none and less for one that is too large to be sent; their bytes in one piece)."""
-    large = pc.greater(pc.binary_length(blobs), LARGEST)
-    kept = pc.if_else(large, pa.scalar(None, blobs.type), blobs) if pc.any(large).as_py() else blobs
     lengths = pc.fill_null(pc.binary_length(blobs), -1).to_numpy(zero_copy_only=False).astype("<i8")
-    lengths[lengths > LARGEST] *= -1
-    _, ends, content = kept.buffers()
-    kind = np.int64 if pa.types.is_large_binary(kept.type) else np.int32
-    first = int(np.frombuffer(ends, kind)[kept.offset]) if len(kept) else 0
+    large = lengths > LARGEST
+    if large.any():
+        blobs = blobs.take(pa.array(np.arange(len(blobs)), mask=large))
+        lengths[large] *= -1
+    _, ends, content = blobs.buffers()
+    kind = np.int64 if pa.types.is_large_binary(blobs.type) else np.int32
+    first = int(np.frombuffer(ends, kind)[blobs.offset]) if len(blobs) else 0
     size = int(lengths[lengths > 0].sum())
     return lengths.tobytes(), memoryview(content or b"").cast("B")[first : first + size]
 
