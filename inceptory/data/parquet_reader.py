@@ -112,9 +112,9 @@ class Reader:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: list[_Process] = []
-        self._timer: threading.Timer | None = None
+        self._timers: list[threading.Timer] = []
         self._late = False
-        weakref.finalize(self, _end, self._running)
+        weakref.finalize(self, _end, self._running, self._timers)
 
     def open(self, file: Path, layout: Layout) -> Shard:
         """What a file holds; raises DataError, MissingError or ConfigError."""
@@ -174,7 +174,7 @@ class Reader:
         finally:
             # An interrupt, too, would leave half an answer in the pipe.
             if not whole:
-                _end(self._running)
+                _end(self._running, self._timers)
             self._watch(IDLE, self._rest)
         return frames
 
@@ -187,7 +187,7 @@ class Reader:
                 self._watch(PATIENCE, self._stop_late)
                 receive(self._running[0].stdout)
             except (OSError, EOFError) as fault:
-                _end(self._running)
+                _end(self._running, self._timers)
                 told = f", {reason(fault)}" if isinstance(fault, OSError) else ""
                 remedy = "free memory or processes, then try again"
                 raise InterruptedRun(f"no process for parquet files can be started{told} ({remedy})") from None
@@ -195,11 +195,12 @@ class Reader:
 
     def _watch(self, seconds: float, do: Callable[[], None]) -> None:
         """Do this after some seconds, instead of what was to be done before."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(seconds, do)
-        self._timer.daemon = True
-        self._timer.start()
+        _cancel(self._timers)
+        # A timer that knew the reader would keep it, and its process, as long as it waits.
+        timer = threading.Timer(seconds, _call, (weakref.WeakMethod(do),))
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
 
     def _stop_late(self) -> None:
         """Wake whoever waits for the process: its pipe ends."""
@@ -209,11 +210,22 @@ class Reader:
 
     def _rest(self) -> None:
         with self._lock:
-            _end(self._running)
+            _end(self._running, self._timers)
 
 
-def _end(running: list[_Process]) -> None:
+def _call(do: weakref.WeakMethod[Callable[[], None]]) -> None:
+    if (found := do()) is not None:
+        found()
+
+
+def _cancel(timers: list[threading.Timer]) -> None:
+    while timers:
+        timers.pop().cancel()
+
+
+def _end(running: list[_Process], timers: list[threading.Timer]) -> None:
     """End the process, where there is one."""
+    _cancel(timers)
     while running:
         process = running.pop()
         process.kill()

@@ -27,7 +27,7 @@ from inceptory.data.shards import below, by_split
 from inceptory.data.sources import Source, Split, check_classes, natural, numbered, visible
 from inceptory.data.tar_index import Member, is_compressed, members
 from inceptory.errors import DataError, MissingError
-from inceptory.files import LARGEST, is_file, is_folder, read, reason, too_large
+from inceptory.files import LARGEST, is_file, is_folder, read, reason, regular, too_large
 
 PICTURES = {ending.removeprefix(".") for ending in ENDINGS}
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -202,7 +202,7 @@ def _classes(
 
 def _list(file: Path, labels: _Labels) -> _Shard:
     """Every example of a tar, in its order."""
-    if is_compressed(file):
+    if is_compressed(regular(file)):
         raise DataError(f"{file}: is compressed (unpack it to a plain .tar: pictures are read from their places in it)")
     shard = _Shard(file, array("q"), bytearray(), array("q"))
     example = _Example("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -148,6 +149,15 @@ def test_an_idle_reader_ends_and_comes_again(tmp_path, monkeypatch):
     if process is not None:
         process.wait(10)
     assert reader.open(path, parquet_reader.Layout()).groups == (4,)
+
+
+def test_no_reader_outlives_its_data(tmp_path):
+    source = open_source(store(tmp_path / "a.parquet", [0, 1, 0, 1]))
+    process = source.split("train").pictures._reader._running[0]
+    assert process.poll() is None
+    del source
+    gc.collect()
+    assert process.poll() is not None
 
 
 def test_a_system_without_processes_is_no_fault_of_the_file(tmp_path, monkeypatch):

@@ -70,6 +70,14 @@ def test_a_folder_of_data_below_a_person_who_is_not_there_is_none(tmp_path, monk
         open_source("cifar10")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX systems have pipes among files")
+@pytest.mark.parametrize("ending", ["tar", "parquet"])
+def test_a_pipe_among_shards_is_refused_and_not_waited_for(tmp_path, ending):
+    os.mkfifo(tmp_path / f"a.{ending}")
+    with pytest.raises(MissingError, match="not a regular file"):
+        open_source(tmp_path)
+
+
 @pytest.mark.parametrize("ask", [is_file, is_folder])
 def test_links_in_a_circle_and_names_with_a_nul_lead_to_nothing(tmp_path, ask):
     (tmp_path / "a").symlink_to(tmp_path / "a")
