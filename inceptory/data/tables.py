@@ -24,12 +24,15 @@ from inceptory.data.layout import AUTO, ORDER, Layout, Spelling
 from inceptory.data.sequences import Texts, paths
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, MissingError
+from inceptory.files import too_large
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
 """Between the classes of one picture."""
 JOINED = f'labels are joined by "{SEPARATOR}", so that a picture may show several classes'
 """What is noted where that is why a table is multi-label."""
+LARGEST = 2**30
+"""Bytes: some ten million pictures."""
 LONGEST_LINE = 2**20
 """Characters: more than thousands of classes with a column for each need."""
 LOOKED_AT = 20
@@ -53,6 +56,8 @@ def open_table(path: Path, layout: Layout = AUTO) -> Source:
     not where it says, ConfigError for a column that it does not have.
     """
     layout.only(path, "path_column", "label_column")
+    if (size := path.stat().st_size) > LARGEST:
+        raise DataError(too_large(path, size, LARGEST))
     lines = _lines(path)
     first = list(islice(lines, LOOKED_AT + 1))
     if not first:
