@@ -75,13 +75,13 @@ def test_a_file_cut_short_is_damaged(kind):
 
 
 def test_only_its_name_or_its_end_make_a_tga():
-    """An icon, for one, has a header that could be a TGA's."""
-    icon = encoded(PICTURE, "ICO")
-    with pytest.raises(DataError, match="not a picture in an accepted format"):
-        open_picture(icon, "a")
+    """Icons and others have headers that could be a TGA's."""
+    old = encoded(PICTURE, "TGA")[:-26]
+    for data in (encoded(PICTURE, "ICO"), old):
+        with pytest.raises(DataError, match="not a picture in an accepted format"):
+            open_picture(data, "a")
     assert open_picture(encoded(PICTURE, "TGA"), "a").size == (50, 40)
     assert open_picture(encoded(PICTURE, "PNG"), "a.tga").size == (50, 40)
-    old = encoded(PICTURE, "TGA")[:-26]
     assert open_picture(old, "a.TGA").size == (50, 40)
 
 
