@@ -1,8 +1,8 @@
-"""`python -m inceptory` is `inceptory`."""
+"""`python -P -m inceptory` is `inceptory`; without -P Python itself looks into the current folder for modules."""
 
 import sys
 
-from inceptory.cli import main
+from inceptory.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

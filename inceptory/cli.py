@@ -15,7 +15,9 @@ from cyclopts.exceptions import CycloptsError
 from inceptory import flags
 from inceptory.clock import whole_process
 from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, Doubt, InceptoryError, UsageError, one_line
+from inceptory.files import of_the_system
 from inceptory.outputs import is_stdout
+from inceptory.streams import forgive, tell
 from inceptory.version import __version__
 
 COMMANDS = {
@@ -56,6 +58,8 @@ def application(asked: str = "") -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; every fault ends as one line on standard error and its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        forgive()
     with warnings.catch_warnings(), whole_process() if arguments is None else nullcontext():
         warnings.filterwarnings("always", category=Doubt)
         warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
@@ -68,7 +72,10 @@ def _run(words: list[str]) -> int:
         # Of several processes that torchrun started, one speaks.
         if result is not None and os.environ.get("RANK", "0") == "0":
             # Who asked for a file on standard output gets nothing else there.
-            print(result, file=sys.stderr if any(map(is_stdout, words)) else sys.stdout, flush=True)
+            if any(map(is_stdout, words)):
+                print(result, file=sys.stderr)
+            else:
+                tell(result)
             fault = getattr(result, "fault", None)
             if fault is not None:
                 return _fail(fault)
@@ -80,12 +87,12 @@ def _run(words: list[str]) -> int:
         print("error: interrupted (what was saved so far is kept)", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone, as in `inceptory models | head`; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # who read a file that was written through a pipe wants no more of it
     except Exception as fault:
         if os.environ.get("INCEPTORY_TRACEBACK"):
             raise
+        if known := of_the_system(fault):
+            return _fail(known)
         told = one_line(f"error: internal fault, {type(fault).__name__}: {fault}")
         print(f"{told} (INCEPTORY_TRACEBACK=1 shows where; please report it)", file=sys.stderr)
         return EXIT_BUG

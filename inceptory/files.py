@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from inceptory.errors import ConfigError, DataError, InceptoryError, MissingError, WriteError, printable
+from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, MissingError, WriteError, printable
 
 TEMPORARY = ".inceptory-"
 """Beginning of the names of files on their way; one that is left was cut off and may be removed."""
@@ -34,6 +34,18 @@ def reason(fault: OSError | ValueError) -> str:
     """
     words = fault.strerror if isinstance(fault, OSError) else None
     return (words or str(fault) or type(fault).__name__).lower()
+
+
+def of_the_system(fault: Exception) -> InceptoryError | None:
+    """What to say of a fault that the system made where nobody looked for it; None for all others."""
+    if isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and "can't allocate memory" in str(fault)):
+        return InterruptedRun("not enough memory (free some, or give smaller pictures, batches or models)")
+    if not isinstance(fault, OSError) or fault.errno is None:
+        return None
+    told = f"{'' if fault.filename is None else f'{fault.filename}: '}{reason(fault)}"
+    if fault.errno in (*FULL, errno.EIO, errno.EROFS):
+        return WriteError(f"{told} (make room, or look at the disk)")
+    return MissingError(f"{told} (check the path and its permissions)")
 
 
 def is_utf8(text: str) -> bool:
@@ -124,11 +136,7 @@ class Pending:
 
 
 def _why(file: Pending, fault: OSError | ValueError) -> str:
-    if isinstance(fault, OSError) and fault.errno in (
-        errno.ENOSPC,
-        getattr(errno, "EDQUOT", errno.ENOSPC),
-        errno.EFBIG,
-    ):
+    if isinstance(fault, OSError) and fault.errno in FULL:
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(file.path.parent).free
             told = f"{reason(fault)}, {file.asked:,} bytes or more needed and {free:,} free"
@@ -179,33 +187,47 @@ def too_large(name: object, size: int, most: int = LARGEST) -> str:
     return f"{name}: {size:,} bytes (at most {most:,} are read; is it the right file?)"
 
 
-def is_file(path: Path | str) -> bool:
-    """Whether a regular file is there; raises MissingError where the system does not let that be told.
+@contextlib.contextmanager
+def in_utf8(path: Path | str) -> Iterator[str]:
+    """A name of a file for libraries that take UTF-8 only: its own, or that of the open file where it is another."""
+    if is_utf8(str(path)):
+        yield str(path)
+        return
+    with open(path, "rb") as file:
+        yield f"/dev/fd/{file.fileno()}"
 
-    `Path.is_file` raises an OSError then, in some versions of Python and for some names.
+
+def exists(path: Path | str) -> bool:
+    """Whether something has this path; raises MissingError where the system does not tell.
+
+    As for a name that is too long, or a folder that may not be entered; a link to nothing, or to itself, is nothing.
     """
-    return stat.S_ISREG(_kind(path))
+    return _mode_of(path) is not None
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether the path is that of a regular file; raises MissingError as `exists` does."""
+    return stat.S_ISREG(_mode_of(path) or 0)
 
 
 def is_folder(path: Path | str) -> bool:
-    """Whether a folder is there; raises what `is_file` raises."""
-    return stat.S_ISDIR(_kind(path))
+    """Whether the path is that of a folder; raises MissingError as `exists` does."""
+    return stat.S_ISDIR(_mode_of(path) or 0)
 
 
 NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
 """What systems say of a path to nothing."""
 
 
-def _kind(path: Path | str) -> int:
-    """The mode of what is there, 0 for nothing."""
+def _mode_of(path: Path | str) -> int | None:
     try:
         return os.stat(path).st_mode
     except ValueError:  # a NUL inside names nothing
-        return 0
+        return None
     except OSError as fault:
         if fault.errno in NOTHING:
-            return 0
-        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check the path)") from None
+            return None
+        raise MissingError(f"{path}: cannot be looked at, {reason(fault)} (check the path)") from fault
 
 
 def regular(path: Path | str) -> Path:

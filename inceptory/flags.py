@@ -31,9 +31,12 @@ def _worded(entry: HelpEntry) -> HelpEntry:
 
 def told(fault: CycloptsError, more: str) -> str:
     """What was wrong with the words of a command, without the names of Python's types; `more` says where to read."""
-    parts = list(_parts(fault.target_type)) if isinstance(fault, CoercionError) and fault.token else []
-    kinds, words = (" or ".join(KINDS[part] for part in parts if part in KINDS), [p for p in parts if type(p) is str])
-    if not kinds or not isinstance(fault, CoercionError) or not fault.token:
+    if not isinstance(fault, CoercionError) or fault.token is None:
+        return f"{fault} ({more})"
+    parts = list(_parts(fault.target_type))
+    kinds = " or ".join(KINDS[part] for part in parts if part in KINDS)
+    words = [part for part in parts if isinstance(part, str)]
+    if not kinds:
         return f"{fault} ({more})"
     given = f"{fault.token.keyword or ''} {fault.token.value}".strip()
     wrong = f"unknown (choose {', '.join(words)} or {kinds})" if words else f"of the wrong kind ({kinds} is wanted)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -178,6 +179,18 @@ def test_the_options_of_every_command_are_these(capsys):
     for word, (target, _) in COMMANDS.items():
         module, function = target.split(":")
         assert list(inspect.signature(getattr(import_module(module), function)).parameters) == expected[word]
+
+
+def test_a_name_that_the_terminal_cannot_write_is_escaped():
+    script = (
+        "import sys\nfrom inceptory import cli\n"
+        "cli.application = lambda *_: lambda *_, **__: 'results in caf\\udce9, żółw'\n"
+        "sys.argv = ['inceptory', 'models']\nsys.exit(cli.main())"
+    )
+    for encoding, told in (("utf-8", r"caf\udce9, żółw"), ("ascii", r"caf\udce9, \u017c\xf3\u0142w")):
+        environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=True)
+        assert done.stdout.decode(encoding).rstrip() == f"results in {told}"
 
 
 def test_models_and_show_print_records(capsys):

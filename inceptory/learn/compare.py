@@ -211,11 +211,11 @@ def _measured(run: Finished) -> str:
 
 def _read(folder: Path, name: str) -> Finished:
     """A run folder; raises MissingError where there is none, DataError for one that is no finished run."""
-    if not folder.is_dir():
+    if not files.is_folder(folder):
         raise MissingError(f"{folder}: no such folder (give the --out of a `train`)")
-    if not (folder / "history.csv").exists():
+    if not files.exists(folder / "history.csv"):
         raise DataError(f"{folder}: not a run, it has no history.csv (give the --out of a `train`)")
-    if not (folder / "metrics.json").exists():
+    if not files.exists(folder / "metrics.json"):
         raise DataError(f"{folder}: an unfinished run, it has no metrics.json (let `train` come to its end)")
     model = folder / "model.safetensors"
     card, epoch = _trained(model)

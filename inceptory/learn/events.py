@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+from inceptory.errors import Doubt
+from inceptory.files import is_utf8
 from inceptory.learn.results import AnyEpoch
 
 FOLDER = "events"
@@ -13,11 +16,17 @@ EVERY = 10
 
 
 class Events:
-    """Scalars of a run in TensorBoard's format; after a resume, points beyond it are forgotten."""
+    """Scalars of a run in TensorBoard's format; after a resume, points beyond it are forgotten.
+
+    TensorBoard takes no folder whose name is not UTF-8: there nothing is written, and a Doubt says so.
+    """
 
     def __init__(self, folder: Path, step: int, wanted: bool) -> None:
         self._writer: Any = None
-        if wanted:
+        if wanted and not is_utf8(str(folder)):
+            told = f"{folder}: not UTF-8, which TensorBoard wants of a folder; no events are written"
+            warnings.warn(f"{told} (--no-tensorboard says so at once)", Doubt, stacklevel=2)
+        elif wanted:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step)

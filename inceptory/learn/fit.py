@@ -18,7 +18,7 @@ from inceptory.data.crops import Crops
 from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
 from inceptory.data.preprocess import Preprocess
 from inceptory.data.sources import Source
-from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, printable
+from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, printable
 from inceptory.learn import report, state
 from inceptory.learn.compiled import compiled
 from inceptory.learn.device import Device, choose
@@ -208,7 +208,11 @@ def _go_on(loop: Loop) -> None:
     found, notes = state.newest(loop.folder)
     if found is not None:
         _check_place(loop, found)
-        loop.load(found)
+        try:
+            loop.load(found)
+        except state.DAMAGED as fault:
+            told = f"its newest state does not fit this run, {fault}"
+            raise DataError(f"{loop.folder}: {told} (restore the folder from a copy, or start a new run)") from None
     if loop.ranks.first:
         for note in notes:
             print(printable(note), file=sys.stderr)
@@ -218,10 +222,11 @@ def _go_on(loop: Loop) -> None:
 def _check_place(loop: Loop, found: State) -> None:
     """Refuse another device or arithmetic; say what makes the rest of the run only nearly the same."""
     now = facts(loop)
-    if now["computed_on"] != found.facts["computed_on"]:
-        told = f"was computed on {found.facts['computed_on']}, here it would be {now['computed_on']}"
+    then = {name: found.facts.get(name, "not known") for name in now}
+    if now["computed_on"] != then["computed_on"]:
+        told = f"was computed on {then['computed_on']}, here it would be {now['computed_on']}"
         raise ConfigError(f"{loop.folder}: {told} (go on where it began, or start a new run)")
-    other = [f"{name} {found.facts[name]}, now {now[name]}" for name in now if now[name] != found.facts[name]]
+    other = [f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name]]
     if other and loop.ranks.first:
         print(f"not bit for bit the run without a break: {'; '.join(other)}", file=sys.stderr)
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from inceptory import files
 from inceptory.data.layout import AUTO, Layout
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
@@ -74,15 +76,16 @@ class Job:
     @classmethod
     def read(cls, folder: Path) -> Job:
         """The record of a run's folder; raises MissingError or DataError."""
-        if not (folder / FILE).exists():
+        if not files.exists(folder / FILE):
             raise MissingError(f"{folder}: holds no run (give the --out of an earlier train)")
         try:
-            plain = json.loads(files.read(folder / FILE))
-            if plain.pop("format") != FORMAT:
+            plain = msgspec.convert(json.loads(files.read(folder / FILE)), dict[str, Any])
+            if plain.get("format") != FORMAT:
                 raise DataError(f"{folder / FILE}: has a newer format (update inceptory)")
-            variant, recipe = Variant(**plain.pop("variant")), Recipe.from_json(plain.pop("recipe"))
-            return cls(**plain | {"layout": Layout(**plain.get("layout", {}))}, variant=variant, recipe=recipe)
-        except (ValueError, TypeError, KeyError, AttributeError) as fault:
+            found = msgspec.convert(plain, cls)
+            found.recipe.check()
+            return found
+        except (ValueError, RecursionError, UsageError, ConfigError) as fault:
             raise DataError(f"{folder / FILE}: damaged, {fault} (start the run again)") from None
 
     def done(self, folder: Path) -> None:

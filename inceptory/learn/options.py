@@ -80,7 +80,7 @@ def from_file(path: Path) -> dict[str, Any]:
     """Options in a TOML file, checked by name and kind; raises ConfigError naming the first that is wrong."""
     try:
         found = tomllib.loads(read(path).decode())
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise DataError(f"{path}: not TOML, {fault} (write lines such as epochs = 30)") from None
     known = ["recipe", *(each.name for each in fields(Recipe))]
     for name in found:

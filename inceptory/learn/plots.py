@@ -297,7 +297,7 @@ def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: floa
     axes.set_xscale("log")
     _tidy(axes, xlabel="learning rate", ylabel="objective", ylim=(low - 0.1 * (high - low), high + 0.6 * (high - low)))
     axes.legend(frameon=False)
-    figure.suptitle(title, parse_math=False, fontfamily=families())
+    figure.suptitle(printable(title), parse_math=False, fontfamily=families())
     return _png(figure)
 
 

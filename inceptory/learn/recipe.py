@@ -73,15 +73,17 @@ class Recipe:
     """Every option of a training; its defaults are the recipe `quick`."""
 
     # How long
-    epochs: int | None = option(None, "Passes over the training pictures; given beside --time, at most so many.", low=1)
+    epochs: int | None = option(
+        None, "Passes over the training pictures; given beside --time, at most so many.", low=1, high=1e6
+    )
     time: str | None = option(
         None,
         "Length of the whole command instead of epochs, such as 20m or 1h, from its start to its last file: "
         "the schedule is fitted to it, but for exponential and plateau, which go by epochs.",
     )
-    batch: int = option(64, "Pictures that pass through the network at once.", low=2)
-    accumulate: int = option(1, "Batches whose gradients make one step.", low=1)
-    stop_after: int = option(0, "Stop after so many epochs without a better validation; 0 never does.", low=0)
+    batch: int = option(64, "Pictures that pass through the network at once.", low=2, high=2**16)
+    accumulate: int = option(1, "Batches whose gradients make one step.", low=1, high=2**16)
+    stop_after: int = option(0, "Stop after so many epochs without a better validation; 0 never does.", low=0, high=1e6)
 
     # The step. What is None here is filled in from OPTIMIZERS.
     optimizer: Literal["sgd", "adamw", "rmsprop"] = option(
@@ -97,7 +99,9 @@ class Recipe:
     drops: tuple[float, ...] = option((), "Shares of the epochs after which schedule step takes a tenth of the rate.")
     decay_rate: float = option(0.94, "Factor on the rate at each decay of schedule exponential.", above=0, high=1)
     decay_epochs: float = option(2.0, "Epochs from one decay of schedule exponential to the next.", above=0, high=1e6)
-    patience: int = option(5, "Epochs without a better validation until schedule plateau takes a tenth.", low=1)
+    patience: int = option(
+        5, "Epochs without a better validation until schedule plateau takes a tenth.", low=1, high=1e6
+    )
     momentum: float = option(
         None,
         "Momentum of SGD and RMSProp, beta1 of AdamW. Schedule onecycle moves it against the rate, "
@@ -229,12 +233,6 @@ class Recipe:
         """Plain values for the card."""
         plain = asdict(self)
         return {**plain, "drops": list(self.drops)}
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Recipe:
-        """The recipe that `to_json` wrote."""
-        known = {each.name for each in fields(cls)}
-        return cls(**{**{key: plain[key] for key in plain if key in known}, "drops": tuple(plain.get("drops", ()))})
 
 
 @cache

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+import msgspec
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -31,13 +33,6 @@ class Metrics:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return _plain(self)
-
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Metrics:
-        """The metrics among what `to_json` wrote."""
-        top1, top5, n = (plain[name] for name in ("top1", "top5", "n"))
-        low, high = plain["interval"]
-        return cls(top1, top5, _number(plain["log_loss"]), n, (low, high), plain.get("precision", "fp32"))
 
     def epoch(self, right: float, **known: Any) -> Epoch:
         """The row of history in which they stand; `right` is the share of training pictures named right."""
@@ -73,14 +68,6 @@ class MultiMetrics:
         """Plain values."""
         return _plain(self)
 
-    @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> MultiMetrics:
-        """The metrics among what `to_json` wrote."""
-        known = {name: plain[name] for name in ("mean_ap", "micro_f1", "macro_f1", "exact", "n")}
-        low, high = plain["interval"]
-        told = plain.get("precision", "fp32")
-        return cls(**known, log_loss=_number(plain["log_loss"]), interval=(low, high), precision=told)
-
     def epoch(self, right: float, **known: Any) -> MultiEpoch:
         """The row of history in which they stand; `right` is the share of exact training pictures."""
         known = {**known, "validation_log_loss": self.log_loss, "validation_map": self.mean_ap}
@@ -109,14 +96,12 @@ def _computed(precision: str) -> str:
     return "" if precision == "fp32" else f", computed in {precision}"
 
 
-def _number(value: float | None) -> float:
-    """A number out of JSON, which has no NaN and says None for it."""
-    return math.nan if value is None else value
-
-
 def metrics_of(plain: dict[str, Any]) -> AnyMetrics:
-    """The metrics in metrics.json, of whichever kind."""
-    return (MultiMetrics if "mean_ap" in plain else Metrics).from_json(plain)
+    """The metrics among those that `to_json` wrote, of whichever kind; raises ValueError for values of another kind."""
+    # JSON has no NaN and says null for it.
+    numbers = {name: math.nan if value is None else value for name, value in plain.items()}
+    kind: type[AnyMetrics] = MultiMetrics if "mean_ap" in plain else Metrics
+    return msgspec.convert(numbers, kind)
 
 
 def percent_range(interval: tuple[float, float]) -> str:

@@ -15,11 +15,12 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import msgspec
 import numpy as np
 import safetensors
 import safetensors.torch
@@ -33,6 +34,8 @@ from inceptory.learn.results import AnyEpoch, epoch_kind
 FOLDER = "state"
 KEPT = 2
 """States kept: the newest, and the one before in case the newest is damaged."""
+DAMAGED = (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError, safetensors.SafetensorError)
+"""What reading a state raises that holds something else than was written."""
 NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 LARGE = 2**16
 """Bytes from which a tensor is a block of its own."""
@@ -75,7 +78,8 @@ class Position:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Position:
         """The position that `to_json` gave."""
-        return cls(**{**plain, "history": [epoch_kind(row)(**row) for row in plain["history"]]})
+        history = [msgspec.convert(row, epoch_kind(row)) for row in plain["history"]]
+        return replace(msgspec.convert({**plain, "history": []}, cls), history=history)
 
 
 @dataclass
@@ -206,14 +210,17 @@ def listed(folder: Path) -> list[Path]:
 def newest(folder: Path) -> tuple[State | None, list[str]]:
     """The newest state that is whole, and a line for each damaged one that was passed over.
 
-    Raises ConfigError for a state that another version wrote.
+    Raises ConfigError for a state that another version wrote, DataError where there are states and none is whole.
     """
     notes: list[str] = []
     for path in listed(folder):
         try:
             return _read(path), notes
-        except (DataError, OSError) as fault:
+        except (*DAMAGED, DataError, OSError) as fault:
             notes.append(f"{path}: damaged, {fault}; the one before is used")
+    if notes:
+        told = f"{folder / FOLDER}: all {len(notes)} saved states are damaged, the newest: {notes[0].partition(';')[0]}"
+        raise DataError(f"{told} (restore one from a copy; to begin anew choose another --out)")
     return None, notes
 
 
@@ -223,16 +230,16 @@ def _read(path: Path) -> State:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != match[2]:
             raise DataError("its content is not what was written")
-    with safetensors.safe_open(path, "pt") as file:
+    with files.in_utf8(path) as name, safetensors.safe_open(name, "pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    told = msgspec.json.decode(metadata["position"], type=dict[str, Any])
+    other = sorted(told.keys() ^ {each.name for each in fields(Position)})
+    if other:
+        raise ConfigError(f"{path}: of another version of inceptory, by its {other[0]} (go on with that one)")
     for name in json.loads(metadata["channels_last"]):
         tensors[name] = tensors[name].permute(0, 3, 1, 2)
-    try:
-        position = Position.from_json(json.loads(metadata["position"]))
-    except TypeError as fault:
-        raise ConfigError(f"{path}: of another version of inceptory, {fault} (go on with that one)") from None
-    return State(position, tensors, json.loads(metadata["facts"]))
+    return State(Position.from_json(told), tensors, msgspec.json.decode(metadata["facts"], type=dict[str, Any]))
 
 
 def tidy(folder: Path) -> None:

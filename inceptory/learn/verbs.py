@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 from cyclopts import Parameter
 
 from inceptory import clock, files
 from inceptory.data.check import cheap
 from inceptory.data.given import source_of
 from inceptory.data.layout import AUTO, Layout
-from inceptory.errors import ConfigError, UsageError, printable
+from inceptory.errors import ConfigError, DataError, UsageError, printable
 from inceptory.learn.classes import Matching, matched
 from inceptory.learn.command import train_call, train_command
 from inceptory.learn.job import FILE as RUN
@@ -190,9 +192,11 @@ def _place(data: object, source: Source | None) -> str:
 
 def _check_free(out: Path) -> None:
     """Raise ConfigError for a folder with a run in it, telling how to go on with that one."""
-    if (out / RUN).exists() and not (job := Job.read(out)).finished:
+    # Where the system does not tell, whoever makes the folder says why.
+    begun = os.path.exists(out / RUN)
+    if begun and not (job := Job.read(out)).finished:
         raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
-    if (out / RUN).exists() or (out / "history.csv").exists():
+    if begun or os.path.exists(out / "history.csv"):
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
 
 
@@ -240,8 +244,13 @@ def finished_run(folder: Path) -> Run:
     """The results of a finished run, read from its folder."""
     from inceptory.learn.report import read_history
 
-    plain = json.loads(files.read(folder / "metrics.json"))
-    return Run(folder, metrics_of(plain), plain["split"], read_history(folder), plain["minutes"])
+    path = folder / "metrics.json"
+    try:
+        plain = json.loads(files.read(path))
+        split, minutes = msgspec.convert((plain["split"], plain["minutes"]), tuple[str, float])
+        return Run(folder, metrics_of(plain), split, read_history(folder), minutes)
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
 
 
 def _check_trainable(source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def demo(*, out: Path | str = Path("runs/demo")) -> str:
 def _free(out: Path) -> Path:
     """The folder, or the first of out-2, out-3, ... that does not exist."""
     number, folder = 1, out
-    while folder.exists():
+    while os.path.exists(folder):
         number += 1
         folder = out.with_name(f"{out.name}-{number}")
     return folder

@@ -163,12 +163,12 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
             raise UsageError(f"{told} (give files, or folders that hold them)")
     found: list[Path] = []
     for image in map(Path, images):
-        if image.is_dir():
+        if files.is_folder(image):
             inside = visible_files(image)
             if not inside:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")
             found += inside
-        elif image.exists():
+        elif files.exists(image):
             found.append(image)
         else:
             raise MissingError(f"{image}: no such picture or folder (check the path)")

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
+
+import msgspec
 
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError, UsageError
 from inceptory.files import json_text, reason
 from inceptory.nets.catalogue import Plan, plan
+from inceptory.weights.seal import WORD, is_sealed
+from inceptory.weights.source import LARGEST_HEADER
 
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""
 FORMAT = 1
-LARGEST_HEADER = 2**22
-"""Bytes of header that we read and write; the largest network of the family needs a twentieth of it."""
+
+
+class Options(TypedDict, total=False):
+    """The options of a network that are of one kind only."""
+
+    classes: Required[int]
+    image: Required[int]
+    in_channels: Required[int]
+    width: float
+    se: bool
+    aux: bool
 
 
 @dataclass(frozen=True)
@@ -66,48 +79,28 @@ class Card:
         """The card that `to_json` wrote; `name` is the file for the message of a DataError."""
         try:
             plain = json.loads(text)
+            if plain.pop(WORD, None) is not None and not is_sealed(text):
+                raise ValueError(f"its {WORD} is no digest")
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
-            preprocess, labels = plain.pop("preprocess"), plain.pop("labels")
-            _check_kinds(plain, labels)
-            plain["aliases"] = _aliases(plain.get("aliases", {}), labels)
-            steps = None if preprocess is None else Preprocess.from_json(preprocess)
-            card = cls(**plain, labels=tuple(labels), preprocess=steps)
+            unknown = sorted(plain.keys() - {each.name for each in fields(cls)})
+            if unknown:
+                raise ValueError(f"{unknown[0]!r} is no part of a card")
+            card = msgspec.convert(plain, cls)
+            _check_aliases(card)
+            msgspec.convert(card.options, Options)
             classes = card.plan().classes
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UsageError) as fault:
             raise DataError(f"{name}: its card is damaged, {fault} (save it again)") from None
-        if labels and len(labels) != classes:
-            raise DataError(f"{name}: its card names {len(labels)} of {classes} classes (save it again)")
+        if card.labels and len(card.labels) != classes:
+            raise DataError(f"{name}: its card names {len(card.labels)} of {classes} classes (save it again)")
         return card
 
 
-def _aliases(plain: object, labels: list[str]) -> dict[str, tuple[str, ...]]:
-    """Other names of classes; raises TypeError for another kind, ValueError for a class that is none."""
-    if not isinstance(plain, dict):
-        raise TypeError("aliases are no record")
-    for label, names in plain.items():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f"the aliases of {label!r} are no list of words")
-        if label not in labels:
-            raise ValueError(f"aliases of {label!r}, which is no class")
-    return {label: tuple(names) for label, names in plain.items()}
-
-
-def _check_kinds(plain: dict[str, Any], labels: object) -> None:
-    """Raise TypeError where a field is of another kind than `to_json` writes."""
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise TypeError("labels are no list of words")
-    for name in ("options", "recipe", "data", "metrics", "versions"):
-        if not isinstance(plain[name], dict):
-            raise TypeError(f"{name} is no record")
-    if type(plain.get("multi_label", False)) is not bool:
-        raise TypeError("multi_label is neither true nor false")
-    for name in ("classes", "image", "in_channels"):
-        if type(plain["options"].get(name)) is not int:
-            raise TypeError(f"{name} is no whole number")
-    for name in ("se", "aux"):
-        if type(plain["options"].get(name, False)) is not bool:
-            raise TypeError(f"{name} is neither true nor false")
+def _check_aliases(card: Card) -> None:
+    """Raise ValueError for other names of what is no class."""
+    for label in card.aliases.keys() - set(card.labels):
+        raise ValueError(f"aliases of {label!r}, which is no class")
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
@@ -134,10 +127,20 @@ def read_header(path: Path | str) -> dict[str, Any]:
     return header
 
 
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Texts beside the tensors of a safetensors file, by name; empty where there are none."""
+    metadata = read_header(path).get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def read_card(path: Path | str) -> Card:
     """The card of a checkpoint, without torch and without its tensors."""
-    metadata = read_header(path).get("__metadata__")
-    text = metadata.get(KEY) if isinstance(metadata, dict) else None
+    return Card.from_json(card_text(path), str(path))
+
+
+def card_text(path: Path | str) -> str:
+    """The card as it is written, with the digest of `seal`; raises DataError for a file without one."""
+    text = read_metadata(path).get(KEY)
     if not isinstance(text, str):
         raise DataError(f"{path}: a safetensors file without inceptory's card (give one saved by inceptory)")
-    return Card.from_json(text, str(path))
+    return text

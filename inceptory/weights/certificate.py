@@ -14,6 +14,7 @@ from inceptory.weights.identify import Identity, identify, shapes_of
 from inceptory.weights.keras_facts import settle
 from inceptory.weights.origins.registry import Origin
 from inceptory.weights.published import Published, by_hash, published
+from inceptory.weights.seal import UNSEALED, bits, is_sealed, require_sealed
 from inceptory.weights.source import quoted
 from inceptory.weights.view import view
 
@@ -102,6 +103,9 @@ def _own(weights: Weights) -> Certificate:
     if wanted != found:
         told = f"tensors do not fit {plan.architecture} of its card"
         raise DataError(f"{weights.path}: {told} (restore it from a copy)")
+    kinds = {name: entry.dtype for name, entry in weights.entries.items()}
+    tensors = ((name, kind, found[name], bits(weights.read(name, None), kind)) for name, kind in kinds.items())
+    require_sealed(weights.path, weights.metadata[KEY], tensors)
     return Certificate(
         file=str(weights.path),
         sha256=weights.digest("sha256"),
@@ -121,7 +125,7 @@ def _own(weights: Weights) -> Certificate:
         head=(),
         published=None,
         alternatives=(),
-        notes=(),
+        notes=() if is_sealed(weights.metadata[KEY]) else (UNSEALED,),
     )
 
 

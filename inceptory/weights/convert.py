@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from inceptory.errors import DataError, MissingError, UsageError
+from inceptory.files import exists
 from inceptory.nets.blocks import Conv, Linear, Node, Norm, Residual, Tree
 from inceptory.nets.catalogue import Plan, plan
 from inceptory.nets.transform import rebuild_tree
@@ -56,7 +57,7 @@ def convert(
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")
-    if not ours.exists():
+    if not exists(ours):
         raise MissingError(f"{ours}: no such file (check the path)")
 
     known = OWN if destination.name.lower().endswith(".safetensors") else NEVER

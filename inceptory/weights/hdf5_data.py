@@ -193,6 +193,7 @@ class _Place:
         if size:
             self.meter.require(address != NOWHERE, f"{self.what} was never written")
             self.meter.require(address + size <= source.size, f"{self.what} reaches beyond the end")
+            self.meter.claim(address, size, self.what)
         return lambda dtype: self.numbers(source.at(address, size) if size else b"", dtype)
 
     def chunked(self, layout: bytes, filters: list[int]) -> Fetch:
@@ -218,6 +219,7 @@ class _Place:
             fits = inside and first not in found and here + packed <= self.meter.source.size
             self.meter.require(fits, f"{self.what} has a chunk that lies elsewhere")
             self.meter.charge(LINK_COST)
+            self.meter.claim(here, packed, self.what)
             found[first] = (packed, mask, here)
         self.meter.require(len(found) == count, f"{self.what} has chunks that were never written")
         return found

@@ -80,6 +80,7 @@ def read_tree(source: Source, wanted: Wanted) -> Tree:
         else:
             links = [(f"{path}/{name}" if path else name, child) for name, child in _links(meter, path, messages)]
             waiting += reversed(links)
+    meter.require_apart()
     return tree
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 
 from inceptory.weights.source import Source, quoted
 
@@ -37,6 +38,7 @@ class Meter:
         self._left = LARGEST_METADATA
         self._visited: set[int] = set()
         self._heaps: dict[int, dict[int, bytes]] = {}
+        self._claims: list[tuple[int, int, str]] = []
 
     def at(self, address: int, count: int) -> bytes:
         """Bytes from an address on; raises DataError beyond the end or the budget."""
@@ -66,6 +68,16 @@ class Meter:
         """Raise DataError where a structure is reached a second time."""
         self.require(address not in self._visited, "its structure leads in circles")
         self._visited.add(address)
+
+    def claim(self, address: int, count: int, what: str) -> None:
+        """Note where the numbers of a dataset lie."""
+        if count:
+            self._claims.append((address, address + count, what))
+
+    def require_apart(self) -> None:
+        """Raise DataError where two datasets, or two chunks of one, share bytes: no writer lays them so."""
+        for (_, end, what), (start, _, other) in pairwise(sorted(self._claims)):
+            self.require(end <= start, f"{what} and {other} lie over one another")
 
     def require(self, holds: bool, what: str) -> None:
         """Raise DataError unless `holds`."""

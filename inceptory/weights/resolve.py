@@ -9,8 +9,9 @@ from pathlib import Path
 from inceptory.data.imagenet import labels
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, Doubt, UsageError
+from inceptory.files import exists, is_folder
 from inceptory.nets.catalogue import catalogue
-from inceptory.weights.card import KEY, Card, read_card, read_header
+from inceptory.weights.card import KEY, Card, read_card, read_metadata
 from inceptory.weights.certificate import alternatives, identify_weights
 from inceptory.weights.formats import Weights, open_weights
 from inceptory.weights.identify import Identity
@@ -40,11 +41,11 @@ def resolve(model: Path | str, weights: Path | str | None = None) -> Resolved:
     UsageError for a copy of what has no published name.
     """
     path, name = Path(model), str(model)
-    here = path.exists() or not _is_published_name(name)
+    here = exists(path) or not _is_published_name(name)
     if here and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
     if here:
-        return Resolved(path / "model.safetensors" if path.is_dir() else path)
+        return Resolved(path / "model.safetensors" if is_folder(path) else path)
     found = record(name)
     if not found.readable:
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
@@ -62,10 +63,9 @@ def _is_published_name(name: str) -> bool:
 def is_ours(path: Path | str) -> bool:
     """Whether a file is a checkpoint of ours; raises MissingError where it cannot be read."""
     try:
-        metadata = read_header(path).get("__metadata__")
+        return KEY in read_metadata(path)
     except DataError:
         return False
-    return isinstance(metadata, dict) and KEY in metadata
 
 
 def card_of(meant: Resolved) -> Card:

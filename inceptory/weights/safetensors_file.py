@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.weights.source import (
+    LARGEST_HEADER,
     MOST_DIMENSIONS,
     MOST_TENSORS,
     STORED,
@@ -26,8 +27,6 @@ from inceptory.weights.source import (
 )
 
 KIND = "safetensors"
-LARGEST_HEADER = 2**20
-"""Bytes of header that we read; the largest network of the family needs a fifth of it."""
 LENGTH = 8
 """Bytes before the header that say how long it is."""
 
@@ -59,7 +58,7 @@ def looks_like_safetensors(head: bytes) -> bool:
 def read_safetensors(source: Source) -> Contents:
     """Names, shapes and types of all tensors, and the metadata; raises DataError."""
     length = int.from_bytes(source.at(0, LENGTH), "little")
-    source.require(length <= LARGEST_HEADER, "its header is longer than 1 MiB", "give a file of weights")
+    source.require(length <= LARGEST_HEADER, "its header is longer than 2 MiB", "give a file of weights")
     header = _parse(source, source.at(LENGTH, length))
     metadata = _metadata(source, header.pop("__metadata__", {}))
     source.require(len(header) <= MOST_TENSORS, f"holds more than {MOST_TENSORS:,} tensors", "give a file of weights")

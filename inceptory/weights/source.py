@@ -25,6 +25,8 @@ MOST_DIMENSIONS = 32
 LONGEST_QUOTE = 80
 
 DOWNLOAD = "download it again"
+LARGEST_HEADER = 2**21
+"""Bytes of a safetensors header that we read and write; the largest network of the family needs a tenth of it."""
 BLOCK = 2**20
 """Bytes that are held at a time while a file is hashed."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,15 @@ import torch
 from torch import Tensor
 
 from inceptory import files
-from inceptory.errors import DataError, UsageError
+from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.network import Network, empty
 from inceptory.outputs import MARK
 from inceptory.version import __version__
-from inceptory.weights.card import KEY, LARGEST_HEADER, Card, read_card
+from inceptory.weights.card import KEY, Card, card_text
+from inceptory.weights.seal import UNSEALED, is_sealed, require_sealed, seal
+from inceptory.weights.seal import Tensor as Described
+from inceptory.weights.source import LARGEST_HEADER
 
 NAMES_SHOWN = 5
 
@@ -42,7 +47,7 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
         versions=known.versions or versions(),
     )
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={KEY: known.to_json()})
+    content = safetensors.torch.save(tensors, metadata={KEY: seal(known.to_json(), described(tensors))})
     header = int.from_bytes(content[:8], "little")
     if header > LARGEST_HEADER:
         raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
@@ -73,19 +78,31 @@ def load(path: Path | str) -> Network:
         net = inceptory.load("runs/flowers/model.safetensors")
         net.card.labels[net(images).argmax(1)]
     """
-    card = read_card(path)
+    text = card_text(path)
+    card = Card.from_json(text, str(path))
     net = empty(card.plan())
     try:
         # Copied out of the file's own memory: kernels sum in another order where a tensor does not
         # begin on a boundary, and the answer would not be bit for bit the saved network's.
-        tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
+        with files.in_utf8(path) as name:
+            tensors = {key: tensor.clone() for key, tensor in safetensors.torch.load_file(name).items()}
     except (safetensors.SafetensorError, OSError) as fault:
         raise DataError(f"{path}: damaged, {fault} (restore it from a copy)") from None
     _check(path, net, tensors)
+    require_sealed(path, text, described(tensors))
+    if not is_sealed(text):
+        warnings.warn(f"{path}: {UNSEALED}", Doubt, stacklevel=2)
     _check_values(path, tensors)
     net.load_state_dict(tensors, assign=True)
     net.card = card
     return net.eval()
+
+
+def described(tensors: dict[str, Tensor]) -> Iterator[Described]:
+    """Tensors on the processor as the digest takes them."""
+    for name, tensor in tensors.items():
+        content = tensor.reshape(-1).view(torch.uint8).numpy()
+        yield name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), content
 
 
 def _check_values(path: Path | str, tensors: dict[str, Tensor]) -> None:

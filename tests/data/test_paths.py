@@ -53,7 +53,7 @@ def test_a_folder_that_may_not_be_entered_is_missing(tmp_path, monkeypatch, caps
 
     monkeypatch.setattr(os, "stat", closed)
     for ask in (is_file, is_folder):
-        with pytest.raises(MissingError, match="cannot be read, permission denied"):
+        with pytest.raises(MissingError, match="cannot be looked at, permission denied"):
             ask(tmp_path / "closed" / "a")
     for name in ("closed", "closed/a.csv", "closed/a.tar", "closed/a-*.tar"):
         assert main(["check", str(tmp_path / name)]) == 66

@@ -6,6 +6,7 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from inceptory.cli import main
@@ -105,7 +106,7 @@ def test_every_named_recipe_is_in_range(architecture):
 
 def test_a_recipe_survives_json():
     recipe = replace(TUTORIAL, epochs=3, device="cpu", time="5m")
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert msgspec.convert(json.loads(json.dumps(recipe.to_json())), Recipe) == recipe
 
 
 def test_the_tutorials_older_networks_train_200_epochs():

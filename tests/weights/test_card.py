@@ -16,7 +16,8 @@ import inceptory
 from inceptory.data.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError
 from inceptory.nets.catalogue import plan
-from inceptory.weights.card import KEY, LARGEST_HEADER, Card, read_card, read_header
+from inceptory.weights.card import KEY, Card, read_card, read_header
+from inceptory.weights.source import LARGEST_HEADER
 
 PLAN = plan("cifar_inception_v1", width=0.25, classes=6)
 LABELS = ("猫", "naïve", 'a "quoted" one', "two\nlines", "🦊 fox", "\\u0041")

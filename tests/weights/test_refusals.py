@@ -283,6 +283,9 @@ def own(path: Path, **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
     from inceptory import Card, save
     from inceptory.data.preprocess import Preprocess
     from inceptory.nets.network import create
+    from inceptory.weights.card import KEY, read_card
+    from inceptory.weights.seal import seal
+    from inceptory.weights.store import described
 
     net = create("cifar_inception_v2", width=0.25, classes=3)
     steps = Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -291,7 +294,8 @@ def own(path: Path, **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
     tensors = {name: whole(tensor) for name, tensor in net.state_dict().items()}
     key = "head.classifier.weight"
     tensors[key] = changed.get("head", lambda tensor: tensor)(tensors[key])
-    save_file(tensors, path, metadata=load_file_card(path))
+    bare = read_card(path).to_json()
+    save_file(tensors, path, metadata={KEY: seal(bare, described(tensors))})
 
 
 CHANGES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {

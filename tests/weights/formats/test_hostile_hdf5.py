@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import time
 import zlib
@@ -276,3 +277,16 @@ def test_hdf5_of_others_is_refused(tmp_path):
     assert "without weights of Keras" in str(fault_of(tmp_path, hdf5(lambda root: root.create_group("data"))))
     assert "without weights of Keras" in str(fault_of(tmp_path, hdf5(lambda root: None)))
     assert "no HDF5 file" in str(fault_of(tmp_path, hdf5(keras_3, userblock_size=512)))
+
+
+@pytest.mark.parametrize("by", [0, 4, -4, 60])
+def test_datasets_over_one_another_are_refused(tmp_path, by):
+    """One changed byte of an address gives one layer the numbers of another."""
+    content = hdf5(lambda root: [root.create_dataset(f"{name}/vars/0", data=np.ones(16, "f4")) for name in "ab"])
+    with h5py.File(io.BytesIO(content)) as file:
+        one, other = (file[f"{name}/vars/0"].id.get_offset() for name in "ab")
+    old, new = struct.pack("<2Q", other, 64), struct.pack("<2Q", one + by, 64)
+    assert content.count(old) == 1
+    fault = str(fault_of(tmp_path, content.replace(old, new)))
+    pair = ("a", "b") if by >= 0 else ("b", "a")
+    assert "dataset {}/vars/0 and dataset {}/vars/0 lie over one another".format(*pair) in fault
