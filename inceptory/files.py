@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from inceptory.errors import ConfigError, InceptoryError, InterruptedRun, MissingError, WriteError, printable
+from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, MissingError, WriteError, printable
 
 TEMPORARY = ".inceptory-"
 """Beginning of the names of files on their way; one that is left was cut off and may be removed."""
 LONE = re.compile("[\ud800-\udfff]")
 """What no UTF-8 can hold."""
+LARGEST = 256 * 2**20
+"""Bytes of a file that is read whole: a picture, a list of names, settings."""
 NAMELESS = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Those that stand for no byte of a file's name (PEP 383)."""
 
@@ -166,13 +168,23 @@ def _sync_folder(folder: Path) -> None:
                 os.close(handle)
 
 
-def read(path: Path | str) -> bytes:
-    """The whole content of a regular file; raises MissingError with the reason."""
+def read(path: Path | str, most: int = LARGEST) -> bytes:
+    """The whole content of a regular file; raises MissingError, or DataError for one beyond `most` bytes."""
     path = regular(path)
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(most + 1) if size <= most else b""
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
+    if max(size, len(data)) > most:
+        raise DataError(too_large(path, max(size, len(data)), most))
+    return data
+
+
+def too_large(name: object, size: int, most: int = LARGEST) -> str:
+    """What is said of something that is not even read."""
+    return f"{name}: {size:,} bytes (at most {most:,} are read; is it the right file?)"
 
 
 @contextlib.contextmanager
@@ -188,23 +200,33 @@ def in_utf8(path: Path | str) -> Iterator[str]:
 def exists(path: Path | str) -> bool:
     """Whether something has this path; raises MissingError where the system does not tell.
 
-    As for a name that is too long, or a folder that may not be entered; a link to nothing is nothing.
+    As for a name that is too long, or a folder that may not be entered; a link to nothing, or to itself, is nothing.
     """
     return _mode_of(path) is not None
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether the path is that of a regular file; raises MissingError as `exists` does."""
+    return stat.S_ISREG(_mode_of(path) or 0)
+
+
 def is_folder(path: Path | str) -> bool:
     """Whether the path is that of a folder; raises MissingError as `exists` does."""
-    mode = _mode_of(path)
-    return mode is not None and stat.S_ISDIR(mode)
+    return stat.S_ISDIR(_mode_of(path) or 0)
+
+
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
+"""What systems say of a path to nothing."""
 
 
 def _mode_of(path: Path | str) -> int | None:
     try:
         return os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except ValueError:  # a NUL inside names nothing
         return None
-    except (OSError, ValueError) as fault:
+    except OSError as fault:
+        if fault.errno in NOTHING:
+            return None
         raise MissingError(f"{path}: cannot be looked at, {reason(fault)} (check the path)") from fault
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import subprocess
@@ -218,9 +219,20 @@ def test_a_link_that_turns_in_a_circle_is_a_missing_error(tmp_path):
 
 def test_a_file_that_may_not_be_read_is_told_with_the_systems_reason(tmp_path, monkeypatch):
     files.write(tmp_path / "a", b"old")
-    monkeypatch.setattr(Path, "read_bytes", failing(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(builtins, "open", failing(PermissionError(13, "Permission denied")))
     with pytest.raises(MissingError, match="permission denied"):
         files.read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("size", [11, 2**33])
+def test_a_file_beyond_what_is_asked_for_is_a_data_error_and_not_read(tmp_path, size):
+    with open(tmp_path / "a", "wb") as file:
+        file.truncate(size)
+    with pytest.raises(DataError, match=f"a: {size:,} bytes \\(at most 10 are read"):
+        files.read(tmp_path / "a", 10)
+    with open(tmp_path / "a", "wb") as file:
+        file.truncate(10)
+    assert files.read(tmp_path / "a", 10) == bytes(10)
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)

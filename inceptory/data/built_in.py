@@ -14,6 +14,7 @@ import gzip
 import math
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from inceptory.data.sequences import Frozen, Numbered
 from inceptory.data.sources import Progress, Source, Split, stratified
 from inceptory.errors import DataError, MissingError
 from inceptory.fetch import Wanted, cache_folder, fetch
-from inceptory.files import reason, regular, write
+from inceptory.files import is_file, is_folder, read, write
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FINE = """
@@ -134,8 +135,8 @@ def _by_hand(url: str, name: str) -> str:
 def _own(name: str) -> Path | None:
     """The folder of a set below $INCEPTORY_DATA, where there is one."""
     root = os.environ.get("INCEPTORY_DATA")
-    folder = Path(root).expanduser() / name if root else None
-    return folder if folder is not None and folder.is_dir() else None
+    folder = Path(os.path.expanduser(root)) / name if root else None
+    return folder if folder is not None and is_folder(folder) else None
 
 
 def _from_parquet(folder: Path, name: str, classes: tuple[str, ...]) -> Source | None:
@@ -185,11 +186,11 @@ def _binary(folder: Path, kind: Cifar) -> Source:
     """The binary version in a folder or the one below it that its archive makes; raises DataError."""
     every = [name for names in kind.files.values() for name in names]
     for place in (folder, folder / kind.folder):
-        if all((place / name).is_file() for name in every):
+        if all(is_file(place / name) for name in every):
             return _read_cifar(place, kind)
-    if (folder / kind.archive).is_file():
+    if is_file(folder / kind.archive):
         raise DataError(f"{folder / kind.archive}: is packed (unpack it there)")
-    if (folder / kind.pickled).is_dir():
+    if is_folder(folder / kind.pickled):
         # Its files are pickles: programs, which are never run here.
         raise DataError(f"{folder / kind.pickled}: the version for Python is not read ({_binary_remedy(kind)})")
     raise DataError(f"{folder}: holds neither parquet nor the binary version of {kind.name} ({_binary_remedy(kind)})")
@@ -214,10 +215,7 @@ def _read_cifar(place: Path, kind: Cifar) -> Source:
 
 
 def _records(file: Path, kind: Cifar) -> NDArray[np.uint8]:
-    try:
-        data = np.fromfile(regular(file), dtype=np.uint8)
-    except OSError as fault:
-        raise MissingError(f"{file}: cannot be read, {reason(fault)} (check its permissions)") from fault
+    data = np.frombuffer(read(file), dtype=np.uint8)
     each = kind.head + PIXELS
     if not len(data) or len(data) % each:
         raise DataError(f"{file}: {len(data)} bytes are no whole number of records of {each} (fetch it again)")
@@ -227,7 +225,7 @@ def _records(file: Path, kind: Cifar) -> NDArray[np.uint8]:
 def _downloaded(kind: Cifar, progress: Progress | None) -> Source:
     place = cache_folder() / kind.name / kind.folder
     every = [name for names in kind.files.values() for name in names]
-    if not all((place / name).is_file() for name in every):
+    if not all(is_file(place / name) for name in every):
         _unpack(fetch(kind.wanted, progress), place, every)
     return _read_cifar(place, kind)
 
@@ -251,7 +249,7 @@ def fashion(progress: Progress | None = None) -> Source:
     folder = _own("fashion-mnist")
     if folder is not None:
         return _from_parquet(folder, "fashion-mnist", FASHION) or _read_fashion(folder)
-    return _read_fashion(DEBIAN if DEBIAN.is_dir() else _fetched_fashion(progress))
+    return _read_fashion(DEBIAN if is_folder(DEBIAN) else _fetched_fashion(progress))
 
 
 def _fetched_fashion(progress: Progress | None) -> Path:
@@ -274,13 +272,13 @@ def _read_fashion(folder: Path) -> Source:
 
 def _idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
     """An IDX file of bytes, packed or not: two zeros, type 8, number of axes, their lengths, the bytes. LeCun 1998."""
-    file = next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+    file = next((file for file in (folder / name, folder / f"{name}.gz") if is_file(file)), None)
     if file is None:
         raise MissingError(f"{folder}: holds neither parquet nor {name}.gz ({_by_hand(ZALANDO, 'fashion-mnist')})")
     try:
         with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
             data = stream.read(LARGEST + 1)
-    except (OSError, EOFError) as fault:
+    except (OSError, EOFError, zlib.error) as fault:
         raise DataError(f"{file}: cannot be unpacked, {fault} (fetch it again)") from None
     lengths = np.frombuffer(data[4 : 4 + 4 * axes], dtype=">u4").tolist()
     if data[:4] != bytes([0, 0, 8, axes]) or len(data) != 4 + 4 * axes + math.prod(lengths):

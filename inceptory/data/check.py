@@ -17,7 +17,8 @@ from inceptory.data.labels import per_class, showing
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sources import Source, open_source
 from inceptory.data.survey import Wanted, conclusions, survey
-from inceptory.errors import DataError, UsageError, printable
+from inceptory.errors import DataError, InceptoryError, UsageError, printable
+from inceptory.files import is_folder
 
 
 def check(
@@ -111,8 +112,8 @@ def _wanted(model: str | None, image: int | None) -> Wanted | None:
 def _unusable(data: str, layout: Layout, fault: DataError) -> Iterator[Finding]:
     """Why it could not be opened; where empty class folders are to blame, all of them."""
     try:
-        empty = empty_classes(Path(data), layout) if Path(data).is_dir() else []
-    except DataError:  # it cannot be told which folders are classes
+        empty = empty_classes(Path(data), layout) if is_folder(data) else []
+    except (InceptoryError, OSError):  # it cannot be told which folders are classes
         empty = []
     if any(str(fault).startswith(folder) for folder in empty):
         told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
@@ -202,5 +203,5 @@ def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
 def _tree(source: Source) -> walk.Tree | None:
     """What lies in the folder of class folders behind a source, if it is one."""
     root = Path(source.name)
-    is_one = any(split.of_files for split in source.splits.values()) and root.is_dir()
+    is_one = any(split.of_files for split in source.splits.values()) and is_folder(root)
     return walk.walk(root) if is_one else None

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptory.data.images import ENDINGS
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.layout import Layout
 from inceptory.data.sources import visible
 from inceptory.errors import ConfigError, DataError, MissingError

@@ -20,7 +20,7 @@ from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides
 from inceptory.data.sequences import Frozen, Numbered
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError
-from inceptory.files import read
+from inceptory.files import is_file, read
 
 IMAGES = ("image", "img", "picture", "photo", "pixels")
 LABELS = ("label", "labels", "class", "target", "fine_label")
@@ -97,7 +97,7 @@ class Rows(Frozen[Picture]):
         if isinstance(found, Mapping):
             found = found.get("bytes") or found.get("path")
         if isinstance(found, str):
-            if not Path(found).is_file():
+            if not is_file(found):
                 raise MissingError(f"{name}: names {found}, which is not there (embed the pictures in the data set)")
             return read(Path(found))
         if isinstance(found, bytes):

@@ -14,11 +14,12 @@ from typing import Literal
 
 import numpy as np
 
-from inceptory.data.images import ENDINGS
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.layout import AUTO, ORDER, Layout, Spelling, words
 from inceptory.data.sequences import Texts, paths
 from inceptory.data.sources import Source, Split, natural, seen, visible, visible_files
 from inceptory.errors import DataError
+from inceptory.files import is_folder
 
 
 def open_folders(path: Path, layout: Layout = AUTO) -> Source:
@@ -35,7 +36,7 @@ def open_folders(path: Path, layout: Layout = AUTO) -> Source:
 
 def class_folders(part: Path) -> list[Path]:
     """The folders in a split, or in the data set where it has no splits."""
-    return [folder for folder in visible(part) if folder.is_dir()]
+    return [folder for folder in visible(part) if is_folder(folder)]
 
 
 def empty_classes(path: Path, layout: Layout = AUTO) -> list[str]:
@@ -102,7 +103,7 @@ def _kind(folder: Path) -> Literal["split", "class", "empty"]:
     """What a folder is by what it holds: pictures, or class folders."""
     files, inner = list[str](), list[Path]()
     for entry in visible(folder):
-        if entry.is_dir():
+        if is_folder(entry):
             inner.append(entry)
         else:
             files.append(entry.name)

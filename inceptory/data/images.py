@@ -5,8 +5,12 @@ the first frame counts; EXIF's orientation is applied. Grey of 16 bits is divide
 16. A TIFF of fractions or of 32-bit whole numbers does not say where white lies, so its values tell:
 fractions from 0 to 1 are multiplied by 255, and what lies above 1 by one level at most is white; fractions
 that reach 2 and whole numbers are taken as they are up to 255, whole numbers up to 65535 are divided by 256;
-anything else is refused. HEIC is accepted where pillow-heif is
-installed, and its decoder loaded only when such a file comes.
+anything else is refused. Which formats are accepted stands in `kinds`.
+
+A JPEG above the cap, as the largest telephones write it, is decoded at half its width and height, which takes a
+quarter of the memory: libjpeg then transforms blocks of 8x8 frequencies to 4x4 pixels. These are not the averages of
+the pixels that a full decoding gives, but differ from them by rounding and by what the highest frequencies add. Sizes
+told of such a picture are those it is decoded at. Every JPEG up to the cap is decoded whole.
 """
 
 from __future__ import annotations
@@ -23,29 +27,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
+from inceptory.data.kinds import FORMATS, formats_of, is_known
+from inceptory.data.noise import heard
 from inceptory.errors import DataError
-from inceptory.files import read
+from inceptory.files import LARGEST as LARGEST_FILE
+from inceptory.files import read, too_large
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-"""First bytes of those formats: a file with them that cannot be read is a damaged one."""
-ENDINGS = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **dict.fromkeys((".heic", ".heif"), "HEIF"),
-    **{f".{name.lower()}": name for name in ("PNG", "WEBP", "GIF", "BMP")},
-}
-"""What the end of a file's name promises."""
-HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-"""ISO/IEC 23008-12: what a file of HEVC-coded pictures calls itself or says it is compatible with."""
-LARGEST = 50_000_000
-"""Pixels: a picture above is refused before it is decoded."""
+LARGEST = 512 * 2**20 // 8
+"""Pixels: what half a GiB holds at four bytes, as Pillow keeps colours, and four of a copy that is turned or
+converted. A picture above is refused before it is decoded."""
+HALVED = 4
+"""So many times as many pixels may a JPEG have that can be decoded at half its width and height, row by row."""
+HEAVY = {"JPEG2000": 2}
+"""Formats whose decoders take so many times as much memory."""
 
 ORIENTATION, NEW_SUBFILE_TYPE, DNG_VERSION = 0x0112, 254, 50706
 BITS, SAMPLE_FORMAT = 258, 339
 """TIFF 6.0."""
+START_OF_SCAN = 0xDA
+"""ITU-T T.81, table B.1."""
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -89,7 +92,7 @@ def open_picture(picture: Picture, name: str) -> Image.Image:
     """
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
-    data = _content(picture, name)
+    data = content_of(picture, name)
     with _told(data, name):
         return _eight_bit(_upright(_decode(data, name)), name)
 
@@ -98,7 +101,7 @@ def size_of(picture: Picture, name: str) -> tuple[int, int]:
     """(width, height) as they stand in the file, before it is turned upright; raises what `open_picture` raises."""
     if isinstance(picture, np.ndarray):
         return picture.shape[1], picture.shape[0]
-    data = _content(picture, name)
+    data = content_of(picture, name)
     with _told(data, name):
         return _opened(data, name).size
 
@@ -113,17 +116,21 @@ def examine(picture: Picture, name: str) -> Examined:
     """`open_picture`, and what is special about the file; raises what that raises."""
     if isinstance(picture, np.ndarray):
         return Examined(Image.fromarray(picture), "", frozenset({"grey"} if picture.ndim == 2 else ()))
-    data = _content(picture, name)
+    data = content_of(picture, name)
     with _told(data, name):
         header = _opened(data, name)
-        wide, turned = ";16" in str(header.tile), _turned_tiff(header)  # neither can be told after loading
-        raw = _loaded(header)
+        wide = ";16" in str(header.tile) or _bits(header) == 16
+        turned = _turned_tiff(header)  # neither can be told after loading
+        raw = _loaded(header, name)
         traits = _traits(raw) | ({"16-bit"} if wide else set()) | ({"rotated"} if turned else set())
         return Examined(_eight_bit(_upright(raw), name), MPO.get(str(header.format), str(header.format)), traits)
 
 
-def _content(picture: Path | bytes, name: str) -> bytes:
+def content_of(picture: Path | bytes, name: str) -> bytes:
+    """The encoded picture, of at most `files.LARGEST` bytes; raises MissingError or DataError."""
     data = read(picture) if isinstance(picture, Path) else picture
+    if len(data) > LARGEST_FILE:
+        raise DataError(too_large(name, len(data)))
     if not data:
         raise DataError(f"{name}: an empty file (replace or remove it)")
     return data
@@ -151,7 +158,7 @@ def _unidentified(data: bytes) -> str:
     kind = _tiff_kind(data)
     if kind:
         return f"a TIFF of {kind}, which is not read (save it with 8 bits a channel)"
-    if data.startswith(BEGINNINGS) or is_heic(data):
+    if is_known(data):
         return "truncated or damaged (replace or remove it)"
     return f"not a picture in an accepted format (use {', '.join(FORMATS)})"
 
@@ -173,45 +180,45 @@ def _tiff_kind(data: bytes) -> str:
     return f"{bits[0]}-bit {numbers}{across}" if bits[0] in (16, 32, 64) else ""
 
 
-def is_heic(data: bytes) -> bool:
-    """Whether these are the first bytes of a HEIC file, as telephones write it."""
-    size = int.from_bytes(data[:4], "big")
-    brands = data[8 : min(size, 256)]
-    return data[4:8] == b"ftyp" and any(brands[at : at + 4] in HEIC_BRANDS for at in range(0, len(brands), 4))
-
-
-def _formats(data: bytes, name: str) -> tuple[str, ...]:
-    """What this content may be opened as; HEIC asks for its decoder, which is an extra."""
-    if not is_heic(data):
-        return FORMATS
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        raise DataError(f"{name}: a HEIC photo (pip install 'inceptory[heic]' reads them)") from None
-    register_heif_opener()
-    return ("HEIF",)
-
-
 def _decode(data: bytes, name: str) -> Image.Image:
-    return _loaded(_opened(data, name))
+    return _loaded(_opened(data, name), name)
 
 
 def _opened(data: bytes, name: str) -> ImageFile.ImageFile:
     """The header read and found acceptable; the pixels wait for `load`."""
-    formats = _formats(data, name)
     with _quietly():
-        picture = Image.open(io.BytesIO(data), formats=formats)
-    width, height = picture.size
-    if width * height > LARGEST:
-        raise DataError(f"{name}: {width}x{height} pixels (at most {LARGEST:,} are accepted; make it smaller)")
+        picture = Image.open(io.BytesIO(data), formats=formats_of(data, name))
+    (width, height), most = picture.size, LARGEST // HEAVY.get(str(picture.format), 1)
+    if width * height > most:
+        if width * height > HALVED * most or not _in_one_scan(picture, data):
+            raise DataError(f"{name}: {width}x{height} pixels (at most {most:,} are accepted; make it smaller)")
+        picture.draft(picture.mode, (-(-width // 2), -(-height // 2)))
     if _is_camera_raw(picture, data):
         raise DataError(f"{name}: a camera's raw picture is not accepted (export it as JPEG, PNG or TIFF)")
     return picture
 
 
-def _loaded(picture: ImageFile.ImageFile) -> Image.Image:
-    bits = next((bits for bits in (12, 16) if f"I;{bits}" in str(picture.tile)), 0)  # loading forgets it
-    picture.load()
+def _in_one_scan(picture: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether a JPEG is decoded row by row; of others, progressive ones too, libjpeg first holds the whole."""
+    at = 2
+    while isinstance(picture, JpegImageFile) and "progressive" not in picture.info and data[at : at + 1] == b"\xff":
+        if data[at + 1] == START_OF_SCAN:
+            return data[at + 4] == picture.layers
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _bits(picture: ImageFile.ImageFile) -> int:
+    """12 or 16 for grey of so many bits, else 0; to be asked before loading, which forgets it."""
+    if (picture.format, picture.mode) == ("PPM", "I") or (picture.format == "JPEG2000" and ";16" in picture.mode):
+        return 16  # scaled to them, whatever the file has
+    return next((bits for bits in (12, 16) if f"I;{bits}" in str(picture.tile)), 0)
+
+
+def _loaded(picture: ImageFile.ImageFile, name: str) -> Image.Image:
+    bits = _bits(picture)
+    with heard(name) if "libtiff" in str(picture.tile) else contextlib.nullcontext():
+        picture.load()
     if bits:
         picture.info[GREY_BITS] = bits
     if picture.format == "JPEG" and picture.mode == "CMYK" and "adobe" not in picture.info:
@@ -273,10 +280,17 @@ def _traits(picture: Image.Image) -> frozenset[str]:
         "16-bit": GREY_BITS in picture.info,
         "32-bit": mode == "I" and GREY_BITS not in picture.info,
         "float": mode == "F",
-        "animated": getattr(picture, "is_animated", False),
+        "animated": _is_animated(picture),
         "rotated": {_orientation(picture), picture.info.get("original_orientation")} & UPRIGHT.keys(),
     }
     return frozenset(name for name, is_so in found.items() if is_so)
+
+
+def _is_animated(picture: Image.Image) -> bool:
+    try:
+        return bool(getattr(picture, "is_animated", False))
+    except Exception:  # what comes behind the first picture is damaged, and not needed
+        return True
 
 
 def _eight_bit(picture: Image.Image, name: str) -> Image.Image:

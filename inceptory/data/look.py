@@ -7,7 +7,6 @@ each way, after a request the bytes of the picture where it is no file. No pickl
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import os
@@ -19,14 +18,12 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from inceptory.data.images import Picture, examine
+from inceptory.data.children import limit
+from inceptory.data.images import Picture, content_of, examine
 from inceptory.errors import InceptoryError
-from inceptory.files import read
 
 SIDE = 16
 """Of the grey thumbnail by which near duplicates are found."""
-MEMORY = 4 * 2**30
-"""Bytes of address space for a child: several times what the largest accepted picture takes."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Look:
 def look(picture: Picture, name: str) -> Look:
     """Decode one picture and describe it; a picture that cannot be used is a Look with a fault."""
     try:
-        data = read(picture) if isinstance(picture, Path) else picture
+        data = picture if isinstance(picture, np.ndarray) else content_of(picture, name)
         found = examine(data, name)
     except InceptoryError as fault:
         return Look(fault=str(fault))
@@ -91,7 +88,7 @@ def answer(pipe: IO[bytes]) -> Look | None:
 
 def serve() -> None:
     """The child: answer requests until there are no more, with limits on what a decoder may take."""
-    _limit()
+    limit()
     replies = os.fdopen(os.dup(1), "wb")
     # What a C library prints must not end up among the answers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -100,14 +97,3 @@ def serve() -> None:
         picture = Path(asked["path"]) if "path" in asked else sys.stdin.buffer.read(asked["bytes"])
         replies.write(json.dumps(asdict(look(picture, asked["name"]))).encode() + b"\n")
         replies.flush()
-
-
-def _limit() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has none of these limits
-        return
-    for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
-        # A system that knows a limit and does not let it be set is left as it is.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (most, most))

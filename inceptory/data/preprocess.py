@@ -19,12 +19,17 @@ from PIL import Image
 from inceptory.data.crops import Box
 from inceptory.data.images import LARGEST
 from inceptory.data.resample import GRIDS, Grid, bilinear, positions
+from inceptory.nets.variant import LARGEST_IMAGE
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
+
+
+AT_ONCE = 2**30
+"""Bytes of the float32 values of pictures that are answered together; the maps of a network take some times as much."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class Preprocess:
             fit = f"central {100 * self.central_fraction:g} % | {fit}"
         scaled = "x" if self.divisor == 1 else f"x / {self.divisor:g}"
         return f"{fit} | {self.order} | ({scaled} - {_short(self.mean)}) / {_short(self.std)}"
+
+    def at_a_time(self, most: int) -> int:
+        """How many pictures are given to a network together, `most` at most: their values take AT_ONCE bytes."""
+        return max(min(most, AT_ONCE // (self.size**2 * len(self.mean) * 4)), 1)
 
     def pixels(self, picture: Image.Image) -> NDArray[np.uint8]:
         """The geometric part: an upright 8-bit picture to (size, size, channels) uint8."""
@@ -142,6 +151,9 @@ class Preprocess:
         for side in (self.size, self.resize):
             if side is not None and (type(side) is not int or side < 1):
                 raise ValueError(f"{side!r} is no number of pixels")
+        if max(self.size, (self.resize or 0) // 2) > LARGEST_IMAGE:
+            sides = f"{self.size:,}" if self.resize is None else f"{self.size:,} and {self.resize:,}"
+            raise ValueError(f"pictures of {sides} pixels take gigabytes of memory (at most {LARGEST_IMAGE:,} are fed)")
         channels = 1 if self.order == "L" else 3
         if {len(self.mean), len(self.std)} != {channels}:
             raise ValueError(f"mean and std need {channels} numbers")

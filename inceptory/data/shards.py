@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from inceptory.data.images import ENDINGS
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.layout import ORDER, Spelling, words
 from inceptory.data.sources import natural, seen
 from inceptory.errors import DataError
+from inceptory.files import is_folder
 
 DEEP = 3
 """Folders below the one that was given: data/CONFIG/SPLIT/0000.parquet."""
@@ -60,7 +61,7 @@ class _Walk:
                 path = Path(entry.path)
                 if not seen(entry.name):
                     continue
-                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
+                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and is_folder(path)):
                     folders.append(path)
                 elif deep < DEEP and path.suffix.lower() in ENDINGS:
                     self.pictured.append(folder)
@@ -83,7 +84,7 @@ def by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     Without any such word all are training; raises DataError where a name is missing beside named
     ones, or means two splits.
     """
-    root = path if path.is_dir() else path.parent
+    root = path if is_folder(path) else path.parent
     found, unnamed, spelling = dict[str, list[Path]](), list[Path](), Spelling()
     for file in files:
         split = spelling.split(root, file.relative_to(root).as_posix())

@@ -24,7 +24,7 @@ from inceptory.data.labels import stratified as held_out
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import are_paths, take
 from inceptory.errors import ConfigError, DataError, MissingError, printable
-from inceptory.files import reason
+from inceptory.files import is_file, is_folder, reason
 
 IGNORED = {"thumbs.db", "desktop.ini"}
 KINDS = ".csv, .tsv, .parquet or .tar"
@@ -152,9 +152,9 @@ def open_source(data: str | Path, progress: Progress | None = None, layout: Layo
         return built_in.SETS[str(data)](progress)
     path = Path(data)
     try:
-        if path.is_dir():
+        if is_folder(path):
             return _open_folder(path, layout)
-        if path.is_file() or tars.is_pattern(path):
+        if is_file(path) or tars.is_pattern(path):
             return _open_file(path, layout)
     except OSError as fault:
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
@@ -219,8 +219,8 @@ def visible_files(folder: Path) -> list[Path]:
     """Every visible file below a class folder, nested folders included."""
     found: list[Path] = []
     for entry in visible(folder):
-        if entry.is_dir() and not entry.is_symlink():
+        if is_folder(entry) and not entry.is_symlink():
             found += visible_files(entry)
-        elif entry.is_file():
+        elif is_file(entry):
             found.append(entry)
     return found

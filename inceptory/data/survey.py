@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from inceptory.data import duplicates
 from inceptory.data.findings import Finding
-from inceptory.data.images import ENDINGS
 from inceptory.data.isolation import look_all
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.labels import Labels, combinations, per_class, showing, shown
 from inceptory.data.look import SIDE, Look
 from inceptory.data.sources import Source

@@ -8,11 +8,13 @@ joined by "|", the table is multi-label: every line may name several classes, an
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -22,12 +24,17 @@ from inceptory.data.layout import AUTO, ORDER, Layout, Spelling
 from inceptory.data.sequences import Texts, paths
 from inceptory.data.sources import Source, Split, check_classes, numbered
 from inceptory.errors import DataError, MissingError
+from inceptory.files import too_large
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 SEPARATOR = "|"
 """Between the classes of one picture."""
 JOINED = f'labels are joined by "{SEPARATOR}", so that a picture may show several classes'
 """What is noted where that is why a table is multi-label."""
+LARGEST = 2**30
+"""Bytes: some ten million pictures."""
+LONGEST_LINE = 2**20
+"""Characters: more than thousands of classes with a column for each need."""
 LOOKED_AT = 20
 """Lines by which a table is judged; where none of their pictures is there, the paths are meant from elsewhere."""
 
@@ -49,6 +56,8 @@ def open_table(path: Path, layout: Layout = AUTO) -> Source:
     not where it says, ConfigError for a column that it does not have.
     """
     layout.only(path, "path_column", "label_column")
+    if (size := path.stat().st_size) > LARGEST:
+        raise DataError(too_large(path, size, LARGEST))
     lines = _lines(path)
     first = list(islice(lines, LOOKED_AT + 1))
     if not first:
@@ -145,7 +154,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and cells of every line that is not blank."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=_delimiter(path), strict=True)
+            reader = csv.reader(_bounded(path, file), delimiter=_delimiter(path), strict=True)
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     yield reader.line_num, cells
@@ -153,6 +162,18 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}: not text in UTF-8 (save it as UTF-8)") from None
     except csv.Error as fault:
         raise DataError(f"{path}: line {reader.line_num} is no line of a table, {fault} (mend it)") from None
+
+
+def _bounded(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a text as they come; raises DataError for one that no table has."""
+    for number in count(1):
+        line = file.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            told = f"line {number} has more than {LONGEST_LINE:,} characters"
+            raise DataError(f"{path}: {told} (is it a table, with a line for each picture?)")
+        if not line:
+            return
+        yield line
 
 
 def _delimiter(path: Path) -> str:
@@ -166,5 +187,5 @@ def _delimiter(path: Path) -> str:
 def _check_there(path: Path, splits: dict[str, Split]) -> None:
     for split in splits.values():
         some = [picture for picture in split.pictures[:LOOKED_AT] if isinstance(picture, Path)]
-        if not any(picture.is_file() for picture in some):
+        if not any(map(os.path.isfile, some)):
             raise MissingError(f"{path}: names {some[0]}, which is not there (paths are meant from the table's folder)")

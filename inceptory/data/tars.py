@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.kinds import ENDINGS
 from inceptory.data.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.layout import AUTO, Layout
 from inceptory.data.sequences import Frozen, Texts
@@ -26,9 +27,9 @@ from inceptory.data.shards import below, by_split
 from inceptory.data.sources import Source, Split, check_classes, natural, numbered, visible
 from inceptory.data.tar_index import Member, is_compressed, members
 from inceptory.errors import DataError, MissingError
-from inceptory.files import reason
+from inceptory.files import LARGEST, is_file, is_folder, read, reason, regular, too_large
 
-PICTURES = {"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"}
+PICTURES = {ending.removeprefix(".") for ending in ENDINGS}
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 LONGEST_LABEL = 2**20
 """Bytes of a member that may hold a label."""
@@ -43,19 +44,19 @@ def is_tar(path: Path) -> bool:
 
 def is_pattern(path: Path) -> bool:
     """Whether a path stands for several tars: photos/train-*.tar."""
-    return is_tar(path) and bool(re.search(r"[*?]", path.name)) and path.parent.is_dir()
+    return is_tar(path) and bool(re.search(r"[*?]", path.name)) and is_folder(path.parent)
 
 
 def files_of(folder: Path) -> list[Path]:
     """Tars of a folder, or of its folders where nothing else lies in them; raises DataError for several sets."""
     found = below(folder, is_tar, firm=False)
     reached = {file.relative_to(folder).parts[0] for file in found}
-    return [] if any(entry.is_dir() and entry.name not in reached for entry in visible(folder)) else found
+    return [] if any(is_folder(entry) and entry.name not in reached for entry in visible(folder)) else found
 
 
 def shards(path: Path) -> list[Path]:
     """The tars that a path or pattern stands for; raises MissingError where there are none."""
-    if path.is_file():
+    if is_file(path):
         return [path]
     found = sorted(path.parent.glob(path.name), key=lambda file: natural(file.name))
     if not found:
@@ -76,6 +77,8 @@ class TarPictures(Frozen[bytes]):
         """The bytes of a picture; raises MissingError or DataError."""
         file = self._files[int(np.searchsorted(self._ends, row, side="right"))]
         offset, size = map(int, self._places[row])
+        if size > LARGEST:
+            raise DataError(too_large(f"{file}: a picture", size))
         try:
             with open(file, "rb", buffering=0) as tar:
                 tar.seek(offset)
@@ -117,7 +120,7 @@ def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Sour
     labels = _Labels()
     parts = {split: [_list(file, labels) for file in group] for split, group in by_split(path, files).items()}
     every = [shard for group in parts.values() for shard in group]
-    folder = path if path.is_dir() else path.parent
+    folder = path if is_folder(path) else path.parent
     classes, order = _meanings(path, _named(path, folder, every), labels)
     splits = {split: _split(group, order, folder) for split, group in parts.items()}
     return Source(str(path), classes, splits, (IN_LISTS,) if order.ndim == 2 else ())
@@ -148,8 +151,8 @@ def _named(path: Path, folder: Path, shards: Sequence[_Shard]) -> list[str] | No
     if any(found != inside[0] for found in inside):
         raise DataError(f"{path}: its tars hold different classes.txt (make them agree)")
     beside = folder / "classes.txt"
-    if beside.is_file():
-        return _class_names(str(beside), beside.read_bytes())
+    if is_file(beside):
+        return _class_names(str(beside), read(beside, LONGEST_LABEL))
     return inside[0] if inside else None
 
 
@@ -199,7 +202,7 @@ def _classes(
 
 def _list(file: Path, labels: _Labels) -> _Shard:
     """Every example of a tar, in its order."""
-    if is_compressed(file):
+    if is_compressed(regular(file)):
         raise DataError(f"{file}: is compressed (unpack it to a plain .tar: pictures are read from their places in it)")
     shard = _Shard(file, array("q"), bytearray(), array("q"))
     example = _Example("")
@@ -260,7 +263,7 @@ def _label(text: str) -> str | int:
 def _json_label(file: Path, member: Member) -> Cell | None:
     try:
         told = json.loads(member.read(LONGEST_LABEL))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(f"{file}: {member.name} is no JSON (write it again)") from None
     if not isinstance(told, dict):
         return None

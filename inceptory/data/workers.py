@@ -8,15 +8,14 @@ ends by itself when the caller's end of the pipe closes.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,10 +26,11 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.children import receive, send
 from inceptory.data.decoding import Decoded, Decoder
 from inceptory.data.images import Picture
 from inceptory.data.sequences import Frozen
-from inceptory.errors import DataError, InceptoryError, InterruptedRun
+from inceptory.errors import DataError, Doubt, InceptoryError, InterruptedRun, one_line
 from inceptory.files import reason
 
 PATIENCE = 60.0
@@ -39,8 +39,6 @@ PATIENCE_EACH = 2.0
 """Seconds more for each picture."""
 REPLACEMENTS = 3
 """Workers that are tried after the first one for the same pictures."""
-HEAD = struct.Struct("<QQ")
-"""Before each message: bytes of its JSON and of its array."""
 Draws = NDArray[np.float64]
 """(n, DRAWS) numbers that choose a part of each picture."""
 Pieces = list[bytes | str]
@@ -199,9 +197,9 @@ class Worker:
         watch.start()
         try:
             if fresh:
-                _write(process.stdin, {}, ForkingPickler.dumps(self._decoder))
-            _write(process.stdin, *_request(rows, names, draws, pieces))
-            told, body = _read(process.stdout)
+                send(process.stdin, {}, ForkingPickler.dumps(self._decoder))
+            send(process.stdin, *_request(rows, names, draws, pieces))
+            told, body = receive(process.stdout)
         except (OSError, EOFError, ValueError):
             self.end()
             self.deaths += 1
@@ -274,13 +272,15 @@ class Carried(Frozen[bytes]):
 def serve() -> None:
     """The worker's side: decode what is asked for until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the caller's to handle
+    warnings.filterwarnings("always", category=Doubt)
+    warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
     # Whatever a library prints goes to standard error: the pipe is for answers only.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        decoder = ForkingPickler.loads(_read(sys.stdin.buffer)[1])
+        decoder = ForkingPickler.loads(receive(sys.stdin.buffer)[1])
         while True:
-            told, body = _read(sys.stdin.buffer)
+            told, body = receive(sys.stdin.buffer)
             rows, names, draws, carried = _asked(told, body)
             if carried is not None:
                 decoder = replace(decoder, pictures=carried)
@@ -303,7 +303,7 @@ def _request(
     return told, b"".join(content)
 
 
-def _asked(told: dict[str, Any], body: bytearray) -> tuple[NDArray[np.int64], list[str], Draws | None, Carried | None]:
+def _asked(told: dict[str, Any], body: memoryview) -> tuple[NDArray[np.int64], list[str], Draws | None, Carried | None]:
     """What `_request` was made of."""
     names, draws = told["names"], None
     rows = np.frombuffer(body, dtype="<i8", count=len(names))
@@ -311,7 +311,7 @@ def _asked(told: dict[str, Any], body: bytearray) -> tuple[NDArray[np.int64], li
     if told["draws"] is not None:
         draws = np.frombuffer(body, dtype="<f8", offset=at, count=math.prod(told["draws"])).reshape(told["draws"])
         at += draws.nbytes
-    carried = Carried(rows.tolist(), told["pieces"], memoryview(body)[at:]) if "pieces" in told else None
+    carried = Carried(rows.tolist(), told["pieces"], body[at:]) if "pieces" in told else None
     return rows, names, draws, carried
 
 
@@ -323,34 +323,7 @@ def _answer(
     except MemoryError:
         raise
     except Exception as bug:
-        _write(answers, {"bug": f"{type(bug).__name__}: {bug}"}, b"")
+        send(answers, {"bug": f"{type(bug).__name__}: {bug}"}, b"")
         return
     told = {"rows": found.rows.tolist(), "faults": found.faults, "shape": found.pixels.shape}
-    _write(answers, told, found.pixels.tobytes())
-
-
-def _write(file: IO[bytes], told: dict[str, Any], body: bytes | memoryview) -> None:
-    head = json.dumps(told).encode()
-    file.write(HEAD.pack(len(head), len(body)))
-    file.write(head)
-    file.write(body)
-    file.flush()
-
-
-def _read(file: IO[bytes]) -> tuple[dict[str, Any], bytearray]:
-    """Raises EOFError where the other side is gone."""
-    sizes = HEAD.unpack(_take(file, HEAD.size))
-    head, body = (_take(file, size) for size in sizes)
-    told: dict[str, Any] = json.loads(head)
-    return told, body
-
-
-def _take(file: IO[bytes], size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        got = file.readinto(view)  # type: ignore[attr-defined]
-        if not got:
-            raise EOFError
-        view = view[got:]
-    return data
+    send(answers, told, found.pixels.tobytes())

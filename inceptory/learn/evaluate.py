@@ -228,11 +228,12 @@ def logits_of(
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)))
     logits, found, done = [torch.empty(0, net.plan.classes)], [rows[:0]], 0
-    for batch in pictures.batches(rows.split(BATCH)):  # type: ignore[no-untyped-call]
+    most = preprocess.at_a_time(BATCH)
+    for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
             logits.append(answers(net, batch.pixels, preprocess, device))
             found.append(batch.rows)
-        done = min(done + BATCH, len(rows))
+        done = min(done + most, len(rows))
         if progress is not None:
             progress(done, len(rows))
     return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(found))

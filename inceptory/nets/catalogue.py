@@ -13,13 +13,11 @@ from inceptory.nets.architecture import Architecture
 from inceptory.nets.arithmetic import Row, minimum_image, rows
 from inceptory.nets.blocks import Switches, Tree
 from inceptory.nets.transform import inherit, widen, with_se
-from inceptory.nets.variant import Variant
+from inceptory.nets.variant import LARGEST_IMAGE, Variant
 
 PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
 
 
-LARGEST_IMAGE = 2**14
-"""Pixels of a picture's side; the family's networks see 299."""
 MOST_CHANNELS = 64
 MOST_CLASSES = 1_000_000
 """A head for more would be larger than any network of the family."""
@@ -180,7 +178,8 @@ def _having(trait: str) -> str:
 
 def _check_image(found: Architecture, tree: Tree, image: int, in_channels: int, native: int) -> None:
     if image > LARGEST_IMAGE:
-        raise UsageError(f"--image {image}: out of range (at most {LARGEST_IMAGE:,} pixels)")
+        told = f"above {LARGEST_IMAGE:,}, where one picture takes gigabytes of memory"
+        raise UsageError(f"--image {image}: {told} (the networks of the family want {native}; give fewer pixels)")
     if image == native:
         return
     smallest = minimum_image(tree, in_channels)

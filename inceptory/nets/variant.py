@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+LARGEST_IMAGE = 2048
+"""Pixels of a side: the values of one such picture take 48 MiB, the first maps of a network a GiB and more."""
+
 
 @dataclass(frozen=True)
 class Variant:

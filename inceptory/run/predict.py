@@ -193,8 +193,9 @@ def _answer(
     preprocess = card.preprocess
     assert preprocess is not None
     with meter("predicting", len(paths)) as bar:
-        for start in range(0, len(paths), BATCH):
-            read, faults = _decode(paths[start : start + BATCH], preprocess)
+        most = preprocess.at_a_time(BATCH)
+        for start in range(0, len(paths), most):
+            read, faults = _decode(paths[start : start + most], preprocess)
             if read:
                 scores = answer(np.stack([pixels for _, pixels in read]))
                 found += [_prediction(path, row, card, top) for (path, _), row in zip(read, scores, strict=True)]

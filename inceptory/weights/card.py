@@ -20,8 +20,6 @@ from inceptory.weights.source import LARGEST_HEADER
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""
 FORMAT = 1
-LARGEST_SIDE = 2**14
-"""Pixels of a picture's side after resizing; the family's networks see 299."""
 
 
 class Options(TypedDict, total=False):
@@ -89,7 +87,6 @@ class Card:
             if unknown:
                 raise ValueError(f"{unknown[0]!r} is no part of a card")
             card = msgspec.convert(plain, cls)
-            _check_sides(card.preprocess)
             _check_aliases(card)
             msgspec.convert(card.options, Options)
             classes = card.plan().classes
@@ -98,13 +95,6 @@ class Card:
         if card.labels and len(card.labels) != classes:
             raise DataError(f"{name}: its card names {len(card.labels)} of {classes} classes (save it again)")
         return card
-
-
-def _check_sides(steps: Preprocess | None) -> None:
-    """Raise ValueError where pictures would become larger than any that we hold."""
-    sides = () if steps is None else (steps.size, steps.size if steps.resize is None else steps.resize)
-    if not all(type(side) is int and side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f"pictures of {' and '.join(map(str, sides))} pixels (at most {LARGEST_SIDE:,})")
 
 
 def _check_aliases(card: Card) -> None:

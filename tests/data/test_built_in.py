@@ -261,6 +261,7 @@ def test_fashion_mnist_is_downloaded_file_by_file(site, monkeypatch, tmp_path):
 FAULTS = {
     "no gzip": lambda data: b"text",
     "cut short": lambda data: data[:-20],
+    "damaged inside": lambda data: data[:20] + bytes(byte ^ 255 for byte in data[20:40]) + data[40:],
     "another kind": lambda data: gzip.compress(b"\0\0\x0d\x03" + gzip.decompress(data)[4:]),
     "shorter than it says": lambda data: gzip.compress(gzip.decompress(data)[:-1]),
     "longer than it says": lambda data: gzip.compress(gzip.decompress(data) + b"x"),

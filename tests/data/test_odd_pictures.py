@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptory.data.images import examine, is_heic, open_picture
+from inceptory.data.images import examine, open_picture
+from inceptory.data.kinds import is_heic
 from inceptory.errors import DataError
 
 from .pictures import chunk, encoded, exif, noise, orientation, png_of

@@ -11,6 +11,7 @@ import pytest
 
 from inceptory.data import parquet
 from inceptory.data.images import open_picture
+from inceptory.data.parquet_reader import Reader
 from inceptory.data.sequences import blocks_of
 from inceptory.data.sources import open_source
 from inceptory.errors import DataError, MissingError
@@ -211,8 +212,8 @@ def grouped(path, rows=40, size=4):
 @pytest.fixture
 def reads(monkeypatch):
     """Numbers of the row groups in the order in which they are read."""
-    met, given = [], pq.ParquetFile.read_row_group
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: met.append(a[1]) or given(*a, **k))
+    met, given = [], Reader.read
+    monkeypatch.setattr(Reader, "read", lambda *a: met.append(a[3]) or given(*a))
     return met
 
 
