@@ -36,7 +36,7 @@ def test_a_number_beyond_sense_is_64_and_leaves_no_folder(colours, tmp_path, cap
 
 def test_pictures_too_large_leave_no_folder(colours, tmp_path, capsys):
     words = ["train", str(colours), *TRAIN, "--image", "100000", "--out", str(tmp_path / "run")]
-    assert "--image 100000: out of range" in refused(words, capsys)[1]
+    assert "--image 100000: above 2,048" in refused(words, capsys)[1]
     assert os.listdir(tmp_path) == []
 
 
