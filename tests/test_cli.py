@@ -166,12 +166,12 @@ def test_the_options_of_every_command_are_these(capsys):
             *("data", "model", "out", "resume", "recipe", "config"),
             *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options", "layout"),
         ],
-        "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "layout"],
+        "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"],
         "compare": ["runs", "out", "force", "json"],
-        "predict": ["model", "images", "top", "out", "format", "force", "device", "precision", "weights"],
+        "predict": ["model", "images", "top", "out", "format", "force", "device", "precision", "weights", "raw"],
         "weights": ["json"],
-        "verify": ["file", "name", "dialect", "json"],
-        "convert": ["ours", "destination", "to", "classes", "force"],
+        "verify": ["file", "name", "dialect", "raw", "json"],
+        "convert": ["ours", "destination", "to", "classes", "raw", "force"],
         "demo": ["out"],
     }
     from importlib import import_module

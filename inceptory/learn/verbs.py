@@ -138,9 +138,7 @@ def train(
         return _resume(Path(resume), began, data, model, out, recipe, config, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    decide(model, 2, variant)  # a wrong name or option is told before any data is read
-    if variant.in_channels not in (1, 3):
-        raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")
+    _check_network(model, variant)  # a wrong name or option is told before any data is read
     wanted = decided(recipe, config, options, model)
     if wanted.drop_path:
         check_residual(model, "--drop-path")
@@ -258,6 +256,12 @@ def finished_run(folder: Path) -> Run:
         return Run(folder, metrics_of(plain), split, read_history(folder), minutes)
     except (ValueError, KeyError, TypeError, RecursionError) as fault:
         raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
+
+
+def _check_network(model: str, variant: Variant) -> None:
+    decide(model, 2, variant)
+    if variant.in_channels not in (1, 3):
+        raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")
 
 
 def _check_trainable(source: Source) -> None:
