@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from inceptory.data.layout import Layout
     from inceptory.errors import InceptoryError
     from inceptory.learn.compare import compare
+    from inceptory.learn.measuring import evaluate
     from inceptory.learn.recipe import Recipe
-    from inceptory.learn.verbs import evaluate, train
+    from inceptory.learn.verbs import train
     from inceptory.nets.catalogue import catalogue, plan
     from inceptory.nets.network import Network, create
     from inceptory.nets.show import models, show
@@ -45,7 +46,7 @@ _HOMES = {
     "convert": "inceptory.weights.convert",
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
-    "evaluate": "inceptory.learn.verbs",
+    "evaluate": "inceptory.learn.measuring",
     "from_arrays": "inceptory.data.arrays",
     "from_dataset": "inceptory.data.datasets",
     "load": "inceptory.weights.adopt",

@@ -25,7 +25,7 @@ COMMANDS = {
     "show": ("inceptory.nets.show:show", "Show one network stage by stage, or draw it."),
     "check": ("inceptory.data.check:check", "Look a data set over before training."),
     "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
-    "evaluate": ("inceptory.learn.verbs:evaluate", "Measure a checkpoint on labelled pictures."),
+    "evaluate": ("inceptory.learn.measuring:evaluate", "Measure a checkpoint on labelled pictures."),
     "compare": ("inceptory.learn.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
     "weights": ("inceptory.weights.listing:weights", "List every published weight file."),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from cyclopts import Parameter
 
+from inceptory.data.layout import Layout
 from inceptory.errors import ConfigError, DataError, UnknownName
 from inceptory.files import read
 from inceptory.learn.recipe import (
@@ -27,6 +28,11 @@ from inceptory.learn.recipe import (
     with_optimizer,
 )
 from inceptory.learn.recipes import PAPERS, QUICK, TUTORIAL, named
+
+Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
+"""Labelled pictures: on the command line a name or path, in Python also what `data.given.source_of` takes."""
+LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
+"""How pictures are laid out, by flags of the command."""
 
 
 def _help(name: str, told: str) -> str:

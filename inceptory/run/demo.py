@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from inceptory.learn.measuring import evaluate
 from inceptory.learn.recipe import Recipe
 from inceptory.learn.results import Metrics, Run
-from inceptory.learn.verbs import evaluate, train
+from inceptory.learn.verbs import train
 from inceptory.nets.variant import Variant
 from inceptory.run.predict import predict
 

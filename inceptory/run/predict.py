@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from inceptory import files
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
-from inceptory.learn.verbs import classifier
+from inceptory.learn.measuring import classifier
 from inceptory.outputs import MARK, Kind, claimed, headed, marked
 
 if TYPE_CHECKING:

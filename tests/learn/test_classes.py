@@ -17,7 +17,7 @@ from inceptory.data.sources import open_source
 from inceptory.errors import ConfigError, DataError
 from inceptory.learn.classes import matched
 from inceptory.learn.evaluate import measure
-from inceptory.learn.verbs import measured, relabelled
+from inceptory.learn.measuring import measured, relabelled
 from inceptory.nets.catalogue import plan
 from inceptory.weights.card import Card
 

@@ -15,8 +15,8 @@ from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import fit
 from inceptory.learn.command import train_call
 from inceptory.learn.job import Job
+from inceptory.learn.measuring import measured
 from inceptory.learn.signals import Stop
-from inceptory.learn.verbs import measured
 from inceptory.weights.card import Card
 from tests.data import hub
 
