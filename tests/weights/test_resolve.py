@@ -45,7 +45,7 @@ def test_a_run_folder_means_its_best_checkpoint(run: Path):
     ("name", "code", "told"),
     [
         ("googlenet.tv_in1", 64, "did you mean 'googlenet.tv_in1k'"),
-        ("googlenet.caffe", 65, "cannot be read yet"),
+        ("xception41p.ra3_in1k", 65, "cannot be read yet"),
         ("googlenet.tv_in1k", 66, "INCEPTORY_OFFLINE"),
         ("nowhere.pth", 66, "no such file"),
     ],
