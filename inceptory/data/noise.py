@@ -32,6 +32,7 @@ class _Ear:
         self._pipe: tuple[int, int, int] | None = None
 
     def begin(self) -> _Listener:
+        """Listen, with whoever listens already."""
         with self._lock:
             if not self._listeners:
                 self._open()
