@@ -15,10 +15,10 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import numpy as np
@@ -78,8 +78,11 @@ class Position:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Position:
         """The position that `to_json` gave."""
+        kinds = get_type_hints(cls)
         history = [msgspec.convert(row, epoch_kind(row)) for row in plain["history"]]
-        return replace(msgspec.convert({**plain, "history": []}, cls), history=history)
+        return cls(
+            **{name: msgspec.convert(plain[name], kinds[name]) for name in plain if name != "history"}, history=history
+        )
 
 
 @dataclass

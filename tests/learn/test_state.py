@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from inceptory import files
-from inceptory.errors import UsageError
+from inceptory.errors import DataError, UsageError
 from inceptory.learn import state
 from inceptory.learn.job import Every
 from inceptory.learn.results import Epoch
@@ -65,13 +65,11 @@ def test_nothing_saved_is_nothing_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff" * 100])
-def test_all_damaged_is_said_of_each(damage, tmp_path: Path):
+def test_where_all_are_damaged_nobody_starts_over(damage, tmp_path: Path):
     for step in (1, 2):
         state.save(tmp_path, made(step)).write_bytes(damage)
-    found, notes = state.newest(tmp_path)
-    assert found is None
-    assert len(notes) == 2
-    assert all("damaged" in note for note in notes)
+    with pytest.raises(DataError, match=r"all 2 saved states are damaged, the newest: .*000000002-.*: damaged, "):
+        state.newest(tmp_path)
 
 
 def test_a_flip_anywhere_is_found_and_the_one_before_is_used(tmp_path: Path):
@@ -93,7 +91,8 @@ def test_a_state_that_was_cut_is_found(length, tmp_path: Path):
     newest = state.save(tmp_path, made(2))
     content = newest.read_bytes()
     newest.write_bytes(content[: len(content) * length // 64])
-    assert state.newest(tmp_path)[0] is None
+    with pytest.raises(DataError, match="its content is not what was written"):
+        state.newest(tmp_path)
 
 
 def _cut(folder: Path, at: int) -> None:
