@@ -47,7 +47,12 @@ EXAMPLES = """For example:
 
 def application(asked: str = "") -> App:
     """The commands, each imported only when it is called or asked for its own help."""
-    shown: dict[str, Any] = {"help_format": "plaintext", "help_formatter": flags.Page()}
+    # An interrupt is answered here, by its line and 75.
+    shown: dict[str, Any] = {
+        "suppress_keyboard_interrupt": False,
+        "help_format": "plaintext",
+        "help_formatter": flags.Page(),
+    }
     app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, **shown)
     for word, (target, line) in COMMANDS.items():
         own = {} if word == asked else {"help": line}

@@ -70,8 +70,12 @@ def planted(run: Path, colours: Path, tmp_path_factory: pytest.TempPathFactory) 
     return place
 
 
+FAST = ("models", "check", "compare", "predict")
+"""One that needs little, one with children, one that draws, one that computes."""
+
+
 @pytest.mark.parametrize(
-    "command", [pytest.param(name, marks=pytest.mark.slow if name == "demo" else ()) for name in CHECKS]
+    "command", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CHECKS]
 )
 def test_no_command_runs_what_lies_in_the_current_folder(planted: Path, command: str):
     started = [sys.executable, "-P", "-m", "inceptory"]

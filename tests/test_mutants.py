@@ -10,7 +10,7 @@ from tests.mutants import __main__ as runner
 from tests.mutants.table import ROOT, Mutant, faults, mutants
 
 ROOMS = ("nets", "weights", "data", "learn", "run")
-FRONT = ("cli.py", "errors.py", "fetch.py", "files.py")
+FRONT = ("cli.py", "errors.py", "fetch.py", "files.py", "flags.py", "outputs.py")
 CORNERS = ("weights/origins/", "weights/torch_file", "weights/zip_file", "weights/hdf5", "data/sources", "data/feed")
 CORNERS += ("data/augment", "data/check", "learn/step", "learn/optim", "learn/schedule", "learn/state")
 CORNERS += ("learn/average", "learn/norms", "learn/results", "learn/report", "learn/compare")

@@ -125,6 +125,6 @@ def test_whether_a_path_is_there_is_told_or_refused_in_one_line(tmp_path):
     assert is_folder(tmp_path)
     assert not exists(tmp_path / "g")
     assert not exists(tmp_path / "f" / "g")
-    for path in (tmp_path / LONG, tmp_path / "a\0b"):
-        with pytest.raises(MissingError, match="cannot be looked at"):
-            exists(path)
+    assert not exists(tmp_path / "a\0b")
+    with pytest.raises(MissingError, match="cannot be looked at"):
+        exists(tmp_path / LONG)

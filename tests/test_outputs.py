@@ -12,6 +12,7 @@ from inceptory.errors import ConfigError, UsageError, WriteError
 from inceptory.outputs import MARK, NEVER, claimed, headed, keyed, marked
 
 OWN = marked("drawing")
+posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes are those of POSIX")
 
 
 def put(path, content=b"new", kind=OWN, **options):
@@ -89,44 +90,51 @@ def test_what_a_folder_that_is_read_holds_is_refused_but_for_results(tmp_path):
     assert result.read_bytes() == b"new"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes are those of POSIX")
-class TestOfPosix:
-    def test_a_link_stays_and_its_file_is_replaced(self, tmp_path):
-        (tmp_path / "real").write_text(MARK)
-        (tmp_path / "link").symlink_to("real")
-        (tmp_path / "dangling").symlink_to("later")
-        for name in ("link", "dangling"):
-            put(tmp_path / name)
-            assert (tmp_path / name).is_symlink()
-        assert (tmp_path / "real").read_bytes() == (tmp_path / "later").read_bytes() == b"new"
+@posix
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").write_text(MARK)
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "dangling").symlink_to("later")
+    for name in ("link", "dangling"):
+        put(tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "real").read_bytes() == (tmp_path / "later").read_bytes() == b"new"
 
-    def test_the_mode_of_a_replaced_file_stays(self, tmp_path):
-        (tmp_path / "out").write_text(MARK)
-        (tmp_path / "out").chmod(0o640)
-        put(tmp_path / "out")
-        assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
 
-    def test_devices_are_written_to(self, tmp_path):
-        before = os.stat("/dev/null")
-        put("/dev/null")
-        assert os.path.samestat(os.stat("/dev/null"), before)
-        assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+@posix
+def test_the_mode_of_a_replaced_file_stays(tmp_path):
+    (tmp_path / "out").write_text(MARK)
+    (tmp_path / "out").chmod(0o640)
+    put(tmp_path / "out")
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
 
-    def test_a_pipe_is_written_to_and_stays(self, tmp_path):
-        os.mkfifo(tmp_path / "pipe")
-        found = []
-        reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
-        reader.start()
-        put(tmp_path / "pipe")
-        reader.join()
-        assert found == [b"new"]
-        assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
-    def test_what_the_shell_has_open_is_added_to(self, tmp_path):
-        with open(tmp_path / "shell", "wb", buffering=0) as file:
-            file.write(b"before ")
-            put(f"/dev/fd/{file.fileno()}", kind=NEVER)
-        assert (tmp_path / "shell").read_bytes() == b"before new"
+@posix
+def test_devices_are_written_to(tmp_path):
+    before = os.stat("/dev/null")
+    put("/dev/null")
+    assert os.path.samestat(os.stat("/dev/null"), before)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@posix
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    put(tmp_path / "pipe")
+    reader.join()
+    assert found == [b"new"]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+@posix
+def test_what_the_shell_has_open_is_added_to(tmp_path):
+    with open(tmp_path / "shell", "wb", buffering=0) as file:
+        file.write(b"before ")
+        put(f"/dev/fd/{file.fileno()}", kind=NEVER)
+    assert (tmp_path / "shell").read_bytes() == b"before new"
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):

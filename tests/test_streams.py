@@ -55,7 +55,7 @@ def test_a_closed_standard_error_changes_nothing_of_the_answer_or_the_code():
 @pytest.mark.parametrize(
     "gone",
     [
-        "2>&1 | head -1",
+        pytest.param("2>&1 | head -1", marks=pytest.mark.slow),
         pytest.param("2>&1 >/dev/null | head -1", marks=pytest.mark.slow),
         pytest.param(">&- 2>&-", marks=pytest.mark.slow),
     ],
@@ -67,19 +67,24 @@ def test_train_goes_on_when_nobody_listens(gone, colours, tmp_path):
     assert done.returncode == (74 if gone.startswith(">&-") else 0)
 
 
-SLOW = ["check DATA", "evaluate RUN DATA", "train DATA --model cifar_inception_v1 --width 0.25 --out NEW"]
+SLOW = [
+    "check DATA",
+    "predict RUN DATA",
+    "evaluate RUN DATA",
+    "train DATA --model cifar_inception_v1 --width 0.25 --out NEW",
+]
 
 
 @pytest.mark.parametrize(
     ("words", "waits"),
     [
         ("models", (0.02, 0.1)),
-        ("predict RUN DATA", (0.05, 0.6)),
         *(pytest.param(words, (0.02, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5), marks=pytest.mark.slow) for words in SLOW),
     ],
 )
-def test_an_interrupt_is_75_and_one_line_from_the_start_on(words, waits, run, colours, tmp_path):
+def test_an_interrupt_is_75_and_one_line_from_the_start_on(words, waits, request, colours, tmp_path):
     """At moments spread over the life of a command, while it loads its parts and while it works."""
+    run = request.getfixturevalue("run") if "RUN" in words else None
     for name, path in (("DATA", colours), ("RUN", run), ("NEW", tmp_path / "new")):
         words = words.replace(name, str(path))
     start = "from inceptory.start import main; import os, sys; os.write(1, b'.'); sys.exit(main())"

@@ -124,10 +124,8 @@ def train(
         return _resume(Path(resume), began, data, model, out, recipe, config, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    _check_network(model, variant)  # a wrong name or option is told before any data is read
     wanted = decided(recipe, config, options, model)
-    if wanted.drop_path:
-        check_residual(model, "--drop-path")
+    _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
@@ -244,8 +242,10 @@ def finished_run(folder: Path) -> Run:
         raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
 
 
-def _check_network(model: str, variant: Variant) -> None:
+def _check_network(model: str, variant: Variant, recipe: Recipe) -> None:
     decide(model, 2, variant)
+    if recipe.drop_path:
+        check_residual(model, "--drop-path")
     if variant.in_channels not in (1, 3):
         raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")
 

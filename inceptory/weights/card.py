@@ -84,6 +84,7 @@ class Card:
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
             unknown = sorted(plain.keys() - {each.name for each in fields(cls)})
+            unknown += sorted((plain.get("preprocess") or {}).keys() - {each.name for each in fields(Preprocess)})
             if unknown:
                 raise ValueError(f"{unknown[0]!r} is no part of a card")
             card = msgspec.convert(plain, cls)

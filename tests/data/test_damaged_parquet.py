@@ -113,6 +113,7 @@ def test_a_file_that_ends_its_reader_is_named(tmp_path, deadly, capfd):
     assert "aborts.parquet: damaged" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_too_long_is_named(tmp_path, deadly, monkeypatch):
     monkeypatch.setattr(parquet_reader, "PATIENCE", 3.0)
     assert "hangs.parquet: takes longer than 3 s to read" in refused(store(tmp_path / "hangs.parquet", [0, 1, 0, 1]))

@@ -275,7 +275,7 @@ def test_a_card_of_one_class_says_nothing_of_it_so_that_old_and_new_versions_rea
     plain = json.loads(card.to_json())
     assert "multi_label" not in plain
     assert Card.from_json(json.dumps({**plain, "multi_label": True}), "x").multi_label
-    with pytest.raises(DataError, match="multi_label is neither true nor false"):
+    with pytest.raises(DataError, match=r"its card is damaged, .*multi_label"):
         Card.from_json(json.dumps({**plain, "multi_label": "yes"}), "x")
 
 
@@ -290,7 +290,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(
     "changed",
-    [pytest.param(CHANGES["mixup"], marks=pytest.mark.slow), *list(CHANGES.values())[1:]],
+    [*(pytest.param(CHANGES[name], marks=pytest.mark.slow) for name in list(CHANGES)[:2]), CHANGES["tutorial's step"]],
     ids=CHANGES,
 )
 def test_a_stopped_run_goes_on_bit_for_bit(changed, halves, tmp_path, monkeypatch):

@@ -124,6 +124,7 @@ def test_short_runs_answer_in_eval_mode_what_they_learnt(tmp_path, capsys, model
     assert "warning" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_raw_weights_fit_as_well(tmp_path):
     test, validation, training = trained(tmp_path, "inception_v2", image=32, average=0.0, epochs=4)
     assert test >= 0.7
@@ -149,6 +150,7 @@ def test_a_run_whose_norms_lag_behind_says_so_and_why(tmp_path, capsys):
     assert "--norm-momentum at auto" in told[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_only_knows_its_training_pictures_by_heart_gets_no_such_warning(tmp_path, capsys):
     """Labels without meaning: training is far ahead of validation, and the norms are not to blame."""
     generator = torch.Generator().manual_seed(0)

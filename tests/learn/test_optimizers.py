@@ -319,7 +319,9 @@ def test_a_step_is_taken_at_the_momentum_of_its_schedule(net):
     assert np.abs(w - end).max() < 1e-14
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", pytest.param("adamw", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["sgd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rmsprop", "adamw"))]
+)
 def test_a_run_of_onecycle_cycles_and_goes_on_bit_for_bit(name, colours, tmp_path, monkeypatch):
     seen, real = [], Optimizer.step
 

@@ -24,7 +24,7 @@ KILLS = int(os.environ.get("INCEPTORY_KILLS", "20"))
 """Of the slow test; `make endure` asks for more."""
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 10])
+@pytest.mark.parametrize("step", [1, 4, *(pytest.param(step, marks=pytest.mark.slow) for step in (5, 6, 9)), 10])
 def test_a_run_stopped_after_any_step_goes_on_bit_for_bit(step, whole, colours, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         stopped_after(step, patched)
