@@ -24,7 +24,9 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "least"), [(3, 50), pytest.param(None, 97, marks=pytest.mark.slow)], ids=["a short demo", "as it is"]
+    ("epochs", "least"),
+    [pytest.param(3, 50, marks=pytest.mark.slow), pytest.param(None, 97, marks=pytest.mark.slow)],
+    ids=["a short demo", "as it is"],
 )
 def test_the_shell_quickstart_runs_and_the_demo_reaches_its_accuracy(
     epochs, least, tmp_path: Path, capsys, monkeypatch

@@ -78,7 +78,9 @@ def read_all(path):
     return 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in list(KINDS)[1:]), next(iter(KINDS))]
+)
 def test_damaged_files_are_data_errors_and_end_no_process_of_ours(tmp_path, kind):
     content = KINDS[kind](tmp_path / "a.parquet").read_bytes()
     assert read_all(tmp_path / "a.parquet") == 0

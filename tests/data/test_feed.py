@@ -188,7 +188,9 @@ def test_an_epoch_may_be_left_in_the_middle(opened):
 
 
 @POSIX
-@pytest.mark.parametrize("how", ["is killed", "hangs", "is stopped"])
+@pytest.mark.parametrize(
+    "how", ["is killed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("hangs", "is stopped"))]
+)
 def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_is_lost(opened, tmp_path, monkeypatch, how):
     times = 2 if how == "is killed" else 1
     if how != "is killed":

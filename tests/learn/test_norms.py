@@ -140,6 +140,7 @@ def test_the_first_epochs_of_a_run_of_few_steps_have_losses_as_those_of_chance(c
     assert max(row.validation_log_loss for row in found.epochs) < 20
 
 
+@pytest.mark.slow
 def test_a_run_whose_norms_lag_behind_says_so_and_why(tmp_path, capsys):
     test, *_ = trained(tmp_path, "inception_v2", image=32, average=0.0, norm_momentum="origin", epochs=3)
     assert test < 0.5

@@ -65,7 +65,14 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("changed", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *(pytest.param(changed, marks=pytest.mark.slow) for changed in list(CHANGES.values())[:-1]),
+        list(CHANGES.values())[-1],
+    ],
+    ids=CHANGES,
+)
 def test_every_kind_of_state_survives(changed, colours, tmp_path, monkeypatch):
     start(colours, tmp_path / "whole", **changed)
     with monkeypatch.context() as patched:
@@ -104,7 +111,11 @@ def test_kept_states_hold_weights_average_and_momentum(colours, tmp_path, monkey
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL; what it does have is tried below")
-@pytest.mark.parametrize("wanted", [5, pytest.param(KILLS, marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "wanted",
+    [pytest.param(5, marks=pytest.mark.slow), pytest.param(KILLS, marks=pytest.mark.slow)],
+    ids=["few", "many"],
+)
 def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(wanted, colours, tmp_path):
     chance, kills = random.Random(0), 0
     folder, moments = tmp_path / "run", []

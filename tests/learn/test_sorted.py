@@ -76,6 +76,7 @@ def test_batches_of_a_training_show_all_classes_and_every_picture_comes_once(dat
     assert sorted(torch.cat([batch.rows for batch in epoch]).tolist()) == list(range(108))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(data, tmp_path, monkeypatch):
     start(data, tmp_path / "whole")
     with monkeypatch.context() as patched:
