@@ -307,6 +307,7 @@ def stopped(monkeypatch, step: int, during: str = "_keep") -> None:
     monkeypatch.setattr(train.Loop, during, asked)
 
 
+@pytest.mark.slow
 def test_a_timed_run_is_resumed_by_the_command_line_and_gets_what_is_left(
     moved, colours, tmp_path, monkeypatch, capsys
 ):

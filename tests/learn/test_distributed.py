@@ -177,7 +177,11 @@ def test_two_processes_leave_one_run(pair):
     assert json.loads((folder / "run.json").read_text())["finished"]
 
 
-@pytest.mark.parametrize("epochs", [5, pytest.param(17, marks=pytest.mark.slow)], ids=["15 steps", "51 steps"])
+@pytest.mark.parametrize(
+    "epochs",
+    [pytest.param(5, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)],
+    ids=["15 steps", "51 steps"],
+)
 def test_every_step_loses_what_one_process_with_two_halves_loses(epochs, colours: Path, tmp_path: Path):
     """The one process takes batches of half the size and makes a step of every two of them."""
     # Without chance in the pictures: two processes draw from two generators.

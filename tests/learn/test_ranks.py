@@ -132,6 +132,7 @@ def test_what_batch_norms_remember_is_the_mean_over_the_processes(talk):
         assert one["variance"] == [2.0, 2.0], "of 1 and 3"
 
 
+@pytest.mark.slow
 def test_after_a_step_both_hold_one_network_with_the_statistics_of_both_halves(tmp_path: Path):
     (kept, told, name, first), (other, also, _, second) = run(STEP, tmp_path, 2)
     assert kept == other

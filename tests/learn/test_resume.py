@@ -90,7 +90,7 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(whole, colours, 
     assert digests(tmp_path / "other") != digests(whole)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_pictures_streamed_by_workers_train_the_very_same_network(workers, whole, colours, tmp_path, monkeypatch):
     monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
     start(colours, tmp_path / "streamed", workers=workers)
@@ -222,7 +222,7 @@ def test_another_number_of_threads_is_said(broken, monkeypatch, capsys):
     assert f"not bit for bit the run without a break: threads {threads}, now {threads + 1}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_streamed_crops_go_on_bit_for_bit_in_the_middle_of_an_epoch(workers, whole, colours, tmp_path, monkeypatch):
     monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
     with monkeypatch.context() as patched:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import FrozenInstanceError
 from urllib.parse import urlsplit
@@ -18,6 +16,7 @@ from inceptory.nets.catalogue import catalogue
 from inceptory.weights.listing import weights
 from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.published import ALIASES, Declared, Published, by_hash, published, record
+from tests.imports import loaded_by
 
 RECORDS = list(published().values())
 READABLE = [found for found in RECORDS if found.readable]
@@ -236,8 +235,5 @@ def test_the_records_are_told_as_json_too():
 
 
 def test_listing_needs_no_torch_and_no_network_client():
-    script = (
-        "import sys; from inceptory.weights import listing, download; listing.weights();"
-        "assert not {'torch', 'huggingface_hub', 'urllib.request'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+    found = loaded_by("from inceptory.weights import listing, download; listing.weights()")
+    assert not {"torch", "huggingface_hub", "urllib.request"} & found
