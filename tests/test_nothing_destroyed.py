@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from inceptory.cli import main
+from inceptory.learn.verbs import WRITTEN
 
 
 @pytest.fixture
@@ -91,6 +92,20 @@ def test_a_runs_own_metrics_are_not_those_that_evaluate_writes(place):
     before = (place / "run" / "metrics.json").read_bytes()
     assert main(commands(place, place / "run" / "metrics.json")["evaluate"]) == 78
     assert (place / "run" / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_run_replaces_nothing_that_lies_in_its_folder(place, name, capsys):
+    (place / "data" / name).write_text("mine")
+    words = ["train", str(place / "data"), "--model", "cifar_inception_v1", "--out", str(place / "data")]
+    assert main(words) == 78
+    assert "a run would replace it" in capsys.readouterr().err
+    assert (place / "data" / name).read_text() == "mine"
+
+
+def test_what_a_run_leaves_is_what_it_would_replace(run):
+    left = {path.name for path in run.iterdir() if path.is_file()} - {"run.json", "history.csv"}
+    assert left == set(WRITTEN)
 
 
 @pytest.mark.parametrize("name", ["compare.csv", "compare.png", "compare.html"])

@@ -27,7 +27,7 @@ def refused(words: list[str], capsys) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "flag", ["batch", "accumulate", "image", "epochs", "patience", "stop-after", "seed", "workers"]
 )
-@pytest.mark.parametrize("number", [BIG, f"-{BIG}", "1.5", "nan", "inf"])
+@pytest.mark.parametrize("number", [BIG, f"-{BIG}", "9" * 400, "1.5", "nan", "inf"])
 def test_a_number_beyond_sense_is_64_and_leaves_no_folder(colours, tmp_path, capsys, flag, number):
     words = ["train", str(colours), *TRAIN, f"--{flag}={number}", "--out", str(tmp_path / "run")]
     assert refused(words, capsys)[0] == 64

@@ -206,7 +206,7 @@ class Recipe:
                 number = " or a number" if takes_number(each.name) else ""
                 raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)}{number})")
             if value is not None and (numeric or not known) and not _inside(value, each.metadata["bounds"]):
-                raise UsageError(f"{flag} {value:g}: out of range ({_range(each.metadata['bounds'])})")
+                raise UsageError(f"{flag} {shown(value)}: out of range ({_range(each.metadata['bounds'])})")
         if not all(0 < drop < 1 for drop in self.drops):
             told = " ".join(f"{drop:g}" for drop in self.drops)
             raise UsageError(f"--drops {told}: out of range (shares of the run, above 0 and below 1)")

@@ -32,6 +32,11 @@ from inceptory.nets.variant import PUBLISHED, Variant
 if TYPE_CHECKING:
     from inceptory.data.sources import Source
 
+WRITTEN = (
+    *("model.safetensors", "last.safetensors", "metrics.json", "report.html", "first-batch.png"),
+    *("curves.png", "confusion.png", "calibration.png"),
+)
+"""What a run leaves beside run.json and history.csv."""
 MOST_WORKERS = 1024
 """Processes that decode; each takes 80 MB and more."""
 HELP_RECIPE = (
@@ -179,13 +184,16 @@ def _place(data: object, source: Source | None) -> str:
 
 
 def _check_free(out: Path) -> None:
-    """Raise ConfigError for a folder with a run in it, telling how to go on with that one."""
+    """Raise ConfigError for a folder with a run in it, telling how to go on, or with files that a run has."""
     # Where the system does not tell, whoever makes the folder says why.
     begun = os.path.exists(out / RUN)
     if begun and not (job := Job.read(out)).finished:
         raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
     if begun or os.path.exists(out / "history.csv"):
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
+    for name in WRITTEN:
+        if os.path.lexists(out / name):
+            raise ConfigError(f"{out / name}: a run would replace it (choose another --out, or move it away)")
 
 
 def _resume(

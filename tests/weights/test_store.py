@@ -10,27 +10,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from inceptory.data.preprocess import Preprocess
-from inceptory.errors import DataError, Doubt, MissingError, WriteError
-from inceptory.nets.network import create
+from inceptory.errors import DataError, MissingError, WriteError
 from inceptory.version import __version__
-from inceptory.weights.card import KEY, Card, read_card, read_metadata
-from inceptory.weights.certificate import inspect
-from inceptory.weights.seal import UNSEALED
+from inceptory.weights.card import KEY, Card, read_card
 from inceptory.weights.store import load, save
 
-STEPS = Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
-
-
-def small(name="cifar_inception_v1", **options):
-    torch.manual_seed(0)
-    net = create(name, width=0.25, **{"classes": 3, **options}).eval()
-    for part in net.modules():
-        if hasattr(part, "running_mean"):
-            # As after training: the statistics are no longer round numbers.
-            part.running_mean.normal_(0, 0.1)
-            part.running_var.uniform_(0.5, 2)
-    return net
+from .checkpoints import STEPS, small
 
 
 def pictures(net, size):
@@ -45,22 +30,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """(network, content of its file)."""
-    path = tmp_path_factory.mktemp("saved") / "a.safetensors"
-    net = small()
-    save(net, path, Card.of(net.plan, labels=("cat", "dog", "fox"), preprocess=STEPS))
-    return net, path.read_bytes()
-
-
-@pytest.fixture
-def path(saved, tmp_path):
-    """A fresh copy of a good file."""
-    (tmp_path / "a.safetensors").write_bytes(saved[1])
-    return tmp_path / "a.safetensors"
 
 
 NETWORKS = {
@@ -199,82 +168,6 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(path, saved, monkeypatch):
     monkeypatch.undo()
     assert path.read_bytes() == saved[1]
     assert os.listdir(path.parent) == [path.name]
-
-
-def again(path, card=None, change=lambda tensors: None, **more):
-    """The file as another program saves it again, its metadata kept but for the card."""
-    metadata = {**read_metadata(path), **more}
-    if card:
-        metadata[KEY] = card
-    tensors = safetensors.torch.load_file(path)
-    change(tensors)
-    path.write_bytes(safetensors.torch.save(dict(reversed(tensors.items())), metadata=metadata))
-
-
-def test_a_checkpoint_that_the_library_saved_again_still_proves_itself(path, recwarn):
-    answers = load(path).state_dict()
-    again(path, other="a note of somebody's")
-    found = load(path).state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in answers.items())
-    assert inspect(path).notes == ()
-    assert not recwarn
-
-
-def test_any_changed_word_of_the_card_and_any_changed_number_is_noticed(path, saved):
-    text = read_metadata(path)[KEY]
-    for old, new in (("cat", "car"), ('"size": 32', '"size": 31'), ("0.5", "0.6")):
-        path.write_bytes(saved[1])
-        again(path, card=text.replace(old, new, 1))
-        for read in (load, inspect):
-            with pytest.raises(DataError, match="its digest does not fit its card and tensors"):
-                read(path)
-
-    def nudge(tensors):
-        tensors[sorted(tensors)[3]].view(-1)[0] += 1e-6
-
-    path.write_bytes(saved[1])
-    again(path, change=nudge)
-    for read in (load, inspect):
-        with pytest.raises(DataError, match="its digest does not fit its card and tensors"):
-            read(path)
-
-
-def test_of_single_changed_bits_none_goes_unnoticed(path, saved):
-    """In the header spread evenly, where they change labels, options and preprocessing; some in the numbers."""
-    net, content = saved
-    header = 8 + int.from_bytes(content[:8], "little")
-    expected = {name: tensor.numpy().tobytes() for name, tensor in net.state_dict().items()}
-    quiet = 0
-    for place in [*range(0, header, 131), *range(header, len(content), len(content) // 8)]:
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
-        try:
-            found = load(path)
-        except DataError:
-            continue
-        quiet += 1  # a name in the metadata that nobody reads, or white space
-        assert found.card == read_card_of(content)
-        assert {name: tensor.numpy().tobytes() for name, tensor in found.state_dict().items()} == expected
-    assert quiet < 5
-
-
-def read_card_of(content):
-    """The card in a file's content."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return Card.from_json(header["__metadata__"][KEY], "x")
-
-
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_every_type_of_numbers_is_sealed_alike_with_and_without_torch(tmp_path, kind):
-    save(small().to(kind), tmp_path / "a")
-    assert load(tmp_path / "a").state_dict()[next(iter(small().state_dict()))].dtype == kind
-    assert inspect(tmp_path / "a").notes == ()
-
-
-def test_a_file_without_a_digest_loads_with_a_warning(path):
-    again(path, card=read_card(path).to_json())
-    with pytest.warns(Doubt, match="has no digest of its own"):
-        load(path)
-    assert inspect(path).notes == (UNSEALED,)
 
 
 def test_a_missing_checkpoint_is_a_missing_error(tmp_path):
