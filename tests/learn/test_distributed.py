@@ -214,6 +214,7 @@ def broken(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_stopped_pair_goes_on_bit_for_bit(broken, pair, tmp_path: Path):
     folder = shutil.copytree(broken, tmp_path / "run")
     codes, told = together(2, tmp_path, unwatched, "--resume", str(folder))
@@ -248,6 +249,7 @@ def test_a_pair_that_torchrun_stops_and_starts_again_goes_on_bit_for_bit(pair, c
     assert digests(folder) == digests(pair[0])
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_goes_on_and_says_that_it_is_another(broken, tmp_path: Path):
     folder = shutil.copytree(broken, tmp_path / "run")
     codes, told = together(1, tmp_path, unwatched, "--resume", str(folder))

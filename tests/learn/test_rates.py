@@ -103,6 +103,7 @@ def test_every_optimizer_has_its_rates_tried(optimizer, colours: Path, tmp_path:
     assert f"--lr {found.lr}" in found.command
 
 
+@pytest.mark.slow
 def test_a_time_has_no_part_in_it(colours: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(rates, "STEPS", 24)
     points = []

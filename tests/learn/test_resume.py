@@ -83,6 +83,7 @@ def test_every_kind_of_state_survives(changed, colours, tmp_path, monkeypatch):
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(whole, colours, tmp_path):
     start(colours, tmp_path / "again")
     start(colours, tmp_path / "other", seed=1)
@@ -140,7 +141,9 @@ def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(wanted, co
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers no SIGTERM")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGUSR1", None)])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT, getattr(signal, "SIGUSR1", None)]
+)
 def test_a_signal_saves_the_step_and_ends_with_75(number, colours, tmp_path):
     begun = process(colours, tmp_path / "run", epochs=400)
     wait_for(lambda: state.listed(tmp_path / "run"))

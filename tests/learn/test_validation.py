@@ -119,6 +119,7 @@ def test_too_few_pictures_for_the_processes_are_one_line(colours, tmp_path, monk
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_streamed_says_that_it_is_not_bit_for_bit(colours, tmp_path, monkeypatch, capsys):
     recipe = Recipe(epochs=1, batch=16, precision="fp32")
     with monkeypatch.context() as patched:

@@ -197,6 +197,7 @@ def test_the_same_seed_builds_the_same_network():
     assert all(torch.equal(value, nets[1][key]) for key, value in nets[0].items())
 
 
+@pytest.mark.slow
 def test_export_keeps_the_answer():
     net = small("inception_v3", classes=5).eval()
     images = picture(net)

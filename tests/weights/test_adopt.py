@@ -249,7 +249,10 @@ def _made(paths, state):
             yield path, _layer(path, state)
 
 
-@pytest.mark.parametrize("name", ["inception_v3", "xception", "inception_resnet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    ["xception", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v3", "inception_resnet_v2"))],
+)
 def test_what_we_write_for_keras_we_read_back_bit_for_bit(name, tmp_path: Path):
     net = randomised(create(name, dialect="keras", classes=3))
     inceptory.save(net, tmp_path / "ours.safetensors")

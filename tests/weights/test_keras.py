@@ -92,7 +92,11 @@ def test_names_of_keras_1_are_read(name: str, ending: str, tmp_path: Path):
 @pytest.mark.filterwarnings(TWINS)
 @pytest.mark.parametrize(
     ("name", "inside"),
-    [("inception_v3", ""), ("xception", "layers/functional/layers"), ("cifar_inception_v3", "")],
+    [
+        pytest.param("inception_v3", "", marks=pytest.mark.slow),
+        pytest.param("xception", "layers/functional/layers", marks=pytest.mark.slow),
+        ("cifar_inception_v3", ""),
+    ],
 )
 def test_weights_without_names_are_named_by_their_place(name: str, inside: str, tmp_path: Path):
     net = written(name, tmp_path / "k.weights.h5")
@@ -251,7 +255,7 @@ def v3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["keras", "h5"])
+@pytest.mark.parametrize("kind", ["keras", pytest.param("h5", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["cifar_inception_v3", "cifar_inception_v3_stem_slim"])
 def test_strides_decide_between_networks_with_the_same_tensors(v3: Path, name: str, kind: str):
     path = with_config(v3, config_of(name), kind)

@@ -125,7 +125,9 @@ KINDS = {
 
 
 @pytest.mark.skipif(os.name != "posix", reason="memory is measured as POSIX counts it")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["headers", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "headers")]
+)
 def test_the_worst_files_are_refused_within_64_mib_and_5_seconds(tmp_path, kind):
     for name, (came, seconds, _) in watch(tmp_path, KINDS[kind]()).items():
         assert came.startswith("65 "), (name, came)
