@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,12 @@ def _ready(
 ) -> Iterator[Loop]:
     """The loop of a job at its start, with its feeds open."""
     feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
-    try:
-        yield _loop(job, source, feeds, preprocess, device, ranks, folder, began)
-    finally:
+    with ExitStack() as ending:
         for each in feeds.values():
-            each.close()
+            ending.callback(each.close)
+        loop = _loop(job, source, feeds, preprocess, device, ranks, folder, began)
+        ending.callback(loop.stepper.leave)
+        yield loop
 
 
 @contextmanager

@@ -7,6 +7,7 @@ others; counters and answers lie on the processor and go over gloo.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,4 +98,7 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         yield Ranks(rank, world)
     finally:
+        # What exchanged gradients lies in circles. While it holds the group, gloo's threads live on, and one that
+        # lets go of a Python object while the interpreter ends aborts the process.
+        gc.collect()
         dist.destroy_process_group()

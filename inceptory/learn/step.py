@@ -73,9 +73,10 @@ class Stepper:
         self.average = Average(net, recipe.average) if recipe.average else None
         self.class_weights = class_weights
         self._weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
-        self._forward: Callable[[Tensor], dict[str, Tensor]] = heads or net.heads
+        self._alone: Callable[[Tensor], dict[str, Tensor]] = heads or net.heads
+        self._forward = self._alone
         if self.ranks.world > 1:
-            self._forward = _together(_Heads(net, self._forward))
+            self._forward = _together(_Heads(net, self._alone))
 
     @property
     def answering(self) -> Network:
@@ -115,6 +116,10 @@ class Stepper:
         if self.average is not None:
             self.average.update(number)
         return outcome
+
+    def leave(self) -> None:
+        """Take no more steps with other processes: what exchanges gradients holds their group, and its threads."""
+        self._forward = self._alone
 
     def _statistics(self) -> list[Tensor]:
         """What batch norms remember, kept for a step in fp16, whose maps may overflow."""

@@ -85,7 +85,10 @@ def rank_of(
     torch.set_num_threads(1)
     sys.stderr = open(folder / f"told.{rank}", "w", encoding="utf-8")  # noqa: SIM115
     watch(rank, folder)
-    raise SystemExit(main(["train", *words]))
+    code = main(["train", *words])
+    threads = [each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")]
+    (folder / f"threads.{rank}").write_text(json.dumps(threads))
+    raise SystemExit(code)
 
 
 def together(world: int, folder: Path, watch: Callable[[int, Path], None], *words: str) -> tuple[list[int], list[str]]:
@@ -175,6 +178,17 @@ def test_two_processes_leave_one_run(pair):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["n"] == 6, "each picture once"
     assert json.loads((folder / "run.json").read_text())["finished"]
+
+
+@pytest.mark.parametrize("run", ["pair", "broken"])
+def test_the_threads_between_processes_end_with_the_run(run: str, request: pytest.FixtureRequest):
+    """One that lives on may abort the process at its very end, when all has been written."""
+    made = request.getfixturevalue(run)
+    folder = (made[0] if run == "pair" else made).parent
+    for rank in range(2):
+        threads = json.loads((folder / f"threads.{rank}").read_text())
+        assert threads, "they are listed"
+        assert [name for name in threads if "gloo" in name] == []
 
 
 @pytest.mark.parametrize(
