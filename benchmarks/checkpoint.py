@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 from inceptory import Recipe, create
+from inceptory.engines.device import choose
 from inceptory.learn import state
-from inceptory.learn.device import choose
 from inceptory.learn.pictures import Targets
 from inceptory.learn.state import Position, State
 from inceptory.learn.step import Stepper

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from inceptory.data.crops import DRAWS, Crops
-from inceptory.data.feed import Feed, feed
-from inceptory.data.preprocess import Preprocess
-from inceptory.data.sources import Split
+from inceptory.data.feed.feed import Feed, feed
+from inceptory.data.picture.crops import DRAWS, Crops
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.source import Split
 
 BATCH = 32
 SIZE = (500, 375)

@@ -39,11 +39,12 @@ def batches() -> None:
     """Milliseconds for one batch out of memory, and for each augmentation."""
     import torch
 
-    from inceptory.data import augment, colour, mixing, trivial
-    from inceptory.data.batches import normalise
-    from inceptory.data.feed import feed
-    from inceptory.data.preprocess import Preprocess
-    from inceptory.data.sources import Split
+    from inceptory.data.augment import colour, mixing, trivial
+    from inceptory.data.augment import geometry as augment
+    from inceptory.data.feed.batches import normalise
+    from inceptory.data.feed.feed import feed
+    from inceptory.data.picture.preprocess import Preprocess
+    from inceptory.data.sources.source import Split
 
     torch.set_num_threads(1)
     steps = Preprocess(size=32, mean=(0.49,) * 3, std=(0.25,) * 3)
@@ -152,9 +153,9 @@ def stream(path: Path) -> Iterator[str]:
     import torch
 
     highest, start = Highest(), time.perf_counter()
-    from inceptory.data.feed import feed, statistics
-    from inceptory.data.preprocess import Preprocess
-    from inceptory.data.sources import open_source
+    from inceptory.data.feed.feed import feed, statistics
+    from inceptory.data.picture.preprocess import Preprocess
+    from inceptory.data.sources.source import open_source
 
     source = open_source(path).with_validation(0.1)
     yield f"opened in {time.perf_counter() - start:.1f} s, {highest.bytes / 2**20:.0f} MiB"
@@ -185,7 +186,7 @@ def write_sorted(path: Path, length: int, group: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from inceptory.data.sources import open_source
+    from inceptory.data.sources.source import open_source
 
     train = open_source("cifar10").split("train")
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
@@ -217,9 +218,9 @@ def sorted_epoch(path: Path) -> Iterator[str]:
     import torch
 
     highest = Highest()
-    from inceptory.data.feed import Stream
-    from inceptory.data.preprocess import Preprocess
-    from inceptory.data.sources import open_source
+    from inceptory.data.feed.feed import Stream
+    from inceptory.data.picture.preprocess import Preprocess
+    from inceptory.data.sources.source import open_source
 
     source = open_source(path).with_validation(0.1)
     train = source.split("train")

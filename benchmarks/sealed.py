@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import inceptory
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError
 from inceptory.weights.store import load
 

@@ -95,10 +95,10 @@ def trainer(way: str, batch: int, width: float) -> tuple[Callable[[], float], st
     import torch.nn.functional as F
 
     import inceptory
-    from inceptory.data.batches import normalise
-    from inceptory.data.preprocess import Preprocess
+    from inceptory.data.feed.batches import normalise
+    from inceptory.data.picture.preprocess import Preprocess
+    from inceptory.engines.device import choose
     from inceptory.learn.compiled import compiled
-    from inceptory.learn.device import choose
 
     torch.set_num_threads(CORES)
     torch.manual_seed(0)

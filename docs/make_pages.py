@@ -15,8 +15,8 @@ from pathlib import Path
 
 from inceptory.nets.architecture import Architecture
 from inceptory.nets.catalogue import Plan, architecture, catalogue, plan
-from inceptory.nets.drawing import catalogue_markdown, macs_text, markdown_table, network_table
-from inceptory.nets.picture import svg
+from inceptory.nets.drawing.svg import svg
+from inceptory.nets.drawing.table import catalogue_markdown, macs_text, markdown_table, network_table
 
 DOCS = Path(__file__).parent
 WORDS, NETWORKS = DOCS / "words", DOCS / "networks"

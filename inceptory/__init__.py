@@ -11,49 +11,49 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
-    from inceptory.data.arrays import from_arrays
-    from inceptory.data.check import check
-    from inceptory.data.datasets import from_dataset
-    from inceptory.data.layout import Layout
+    from inceptory.data.check.check import check
+    from inceptory.data.sources.arrays import from_arrays
+    from inceptory.data.sources.datasets import from_dataset
+    from inceptory.data.sources.layout import Layout
     from inceptory.errors import InceptoryError
-    from inceptory.learn.compare import compare
-    from inceptory.learn.measuring import evaluate
-    from inceptory.learn.recipe import Recipe
+    from inceptory.learn.settings.recipe import Recipe
     from inceptory.learn.verbs import train
     from inceptory.nets.catalogue import catalogue, plan
     from inceptory.nets.network import Network, create
     from inceptory.nets.show import models, show
     from inceptory.nets.variant import Variant
+    from inceptory.report.compare import compare
     from inceptory.run.demo import demo
+    from inceptory.run.evaluate import evaluate
     from inceptory.run.predict import predict
     from inceptory.weights.adopt import load
     from inceptory.weights.card import Card
     from inceptory.weights.certificate import verify
     from inceptory.weights.convert import convert
-    from inceptory.weights.published import published
+    from inceptory.weights.published.records import published
     from inceptory.weights.store import save
 
 _HOMES = {
     "Card": "inceptory.weights.card",
     "InceptoryError": "inceptory.errors",
-    "Layout": "inceptory.data.layout",
+    "Layout": "inceptory.data.sources.layout",
     "Network": "inceptory.nets.network",
-    "Recipe": "inceptory.learn.recipe",
+    "Recipe": "inceptory.learn.settings.recipe",
     "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
-    "check": "inceptory.data.check",
-    "compare": "inceptory.learn.compare",
+    "check": "inceptory.data.check.check",
+    "compare": "inceptory.report.compare",
     "convert": "inceptory.weights.convert",
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
-    "evaluate": "inceptory.learn.measuring",
-    "from_arrays": "inceptory.data.arrays",
-    "from_dataset": "inceptory.data.datasets",
+    "evaluate": "inceptory.run.evaluate",
+    "from_arrays": "inceptory.data.sources.arrays",
+    "from_dataset": "inceptory.data.sources.datasets",
     "load": "inceptory.weights.adopt",
     "models": "inceptory.nets.show",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
-    "published": "inceptory.weights.published",
+    "published": "inceptory.weights.published.records",
     "save": "inceptory.weights.store",
     "show": "inceptory.nets.show",
     "train": "inceptory.learn.verbs",

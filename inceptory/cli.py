@@ -12,23 +12,23 @@ from typing import Any
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from inceptory import flags
-from inceptory.clock import whole_process
 from inceptory.errors import EXIT_BUG, EXIT_INTERRUPTED, Doubt, InceptoryError, UsageError, one_line
-from inceptory.files import of_the_system
-from inceptory.outputs import is_stdout
-from inceptory.streams import forgive, tell
+from inceptory.system import flags
+from inceptory.system.clock import whole_process
+from inceptory.system.files import of_the_system
+from inceptory.system.outputs import is_stdout
+from inceptory.system.streams import forgive, tell
 from inceptory.version import __version__
 
 COMMANDS = {
     "models": ("inceptory.nets.show:models", "List every network."),
     "show": ("inceptory.nets.show:show", "Show one network stage by stage, or draw it."),
-    "check": ("inceptory.data.check:check", "Look a data set over before training."),
+    "check": ("inceptory.data.check.check:check", "Look a data set over before training."),
     "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
-    "evaluate": ("inceptory.learn.measuring:evaluate", "Measure a checkpoint on labelled pictures."),
-    "compare": ("inceptory.learn.compare:compare", "Set finished runs beside one another."),
+    "evaluate": ("inceptory.run.evaluate:evaluate", "Measure a checkpoint on labelled pictures."),
+    "compare": ("inceptory.report.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
-    "weights": ("inceptory.weights.listing:weights", "List every published weight file."),
+    "weights": ("inceptory.weights.published.listing:weights", "List every published weight file."),
     "verify": ("inceptory.weights.certificate:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),
     "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),

@@ -42,7 +42,7 @@ def test_no_line_is_broken_twice_in_one_way_and_few_survive():
         ({"file": "inceptory/gone.py"}, "no such file"),
         ({"line": "a line of another house"}, "0 lines read"),
         ({"broken": ONE.line}, "nothing is broken"),
-        ({"test": "tests/test_files.py::test_of_another_house"}, "no test"),
+        ({"test": "tests/system/test_files.py::test_of_another_house"}, "no test"),
         ({"test": "tests/test_of_another_house.py::test_it"}, "no test"),
         ({"test": ""}, "give a test"),
         ({"reason": "both"}, "give a test"),

@@ -9,7 +9,7 @@ import pytest
 
 from inceptory.cli import main
 from inceptory.errors import InterruptedRun, MissingError, WriteError
-from inceptory.files import exists, is_folder, of_the_system
+from inceptory.system.files import exists, is_folder, of_the_system
 
 BIG = str(10**30)
 LONG = "n" * 300

@@ -12,7 +12,7 @@ import pytest
 
 from inceptory import Recipe
 from inceptory.cli import main
-from inceptory.nets.drawing import catalogue_markdown
+from inceptory.nets.drawing.table import catalogue_markdown
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.zh-CN.md")

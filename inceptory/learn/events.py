@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.errors import Doubt
-from inceptory.files import is_utf8
-from inceptory.learn.results import AnyEpoch
+from inceptory.measure.results import AnyEpoch
+from inceptory.system.files import is_utf8
 
 FOLDER = "events"
 EVERY = 10

@@ -12,34 +12,35 @@ from typing import Any
 
 import torch
 
-from inceptory import clock
-from inceptory.data.batches import Progress, bytes_of
-from inceptory.data.crops import Crops
-from inceptory.data.feed import Feed, feed, refuse_corrupt, room_for, statistics
-from inceptory.data.preprocess import Preprocess
-from inceptory.data.sources import Source
+from inceptory.data.feed.batches import Progress, bytes_of
+from inceptory.data.feed.feed import Feed, feed, refuse_corrupt, room_for, statistics
+from inceptory.data.picture.crops import Crops
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.source import Source
+from inceptory.engines.device import Device, choose
 from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, printable
-from inceptory.learn import report, state
+from inceptory.learn import state
 from inceptory.learn.compiled import compiled
-from inceptory.learn.device import Device, choose
-from inceptory.learn.evaluate import Scored, logits_of
 from inceptory.learn.events import FOLDER as EVENTS
-from inceptory.learn.job import FILE, Job, is_first
-from inceptory.learn.lock import FILE as LOCK
-from inceptory.learn.lock import locked
+from inceptory.learn.loop import Loop, facts
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
-from inceptory.learn.progress import Meter, meter
-from inceptory.learn.ranks import Ranks, joined
 from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
-from inceptory.learn.recipe import Recipe
-from inceptory.learn.results import Run
-from inceptory.learn.signals import Stop, watched
+from inceptory.learn.settings.job import FILE, Job, is_first
+from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
-from inceptory.learn.tasks import task_of
-from inceptory.learn.train import Loop, facts
+from inceptory.measure.evaluate import Scored, logits_of
+from inceptory.measure.results import Run
+from inceptory.measure.tasks import task_of
 from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import create
+from inceptory.report import folder as report
+from inceptory.system import clock
+from inceptory.system.lock import FILE as LOCK
+from inceptory.system.lock import locked
+from inceptory.system.progress import Meter, meter
+from inceptory.system.ranks import Ranks, joined
+from inceptory.system.signals import Stop, watched
 from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
 from inceptory.weights.store import versions

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data import augment
-from inceptory.data.batches import normalise
-from inceptory.data.colour import jitter
-from inceptory.data.feed import Batch
-from inceptory.data.mixing import cutmix, mixup
-from inceptory.data.preprocess import Preprocess
-from inceptory.data.trivial import trivial_augment
-from inceptory.learn.recipe import Recipe
+from inceptory.data.augment import geometry as augment
+from inceptory.data.augment.colour import jitter
+from inceptory.data.augment.mixing import cutmix, mixup
+from inceptory.data.augment.trivial import trivial_augment
+from inceptory.data.feed.batches import normalise
+from inceptory.data.feed.feed import Batch
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.learn.settings.recipe import Recipe
 
 CIFAR10_MEAN = (125.307, 122.95, 113.865)
 CIFAR10_STD = (62.9932, 62.0887, 66.7048)

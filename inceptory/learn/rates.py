@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptory import files
 from inceptory.errors import DataError
-from inceptory.learn import plots
+from inceptory.report import plots
+from inceptory.system import files
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 140
 """Rates that are tried, twenty in each power of ten."""

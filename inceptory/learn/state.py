@@ -27,9 +27,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from inceptory import files
 from inceptory.errors import ConfigError, DataError, WriteError
-from inceptory.learn.results import AnyEpoch, epoch_kind
+from inceptory.measure.results import AnyEpoch, epoch_kind
+from inceptory.system import files
 
 FOLDER = "state"
 KEPT = 2

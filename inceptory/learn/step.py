@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from inceptory.learn.average import Average
-from inceptory.learn.device import Device
-from inceptory.learn.optim import Optimizer
+from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
-from inceptory.learn.ranks import Ranks
-from inceptory.learn.recipe import Recipe
-from inceptory.learn.tasks import OneClass, Task
-from inceptory.nets.modules import BatchNorm, Residual
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.update.average import Average
+from inceptory.learn.update.optim import Optimizer
+from inceptory.measure.tasks import OneClass, Task
+from inceptory.nets.layers import BatchNorm, Residual
 from inceptory.nets.network import Network
+from inceptory.system.ranks import Ranks
 
 Part = tuple[Tensor, Targets]
 """Values and targets of one batch."""

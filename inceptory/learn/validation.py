@@ -8,15 +8,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from inceptory import clock
-from inceptory.data.batches import normalise
-from inceptory.data.feed import Feed
-from inceptory.data.preprocess import Preprocess
-from inceptory.learn import norms
-from inceptory.learn.device import Device
-from inceptory.learn.evaluate import answers, logits_of
-from inceptory.learn.results import AnyEpoch, AnyMetrics
+from inceptory.data.feed.batches import normalise
+from inceptory.data.feed.feed import Feed
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.device import Device
 from inceptory.learn.step import Stepper
+from inceptory.learn.update import norms
+from inceptory.measure.evaluate import answers, logits_of
+from inceptory.measure.results import AnyEpoch, AnyMetrics
+from inceptory.system import clock
 
 FEWEST, MOST = 8, 32
 """Batches from which statistics are taken: a tenth of an epoch's, but no fewer and no more than these."""

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from inceptory import clock, files
-from inceptory.data.check import cheap
-from inceptory.data.given import source_of
-from inceptory.data.layout import AUTO, Layout
+from inceptory.data.check.check import cheap
+from inceptory.data.sources.given import source_of
+from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.errors import ConfigError, DataError, UsageError
-from inceptory.learn.command import train_call, train_command
-from inceptory.learn.job import FILE as RUN
-from inceptory.learn.job import Every, Job, is_first, place_of
-from inceptory.learn.options import AS_THE_RECIPE, Given, LaidOut, Options, decided
-from inceptory.learn.progress import meter
 from inceptory.learn.rates import Suggestion
-from inceptory.learn.recipe import Recipe
-from inceptory.learn.results import Run, metrics_of
+from inceptory.learn.settings.command import train_call, train_command
+from inceptory.learn.settings.job import FILE as RUN
+from inceptory.learn.settings.job import Every, Job, is_first, place_of
+from inceptory.learn.settings.options import AS_THE_RECIPE, Given, LaidOut, Options, decided
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.measure.results import Run, metrics_of
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
+from inceptory.system import clock, files
+from inceptory.system.progress import meter
 
 if TYPE_CHECKING:
-    from inceptory.data.sources import Source
+    from inceptory.data.sources.source import Source
 
 WRITTEN = (
     *("model.safetensors", "last.safetensors", "metrics.json", "report.html", "first-batch.png"),
@@ -239,7 +239,7 @@ def _resume(
 
 def finished_run(folder: Path) -> Run:
     """The results of a finished run, read from its folder."""
-    from inceptory.learn.report import read_history
+    from inceptory.report.folder import read_history
 
     path = folder / "metrics.json"
     try:

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 from inceptory.errors import UnknownName, UsageError
-from inceptory.nets import bn_inception, cifar, googlenet, inception_resnet, inception_v3, inception_v4, xception
 from inceptory.nets.architecture import Architecture
 from inceptory.nets.arithmetic import Row, minimum_image, rows
 from inceptory.nets.blocks import Switches, Tree
+from inceptory.nets.papers import bn_inception, cifar, googlenet, inception_resnet, inception_v3, inception_v4, xception
 from inceptory.nets.transform import inherit, widen, with_se
 from inceptory.nets.variant import LARGEST_IMAGE, Variant
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inceptory.errors import UnknownName, UsageError
-from inceptory.nets import blocks, modules
+from inceptory.nets import blocks
+from inceptory.nets import layers as modules
 from inceptory.nets.arithmetic import fits, head_parts, minimum_image, steps, trace
 from inceptory.nets.catalogue import Plan, plan
 

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from inceptory.errors import UsageError
 from inceptory.nets.variant import PUBLISHED, Variant
-from inceptory.outputs import claimed, marked
+from inceptory.system.outputs import claimed, marked
 
 
 def models(*, json: bool = False) -> str:
@@ -31,7 +31,7 @@ def models(*, json: bool = False) -> str:
 
     if json:
         return json_text.dumps([plan(name).numbers(stages=False) for name in catalogue()], indent=2)
-    from inceptory.nets.drawing import catalogue_table
+    from inceptory.nets.drawing.table import catalogue_table
 
     return catalogue_table()
 
@@ -73,7 +73,7 @@ def show(
 
     found = decide(name, classes, variant)
     if draw is not None:
-        from inceptory.nets.picture import svg
+        from inceptory.nets.drawing.svg import svg
 
         if Path(draw).suffix.lower() != ".svg":
             raise UsageError(f"--draw {draw}: drawings are SVG (give a name that ends in .svg)")
@@ -81,6 +81,6 @@ def show(
             place.write(svg(found))
     if json:
         return json_text.dumps(found.numbers(), indent=2)
-    from inceptory.nets.drawing import network_table
+    from inceptory.nets.drawing.table import network_table
 
     return network_table(found)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inceptory.learn.device import Precision, choose
-from inceptory.learn.evaluate import answering, answers
+from inceptory.engines.device import Precision, choose
+from inceptory.measure.evaluate import answering, answers
 from inceptory.weights.card import Card
 from inceptory.weights.resolve import Resolved
 

@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from inceptory.learn.measuring import evaluate
-from inceptory.learn.recipe import Recipe
-from inceptory.learn.results import Metrics, Run
+from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.verbs import train
+from inceptory.measure.results import Metrics, Run
 from inceptory.nets.variant import Variant
+from inceptory.run.evaluate import evaluate
 from inceptory.run.predict import predict
 
 NETWORK = "cifar_inception_v2"
@@ -64,7 +64,7 @@ def _write_pictures(folder: Path) -> list[Path]:
     """A few test digits as PNG files, for `predict` to read."""
     from PIL import Image
 
-    from inceptory.data.sources import open_source
+    from inceptory.data.sources.source import open_source
 
     folder.mkdir(parents=True, exist_ok=True)
     test: Any = open_source("digits").split("test")

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory import files
 from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
-from inceptory.learn.measuring import classifier
-from inceptory.outputs import MARK, Kind, claimed, headed, marked
+from inceptory.run.evaluate import classifier
+from inceptory.system import files
+from inceptory.system.outputs import MARK, Kind, claimed, headed, marked
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from inceptory.data.preprocess import Preprocess
+    from inceptory.data.picture.preprocess import Preprocess
     from inceptory.weights.card import Card
 
 BATCH = 32
@@ -158,7 +158,7 @@ def _format(out: Path | str, asked: str | None) -> str:
 
 def _find(images: Sequence[Path | str]) -> list[Path]:
     """Every picture meant: files as they are, folders searched."""
-    from inceptory.data.sources import visible_files
+    from inceptory.data.sources.source import visible_files
 
     for image in images:
         if not isinstance(image, str | os.PathLike):
@@ -186,7 +186,7 @@ def _answer(
 ) -> tuple[list[Prediction], list[str]]:
     import numpy as np
 
-    from inceptory.learn.progress import meter
+    from inceptory.system.progress import meter
 
     found: list[Prediction] = []
     skipped: list[str] = []
@@ -209,7 +209,7 @@ def _answer(
 
 def _decode(paths: list[Path], preprocess: Preprocess) -> tuple[list[tuple[Path, NDArray[np.uint8]]], list[str]]:
     """(pictures that could be read, a line for each that could not)."""
-    from inceptory.data.images import open_picture
+    from inceptory.data.picture.decode import open_picture
 
     read: list[tuple[Path, NDArray[np.uint8]]] = []
     faults: list[str] = []

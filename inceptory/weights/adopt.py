@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, Doubt
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
-from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.files.formats import Weights, open_weights
 from inceptory.weights.identify import Identity, classifies, shapes_of
-from inceptory.weights.published import find
+from inceptory.weights.published.records import find
 from inceptory.weights.resolve import Resolved, card_from, is_ours, recognise, resolve
 from inceptory.weights.store import load as load_own
 from inceptory.weights.view import view

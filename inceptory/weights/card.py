@@ -10,12 +10,12 @@ from typing import Any, Required, TypedDict
 
 import msgspec
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError, UsageError
-from inceptory.files import json_text, reason
 from inceptory.nets.catalogue import Plan, plan
+from inceptory.system.files import json_text, reason
+from inceptory.weights.files.source import LARGEST_HEADER
 from inceptory.weights.seal import WORD, is_sealed
-from inceptory.weights.source import LARGEST_HEADER
 
 KEY = "inceptory"
 """Name of the card in the safetensors metadata."""

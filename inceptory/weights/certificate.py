@@ -9,14 +9,14 @@ from typing import Any
 
 from inceptory.errors import DataError, printable
 from inceptory.weights.card import KEY, Card
-from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.files.formats import Weights, open_weights
+from inceptory.weights.files.source import quoted
 from inceptory.weights.hub_config import with_config
 from inceptory.weights.identify import Identity, identify, shapes_of
-from inceptory.weights.keras_facts import settle
+from inceptory.weights.keras.facts import settle
 from inceptory.weights.origins.registry import Origin
-from inceptory.weights.published import Published, by_hash, published
+from inceptory.weights.published.records import Published, by_hash, published
 from inceptory.weights.seal import UNSEALED, bits, is_sealed, require_sealed
-from inceptory.weights.source import quoted
 from inceptory.weights.view import view
 
 

@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from inceptory.errors import DataError, MissingError, UsageError
-from inceptory.files import exists
 from inceptory.nets.blocks import Conv, Linear, Node, Norm, Residual, Tree
 from inceptory.nets.catalogue import Plan, plan
 from inceptory.nets.transform import rebuild_tree
-from inceptory.outputs import NEVER, claimed, marked
+from inceptory.system.files import exists
+from inceptory.system.outputs import NEVER, claimed, marked
+from inceptory.weights.files.tf_checkpoint import index_of
 from inceptory.weights.identify import shapes_of
 from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.rules import names_there
-from inceptory.weights.tf_checkpoint import index_of
 
 Package = Literal["torchvision", "timm", "keras", "cadene", "facenet", "fid"]
 ENDINGS = (".pth", ".pt", ".safetensors")
@@ -68,7 +68,7 @@ def convert(
     with claimed(destination, known, "convert", inputs=[ours], force=force) as place:
         from inceptory.weights.adopt import load, load_with_new_head
         from inceptory.weights.express import express
-        from inceptory.weights.keras_writer import keras_file
+        from inceptory.weights.keras.writer import keras_file
         from inceptory.weights.store import tensor_file
 
         net = load(ours, raw=raw) if classes is None else load_with_new_head(ours, classes, raw=raw)

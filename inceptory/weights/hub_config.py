@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError
-from inceptory.files import reason
+from inceptory.system.files import reason
 from inceptory.weights.identify import Identity
 
 FILES = ("model.safetensors", "pytorch_model.bin")

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, UnknownName
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.catalogue import MOST_CHANNELS, Plan, architecture, catalogue, plan
+from inceptory.weights.files.source import quoted
 from inceptory.weights.origins.registry import ORIGINS, WITH_BACKGROUND, Origin
 from inceptory.weights.rules import Match, both_sides, fit, names_there, present_names
-from inceptory.weights.source import quoted
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inceptory.data.imagenet import labels
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, Doubt, UsageError
-from inceptory.files import exists, is_folder
 from inceptory.nets.catalogue import catalogue
+from inceptory.system.files import exists, is_folder
 from inceptory.weights.card import KEY, Card, read_card, read_metadata
 from inceptory.weights.certificate import alternatives, identify_weights
-from inceptory.weights.formats import Weights, open_weights
+from inceptory.weights.files.formats import Weights, open_weights
+from inceptory.weights.files.tf_checkpoint import index_of
 from inceptory.weights.hub_config import FILES
 from inceptory.weights.identify import Identity
-from inceptory.weights.published import Published, by_hash, find, record
-from inceptory.weights.tf_checkpoint import index_of
+from inceptory.weights.published.records import Published, by_hash, find, record
 
 IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim", "caffe")
 """Packages whose files with 1000 classes are ImageNet's."""
@@ -55,7 +55,7 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
         raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
     if weights is not None:
         return Resolved(index_of(Path(weights)), found, raw)
-    from inceptory.weights.download import fetch
+    from inceptory.weights.published.download import fetch
 
     return Resolved(fetch(found), found, raw)
 

@@ -12,16 +12,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from inceptory import files
 from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.network import Network, empty
-from inceptory.outputs import MARK
+from inceptory.system import files
+from inceptory.system.outputs import MARK
 from inceptory.version import __version__
 from inceptory.weights.card import KEY, Card, card_text
+from inceptory.weights.files.source import LARGEST_HEADER
 from inceptory.weights.seal import UNSEALED, is_sealed, require_sealed, seal
 from inceptory.weights.seal import Tensor as Described
-from inceptory.weights.source import LARGEST_HEADER
 
 NAMES_SHOWN = 5
 

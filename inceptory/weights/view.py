@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.errors import DataError
-from inceptory.weights.formats import Weights
-from inceptory.weights.source import quoted
+from inceptory.weights.files.formats import Weights
+from inceptory.weights.files.source import quoted
 
 Array = NDArray[Any]
 
@@ -138,7 +138,7 @@ def _own_names(weights: Weights) -> Mapping[str, str]:
     nameless = sorted(groups - weights.layer_names.keys())
     if not nameless:
         return weights.layer_names
-    from inceptory.weights.keras_place import names_by_place
+    from inceptory.weights.keras.place import names_by_place
 
     named = names_by_place(groups)
     if not named:

@@ -100,7 +100,7 @@ def _data(pictures: Path) -> list[Sample]:
 
 
 def _weights(sandbox: Path) -> list[Sample]:
-    from tests.weights.formats import makers
+    from tests.weights.files import makers
 
     verify = ("verify {}", "convert {} out/x.pth --to torchvision --force")
     own = (sandbox / "run" / "model.safetensors").read_bytes()

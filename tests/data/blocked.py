@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inceptory.data.sequences import Blocks, Frozen
+from inceptory.data.sources.sequences import Blocks, Frozen
 
 BATCH = 64
 

@@ -11,12 +11,12 @@ import json
 import sys
 from pathlib import Path
 
-from inceptory.data.decoding import Decoder
-from inceptory.data.images import open_picture
-from inceptory.data.preprocess import Preprocess
-from inceptory.data.sources import open_source
+from inceptory.data.feed.decoding import Decoder
+from inceptory.data.picture.decode import open_picture
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.source import open_source
 from inceptory.errors import InceptoryError
-from tests.weights.formats.watched import high_water
+from tests.weights.files.watched import high_water
 
 STEPS = Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 

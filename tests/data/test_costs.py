@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inceptory.data import parquet_child
-from inceptory.data.parquet_reader import Pieces
-from inceptory.data.preprocess import Preprocess
-from inceptory.data.sources import open_source
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.parquet import child as parquet_child
+from inceptory.data.sources.parquet.reader import Pieces
+from inceptory.data.sources.source import open_source
 from inceptory.errors import DataError, UsageError
 from inceptory.nets.catalogue import decide
 from inceptory.nets.variant import PUBLISHED

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from inceptory.data.sequences import Frozen
+from inceptory.data.sources.sequences import Frozen
 
 from .pictures import encoded, noise
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from inceptory.errors import InterruptedRun
-from inceptory.learn.signals import Stop
-from inceptory.learn.train import Loop
+from inceptory.learn.loop import Loop
+from inceptory.system.signals import Stop
 from tests.learn.running import start
 
 
 @pytest.fixture(autouse=True)
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are written and not rendered here: over a quarter of a run, held by the tests of plots and reports."""
-    monkeypatch.setattr("inceptory.learn.plots._png", lambda _: b"a picture")
+    monkeypatch.setattr("inceptory.report.plots._png", lambda _: b"a picture")
 
 
 @pytest.fixture(scope="session")

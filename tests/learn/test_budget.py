@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from inceptory import Recipe, Variant, clock
+from inceptory import Recipe, Variant
 from inceptory.cli import application
-from inceptory.learn.command import train_command
-from inceptory.learn.job import Job
-from inceptory.learn.options import AS_THE_RECIPE, Options, decided
-from inceptory.learn.recipes import TUTORIAL
-from inceptory.learn.results import Ending
-from inceptory.learn.schedule import Budget, rate, timed_rate
+from inceptory.learn.settings.command import train_command
+from inceptory.learn.settings.job import Job
+from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
+from inceptory.learn.settings.recipes import TUTORIAL
+from inceptory.learn.update.schedule import Budget, rate, timed_rate
+from inceptory.measure.results import Ending
+from inceptory.system import clock
 
 RECIPE = Recipe(lr=1.0, warmup=0.2, time="100s")
 

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from inceptory import files
 from inceptory.cli import main
-from inceptory.learn import state, step, train
+from inceptory.learn import loop as train
+from inceptory.learn import state, step
+from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import Targets
-from inceptory.learn.ranks import Ranks
-from inceptory.learn.signals import Stop
-from inceptory.learn.train import Loop
+from inceptory.system import files
+from inceptory.system.ranks import Ranks
+from inceptory.system.signals import Stop
 from tests.learn.running import MODEL, begun, digests
 
 pytestmark = pytest.mark.skipif(

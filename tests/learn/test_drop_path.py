@@ -7,11 +7,12 @@ import torch
 
 import inceptory
 from inceptory import Recipe
+from inceptory.engines.device import Device
 from inceptory.errors import ConfigError, UsageError
-from inceptory.learn.device import Device
 from inceptory.learn.pictures import Targets
 from inceptory.learn.step import Stepper
-from inceptory.nets import blocks, modules
+from inceptory.nets import blocks
+from inceptory.nets import layers as modules
 from inceptory.nets.catalogue import catalogue, check_residual
 from inceptory.nets.network import initialise
 

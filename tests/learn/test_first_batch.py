@@ -16,14 +16,14 @@ from PIL import Image
 
 import inceptory
 from inceptory import Recipe, Variant
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.device import Device
 from inceptory.errors import InterruptedRun
-from inceptory.learn import plots
-from inceptory.learn.device import Device
+from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import Targets, seen
 from inceptory.learn.step import Stepper
-from inceptory.learn.tasks import ManyClasses, OneClass
-from inceptory.learn.train import Loop
+from inceptory.measure.tasks import ManyClasses, OneClass
+from inceptory.report import plots
 from inceptory.weights.card import read_card
 
 TINY = Variant(width=0.25)

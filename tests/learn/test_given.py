@@ -8,15 +8,15 @@ import pytest
 import inceptory
 from inceptory import Layout, Recipe, Variant
 from inceptory.cli import main
-from inceptory.data import feed
-from inceptory.data.arrays import from_arrays
-from inceptory.data.sources import open_source
+from inceptory.data.feed import feed
+from inceptory.data.sources.arrays import from_arrays
+from inceptory.data.sources.source import open_source
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import fit
-from inceptory.learn.command import train_call
-from inceptory.learn.job import Job
-from inceptory.learn.measuring import measured
-from inceptory.learn.signals import Stop
+from inceptory.learn.settings.command import train_call
+from inceptory.learn.settings.job import Job
+from inceptory.run.evaluate import measured
+from inceptory.system.signals import Stop
 from inceptory.weights.card import Card
 from tests.data import hub
 

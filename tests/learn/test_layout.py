@@ -10,8 +10,8 @@ import pytest
 import inceptory
 from inceptory import Layout, Recipe, Variant
 from inceptory.cli import application, main
-from inceptory.learn.command import train_command
-from inceptory.learn.job import Job
+from inceptory.learn.settings.command import train_command
+from inceptory.learn.settings.job import Job
 from tests.conftest import COLOURS, paint
 
 from .running import digests

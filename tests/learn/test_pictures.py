@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 
 from inceptory import Recipe, Variant, train
-from inceptory.data.crops import DRAWS
-from inceptory.data.feed import feed
-from inceptory.data.preprocess import Preprocess
-from inceptory.data.sources import Split
-from inceptory.data.trivial import OPERATIONS, STEPS
-from inceptory.learn import train as training
+from inceptory.data.augment.trivial import OPERATIONS, STEPS
+from inceptory.data.feed.feed import feed
+from inceptory.data.picture.crops import DRAWS
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.source import Split
+from inceptory.learn import loop as training
+from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import prepared
-from inceptory.learn.ranks import Ranks
 from inceptory.learn.state import seeded
-from inceptory.learn.train import Loop
+from inceptory.system.ranks import Ranks
 from inceptory.weights.card import read_card
 
 SIDE = 12
@@ -327,7 +327,7 @@ def test_a_run_sees_fine_detail_in_its_crops(tmp_path, monkeypatch):
     for row in range(80):
         (tmp_path / "data" / str(row % 2)).mkdir(parents=True, exist_ok=True)
         squares.save(tmp_path / "data" / str(row % 2) / f"{row}.png")
-    monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
+    monkeypatch.setattr("inceptory.data.feed.feed.IN_MEMORY", 0)
     pixels, _ = batches_of_a_run(tmp_path / "data", tmp_path / "run", monkeypatch, crop=0.02)
     assert pixels.flatten(1).std(1).max() > 60
     assert pixels.flatten(1).std(1).median() < 10

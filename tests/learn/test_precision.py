@@ -15,13 +15,13 @@ import torch
 import inceptory
 from inceptory import Variant
 from inceptory.cli import main
+from inceptory.engines.device import Device, choose
 from inceptory.errors import ConfigError, InterruptedRun
 from inceptory.learn import state
-from inceptory.learn.device import Device, choose
-from inceptory.learn.optim import Optimizer
 from inceptory.learn.pictures import Targets
-from inceptory.learn.recipe import Recipe
+from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.step import Stepper
+from inceptory.learn.update.optim import Optimizer
 from tests.learn.running import digests
 from tests.learn.stopped import stopped_after
 from tests.learn.test_distributed import together
@@ -220,7 +220,7 @@ def test_the_scaler_takes_back_what_it_gave():
 
 def test_a_run_in_fp16_that_cannot_go_on_ends_with_the_usual_words(colours, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Device, "autocast", lambda _: nullcontext())
-    monkeypatch.setattr("inceptory.learn.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     words = [str(colours), "--model", "cifar_inception_v1", "--width", "0.25", "--out", str(tmp_path / "run")]
     assert main(["train", *words, "--precision", "fp16", "--batch", "16", "--no-tensorboard"]) == 65
     assert "step 17: the loss is not a finite number at rate" in capsys.readouterr().err

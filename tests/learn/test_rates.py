@@ -17,10 +17,10 @@ from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError
 from inceptory.learn import rates
+from inceptory.learn.loop import Loop
 from inceptory.learn.rates import Search, Suggestion, tried
-from inceptory.learn.recipe import choices
+from inceptory.learn.settings.recipe import choices
 from inceptory.learn.step import Stepper
-from inceptory.learn.train import Loop
 
 WORDS = ["--model", "cifar_inception_v2", "--width", "0.25", "--batch", "16", "--precision", "fp32", "--find-lr"]
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import inceptory
 from inceptory.cli import main
-from inceptory.data.feed import Stream
+from inceptory.data.feed.feed import Stream
 from inceptory.errors import InterruptedRun
 from inceptory.learn import state
 from tests.learn.running import MODEL, STEPS, TINY, digests, process, recipe, start
@@ -93,7 +93,7 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(whole, colours, 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_pictures_streamed_by_workers_train_the_very_same_network(workers, whole, colours, tmp_path, monkeypatch):
-    monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
+    monkeypatch.setattr("inceptory.data.feed.feed.IN_MEMORY", 0)
     start(colours, tmp_path / "streamed", workers=workers)
     assert digests(tmp_path / "streamed") == digests(whole)
 
@@ -227,7 +227,7 @@ def test_another_number_of_threads_is_said(broken, monkeypatch, capsys):
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_streamed_crops_go_on_bit_for_bit_in_the_middle_of_an_epoch(workers, whole, colours, tmp_path, monkeypatch):
-    monkeypatch.setattr("inceptory.data.feed.IN_MEMORY", 0)
+    monkeypatch.setattr("inceptory.data.feed.feed.IN_MEMORY", 0)
     with monkeypatch.context() as patched:
         stopped_after(3, patched)
         with pytest.raises(InterruptedRun):

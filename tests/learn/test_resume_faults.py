@@ -18,9 +18,9 @@ import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError, WriteError
-from inceptory.files import Pending
 from inceptory.learn import state
-from inceptory.learn.options import Options
+from inceptory.learn.settings.options import Options
+from inceptory.system.files import Pending
 from tests.conftest import paint
 from tests.learn.running import MODEL, digests, start
 from tests.learn.stopped import broken, third, unpainted, whole  # noqa: F401, fixtures
@@ -74,7 +74,7 @@ def test_no_run_to_go_on_with(tmp_path):
 
 
 def test_two_runs_in_one_folder_the_second_is_refused(broken):
-    from inceptory.learn.lock import locked
+    from inceptory.system.lock import locked
 
     with locked(broken), pytest.raises(ConfigError, match=rf"process {os.getpid()} on ") as caught:
         inceptory.train(resume=broken)
@@ -82,14 +82,14 @@ def test_two_runs_in_one_folder_the_second_is_refused(broken):
 
 
 def test_another_machines_arithmetic_is_refused(broken, monkeypatch):
-    monkeypatch.setattr("inceptory.learn.device.Device.__str__", lambda _: "cuda bf16")
+    monkeypatch.setattr("inceptory.engines.device.Device.__str__", lambda _: "cuda bf16")
     with pytest.raises(ConfigError, match="was computed on cpu fp32"):
         inceptory.train(resume=broken)
 
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypatch, capsys):
     states = {path: path.read_bytes() for path in state.listed(broken)}
-    monkeypatch.setattr("inceptory.learn.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     assert main(["train", "--resume", str(broken)]) == 65
     told = capsys.readouterr().err
     assert "step 4: the loss is not a finite number at rate" in told
@@ -106,7 +106,7 @@ def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
             self.parameters[0].fill_(float("inf"))
         return True
 
-    monkeypatch.setattr("inceptory.learn.optim.Optimizer.step", spoilt)
+    monkeypatch.setattr("inceptory.learn.update.optim.Optimizer.step", spoilt)
     with pytest.raises(DataError, match="not finite any more"):
         inceptory.train(resume=broken)
     assert states == {path: path.read_bytes() for path in state.listed(broken)}
@@ -120,7 +120,7 @@ def test_a_full_disk_ends_with_74_and_what_is_needed(broken, whole, monkeypatch,
 
     states = {path: path.read_bytes() for path in state.listed(broken)}
     with monkeypatch.context() as patched:
-        patched.setattr("inceptory.files.Pending.write", full)
+        patched.setattr("inceptory.system.files.Pending.write", full)
         assert main(["train", "--resume", str(broken)]) == 74
     told = capsys.readouterr().err.splitlines()[-1]
     assert "no space left on device" in told
@@ -158,7 +158,9 @@ def test_a_disk_that_really_is_full_ends_with_74_and_room_lets_it_go_on(small_di
 
 
 @pytest.mark.parametrize("n", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 5, 9))])
-@pytest.mark.parametrize("place", ["inceptory.files.Pending.write", "os.fsync", "os.replace", "tempfile.mkstemp"])
+@pytest.mark.parametrize(
+    "place", ["inceptory.system.files.Pending.write", "os.fsync", "os.replace", "tempfile.mkstemp"]
+)
 def test_the_nth_call_of_the_writer_may_fail(place, n, broken, whole, monkeypatch):
     """A state's write is tried twice; another file's fault ends the run, which then goes on."""
     with monkeypatch.context() as patched:
@@ -177,7 +179,7 @@ def test_the_nth_call_of_the_writer_may_fail(place, n, broken, whole, monkeypatc
 def failing(patched: pytest.MonkeyPatch, place: str, n: int) -> None:
     """Let the nth call of a function fail as a bad disk does."""
     module, _, name = place.rpartition(".")
-    owner = Pending if module == "inceptory.files.Pending" else importlib.import_module(module)
+    owner = Pending if module == "inceptory.system.files.Pending" else importlib.import_module(module)
     real, calls = getattr(owner, name), []
 
     def call(*args, **kwargs):

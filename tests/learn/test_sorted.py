@@ -11,9 +11,9 @@ import torch
 import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
-from inceptory.data import feed as feeding
-from inceptory.data import windows
-from inceptory.data.feed import Stream
+from inceptory.data.feed import feed as feeding
+from inceptory.data.feed import windows
+from inceptory.data.feed.feed import Stream
 from inceptory.errors import InterruptedRun
 from inceptory.learn import fit
 from tests.data.pictures import encoded

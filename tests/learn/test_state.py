@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from inceptory import files
 from inceptory.errors import DataError, UsageError
 from inceptory.learn import state
-from inceptory.learn.job import Every
-from inceptory.learn.results import Epoch
+from inceptory.learn.settings.job import Every
 from inceptory.learn.state import Position, State, number, seeded
+from inceptory.measure.results import Epoch
+from inceptory.system import files
 
 ROW = Epoch(1, 0.1, 2.2, 2.0, 0.3, 1.9, 0.4, 12.5, 100.0)
 

@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 import inceptory
-from inceptory import Recipe, Variant, clock
+from inceptory import Recipe, Variant
 from inceptory.cli import main
-from inceptory.learn import fit, plots, report, state, train, validation
+from inceptory.learn import fit, state, validation
+from inceptory.learn import loop as train
 from inceptory.learn.step import Stepper
+from inceptory.report import folder as report
+from inceptory.report import plots
+from inceptory.system import clock
 
 STEP, LOOK = 1.0, 2.0
 
@@ -192,7 +196,7 @@ def test_a_time_that_is_over_before_the_first_step_still_leaves_a_run(moved, col
 
 
 def test_of_several_processes_the_first_ones_clock_counts(monkeypatch):
-    from inceptory.learn.ranks import Ranks
+    from inceptory.system.ranks import Ranks
 
     asked = []
     monkeypatch.setattr(Ranks, "total", lambda self, *numbers: asked.append(numbers) or [7.0] * len(numbers))

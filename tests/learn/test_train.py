@@ -13,11 +13,11 @@ import torch
 
 import inceptory
 from inceptory import Recipe, Variant
+from inceptory.engines.device import choose
 from inceptory.errors import ConfigError, DataError, UsageError, WriteError
-from inceptory.learn.device import choose
-from inceptory.learn.results import AnyEpoch, AnyMetrics
-from inceptory.learn.signals import Stop
-from inceptory.learn.train import Loop
+from inceptory.learn.loop import Loop
+from inceptory.measure.results import AnyEpoch, AnyMetrics
+from inceptory.system.signals import Stop
 from inceptory.weights.card import read_card
 
 TINY = Variant(width=0.25)
@@ -90,7 +90,7 @@ def test_an_epoch_that_spoils_the_network_is_not_kept(colours: Path, tmp_path: P
         return validated(self, number, stop, start)
 
     monkeypatch.setattr(Loop, "_validated", spoilt)
-    monkeypatch.setattr("inceptory.learn.plots._png", lambda _: b"a picture")
+    monkeypatch.setattr("inceptory.report.plots._png", lambda _: b"a picture")
     recipe = replace(QUICK, epochs=3, lr=0.02)
     inceptory.train(str(colours), model="cifar_inception_v2", out=tmp_path / "run", variant=TINY, recipe=recipe)
     kept, last = (inceptory.load(tmp_path / "run" / f"{name}.safetensors") for name in ("model", "last"))
@@ -165,7 +165,7 @@ def test_a_class_that_is_damaged_beyond_a_tenth_is_refused(colours: Path, tmp_pa
 
 
 def test_a_run_that_fails_in_its_first_step_leaves_nothing(colours: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("inceptory.learn.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("not the run's")
     with pytest.raises(DataError, match="lower --lr"):

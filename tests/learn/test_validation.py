@@ -12,14 +12,15 @@ from PIL import Image
 import inceptory
 from inceptory import Recipe, Variant, train
 from inceptory.cli import main
-from inceptory.data import feed as feeding
+from inceptory.data.feed import feed as feeding
+from inceptory.engines.device import Device
 from inceptory.errors import ConfigError, UsageError
-from inceptory.learn import fit, norms, step
-from inceptory.learn.command import train_call
-from inceptory.learn.device import Device
-from inceptory.learn.ranks import Ranks
-from inceptory.learn.recipe import OPTIMIZERS
+from inceptory.learn import fit, step
+from inceptory.learn.settings.command import train_call
+from inceptory.learn.settings.recipe import OPTIMIZERS
+from inceptory.learn.update import norms
 from inceptory.learn.validation import Validation
+from inceptory.system.ranks import Ranks
 from tests.learn.stopped import stopped_after
 
 TINY = Variant(width=0.25)

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 import inceptory
 from inceptory import Recipe, Variant
-from inceptory.learn import train as training
-from inceptory.learn.device import Device
-from inceptory.learn.optim import penalised
+from inceptory.engines.device import Device
+from inceptory.learn import loop as training
 from inceptory.learn.pictures import Targets
-from inceptory.learn.results import Metrics
 from inceptory.learn.step import Stepper
+from inceptory.learn.update.optim import penalised
+from inceptory.measure.results import Metrics
 from inceptory.weights.card import read_card
 
 MODEL = "cifar_inception_v1"
@@ -35,7 +35,7 @@ def paint(folder: Path, count: int, level: float = 128, seed: int = 0) -> None:
         Image.fromarray(noise).save(folder / f"{row}.png")
 
 
-def run(data: Path, out: Path, **recipe) -> inceptory.learn.results.Run:
+def run(data: Path, out: Path, **recipe) -> inceptory.measure.results.Run:
     """A run without chance in the pictures."""
     known = {"precision": "fp32", "flip": "off", "shift": 0.0, "label_smoothing": 0.0, "batch": 8, **recipe}
     return inceptory.train(str(data), model=MODEL, out=out, variant=TINY, recipe=Recipe(**known), tensorboard=False)
@@ -54,7 +54,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than these runs."""
-    monkeypatch.setattr("inceptory.learn.report.write_run", lambda *_, **__: None)
+    monkeypatch.setattr("inceptory.report.folder.write_run", lambda *_, **__: None)
 
 
 # What batch norms remember
@@ -172,7 +172,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, top1: list[float]) -> None:
     """Let validation find these shares, epoch by epoch."""
     told = iter(top1)
     monkeypatch.setattr(
-        "inceptory.learn.tasks.measure", lambda *_: Metrics(next(told), 1.0, 0.5, 8, (0.0, 1.0), precision="fp32")
+        "inceptory.measure.tasks.measure", lambda *_: Metrics(next(told), 1.0, 0.5, 8, (0.0, 1.0), precision="fp32")
     )
 
 

@@ -70,7 +70,7 @@ def test_gamma_is_all_that_separates_two_counts_of_inception_v2():
     from dataclasses import replace
 
     from inceptory.nets.arithmetic import rows
-    from inceptory.nets.bn_inception import SLIM, bn_inception
+    from inceptory.nets.papers.bn_inception import SLIM, bn_inception
     from inceptory.nets.transform import inherit
 
     bare = inherit(bn_inception(SLIM), replace(SLIM.defaults, gamma=False))

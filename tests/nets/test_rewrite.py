@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from inceptory.nets.blocks import Conv, Pool
 from inceptory.nets.catalogue import catalogue, plan
-from inceptory.nets.modules import Chain
+from inceptory.nets.layers import Chain
 from inceptory.nets.network import Network, create, initialise
 from inceptory.nets.rewrite import pools_late
 

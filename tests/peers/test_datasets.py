@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from inceptory.data.datasets import from_dataset
-from inceptory.data.feed import feed
-from inceptory.data.given import source_of
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.feed.feed import feed
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.datasets import from_dataset
+from inceptory.data.sources.given import source_of
 from inceptory.errors import UsageError
 
 hub = pytest.importorskip("datasets")

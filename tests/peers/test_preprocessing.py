@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.weights.origins.registry import ORIGINS
-from inceptory.weights.published import published, record
+from inceptory.weights.published.records import published, record
 from tests.peers import picture_peers
 from tests.peers.picture_peers import Prepare
 from tests.peers.proof import FOUND

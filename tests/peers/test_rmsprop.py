@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import inceptory
-from inceptory.learn.optim import Optimizer
-from inceptory.learn.recipe import Recipe
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.update.optim import Optimizer
 from tests.peers.proof import FOUND
 
 HERE = Path(__file__).parent

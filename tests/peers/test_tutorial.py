@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import inceptory
-from inceptory.learn.device import Device
+from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
-from inceptory.learn.recipe import Recipe
-from inceptory.learn.recipes import TUTORIAL
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.recipes import TUTORIAL
 from inceptory.learn.step import Stepper
 from tests.peers.proof import FOUND
 

@@ -16,7 +16,7 @@ import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.errors import ConfigError
-from inceptory.learn.results import Metrics, MultiMetrics, metrics_of
+from inceptory.measure.results import Metrics, MultiMetrics, metrics_of
 from inceptory.weights.card import read_card
 from tests.conftest import COLOURS
 

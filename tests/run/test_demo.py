@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from inceptory.learn.results import Metrics, Run
+from inceptory.measure.results import Metrics, Run
 from inceptory.run import demo
 
 

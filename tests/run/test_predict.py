@@ -29,7 +29,7 @@ def test_probabilities_equal_the_networks_own(run: Path, colours: Path):
     import numpy as np
     import torch
 
-    from inceptory.data.images import open_picture
+    from inceptory.data.picture.decode import open_picture
 
     path = colours / "blue" / "3.png"
     net = inceptory.load(run / "model.safetensors")

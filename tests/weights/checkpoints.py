@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.nets.network import create
 
 STEPS = Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3)

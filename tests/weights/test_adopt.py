@@ -16,15 +16,15 @@ from safetensors.torch import save_file
 
 import inceptory
 from inceptory.cli import main
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.nets.catalogue import plan
 from inceptory.nets.network import create
 from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert
 from inceptory.weights.express import express
-from inceptory.weights.formats import Weights
-from inceptory.weights.published import record
+from inceptory.weights.files.formats import Weights
+from inceptory.weights.published.records import record
 
 # Pickled by an older torch or a newer one, a file is the same to us; these are made by the installed one.
 
@@ -240,7 +240,7 @@ def test_kerass_numbered_layers_are_read_by_rank_wherever_they_start(first, tmp_
 
 
 def _made(paths, state):
-    from inceptory.weights.keras_writer import _layer
+    from inceptory.weights.keras.writer import _layer
 
     for path in paths:
         if path.startswith("head"):

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import inceptory
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError
 from inceptory.nets.catalogue import plan
 from inceptory.weights.card import KEY, Card, read_card, read_header
-from inceptory.weights.source import LARGEST_HEADER
+from inceptory.weights.files.source import LARGEST_HEADER
 
 PLAN = plan("cifar_inception_v1", width=0.25, classes=6)
 LABELS = ("猫", "naïve", 'a "quoted" one', "two\nlines", "🦊 fox", "\\u0041")

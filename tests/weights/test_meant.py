@@ -19,8 +19,8 @@ from inceptory.nets.network import create
 from inceptory.weights import resolve as resolving
 from inceptory.weights.adopt import load_with_new_head
 from inceptory.weights.certificate import inspect
-from inceptory.weights.formats import open_weights
-from inceptory.weights.published import Declared, record
+from inceptory.weights.files.formats import open_weights
+from inceptory.weights.published.records import Declared, record
 from inceptory.weights.resolve import Resolved
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inceptory.weights.published import published
+from inceptory.weights.published.records import published
 
 HALF = "RGB | (x / 255 - 0.5) / 0.5"
 PREPARED = {

@@ -288,7 +288,7 @@ def test_variables_that_keras_does_not_number_so_are_65(paths, tmp_path, colours
 def own(path: Path, **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """A checkpoint of ours, with tensors changed: those of a name, or all of them by the name "every"."""
     from inceptory import Card, save
-    from inceptory.data.preprocess import Preprocess
+    from inceptory.data.picture.preprocess import Preprocess
     from inceptory.nets.network import create
     from inceptory.weights.card import KEY, read_card
     from inceptory.weights.seal import seal

@@ -12,7 +12,7 @@ import torchvision
 import inceptory
 from inceptory.cli import main
 from inceptory.data.imagenet import labels
-from inceptory.weights.published import record
+from inceptory.weights.published.records import record
 from inceptory.weights.resolve import resolve
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from inceptory.data.preprocess import Preprocess
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.weights.origins import cadene, caffe, keras, slim, stylegan, timm, torchvision
 from inceptory.weights.rules import Table
 

@@ -1,0 +1,1 @@
+"""Augmentations as pure functions with an explicit generator."""

@@ -1,0 +1,207 @@
+"""`check`: a data set looked over before hours are spent on it. It reads and never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+
+from inceptory.data.check import walk
+from inceptory.data.check.findings import Finding, Report
+from inceptory.data.check.survey import Wanted, conclusions, survey
+from inceptory.data.sources.folders import empty_classes
+from inceptory.data.sources.labels import per_class, showing
+from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.source import Source, open_source
+from inceptory.errors import DataError, InceptoryError, UsageError, printable
+from inceptory.system.files import is_folder
+
+
+def check(
+    data: str,
+    /,
+    *,
+    model: str | None = None,
+    image: int | None = None,
+    strict: bool = False,
+    json: bool = False,
+    layout: Annotated[Layout, Parameter(name="*", negative="")] = AUTO,
+) -> Report:
+    """Look a data set over: damaged and duplicate pictures, labels, names, sizes.
+
+    Every picture is decoded once, in processes of its own; no file is changed. Ends with 0 for data
+    that can be trained on and 65 for data that cannot. Near duplicates are found where pictures
+    have some detail: cuts, tints and new compression, but not mirror images.
+
+    For example:
+
+        inceptory check photos/
+
+        inceptory check photos/ --model inception_v3 --strict
+
+        inceptory check photos/ --json > findings.json
+
+    Parameters
+    ----------
+    data
+        Labelled pictures, as for `train`.
+    model
+        Network that is to be trained: pictures smaller than it wants are named.
+    image
+        Height and width in pixels that it is to be trained at; without it, the network's own.
+    strict
+        End with 65 for warnings too.
+    json
+        Print a record instead of a text; each finding lists all its files.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
+    """
+    wanted = _wanted(model, image)
+    try:
+        source = open_source(data, layout=layout)
+    except DataError as fault:
+        return Report(printable(data), {}, tuple(_unusable(data, layout, fault)), strict, json)
+    tree = _tree(source)
+    notes = (Finding("reading", (), f"{source.name}: {note}") for note in source.notes)
+    found = [*_names(source, tree), *notes, *_oddities(tree), *conclusions(survey(source), wanted)]
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    return Report(source.name, counts(source), tuple(found), strict, json, sizes)
+
+
+def cheap(source: Source) -> list[str]:
+    """What `check` says without decoding a picture: a line for each warning, after one of counts.
+
+    Takes a source as it was opened: a validation split that we cut ourselves is not its fault.
+    Raises DataError for what cannot be trained on. For folders it costs one walk over their names.
+    """
+    found = list(_names(source, _tree(source)))
+    for finding in found:
+        if finding.grade == "fault":
+            raise DataError(finding.message)
+    numbers = per_class(source.split("train").labels, len(source.classes))
+    counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
+    return [counted, *source.notes, *(printable(finding.message) for finding in found)]
+
+
+def counts(source: Source) -> dict[str, dict[str, int]]:
+    """Pictures of each class in each split."""
+    every = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
+    return {
+        name: {split: int(numbers[label]) for split, numbers in every.items()}
+        for label, name in enumerate(source.classes)
+    }
+
+
+def _wanted(model: str | None, image: int | None) -> Wanted | None:
+    if image is not None and image < 1:
+        raise UsageError(f"--image {image}: out of range (at least 1 pixel)")
+    if model is None:
+        return None if image is None else Wanted(f"--image {image}", 1, image)
+    from inceptory.nets.arithmetic import minimum_image
+    from inceptory.nets.catalogue import decide
+    from inceptory.nets.variant import PUBLISHED
+
+    plan = decide(model, 2, replace(PUBLISHED, image=image))
+    return Wanted(model, minimum_image(plan.tree, plan.in_channels), plan.image)
+
+
+def _unusable(data: str, layout: Layout, fault: DataError) -> Iterator[Finding]:
+    """Why it could not be opened; where empty class folders are to blame, all of them."""
+    try:
+        empty = empty_classes(Path(data), layout) if is_folder(data) else []
+    except (InceptoryError, OSError):  # it cannot be told which folders are classes
+        empty = []
+    if any(str(fault).startswith(folder) for folder in empty):
+        told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
+        yield Finding("empty-class", tuple(empty), told, tuple(Path(folder).name for folder in empty))
+    else:
+        yield Finding("unusable", (data,), str(fault))
+
+
+# What names and numbers tell
+
+
+def _names(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
+    """Findings about classes and names; no picture is opened."""
+    if source.multi_label:
+        yield _several(source)
+    for group in walk.alike(source.classes):
+        told = f"{source.name}: classes {' and '.join(map(repr, group))} differ only in case or Unicode form"
+        # Folders of such names become one on another system; labels in a table stay two.
+        kind = "class-labels-alike" if tree is None else "class-names-alike"
+        yield Finding(kind, (), f"{told} (give them names of their own)", tuple(group))
+    yield from _too_few(source)
+    yield from _entries(tree) if tree else ()
+
+
+def _several(source: Source) -> Finding:
+    """That the data was taken for multi-label, and what it is like."""
+    sizes = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
+    told = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
+    return Finding("multi-label", (), f"multi-label: {told}")
+
+
+def _entries(tree: walk.Tree) -> Iterator[Finding]:
+    if tree.outside:
+        told = f"{tree.outside[0]}: a link out of the data set, one of {len(tree.outside):,}"
+        yield Finding("link-outside", tuple(tree.outside), f"{told} (replace it by what it points to)")
+    if tree.broken:
+        told = f"{tree.broken[0]}: a link to nothing, one of {len(tree.broken):,} (it is left out)"
+        yield Finding("broken-link", tuple(tree.broken), told)
+    for names in tree.alike:
+        told = f"{names[0]}: a name that differs from {Path(names[1]).name!r} only in case or Unicode form"
+        yield Finding("names-alike", tuple(names), f"{told} (other systems keep one of them)")
+
+
+def _too_few(source: Source) -> Iterator[Finding]:
+    present = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
+    if "train" not in present:
+        told = f"{source.name}: has no training pictures, only {' and '.join(present)}"
+        yield Finding("no-training", (), f"{told} (name a part of it train; `evaluate` takes it as it is)")
+    for split, numbers in present.items():
+        missing = tuple(source.classes[label] for label in np.flatnonzero(numbers == 0))
+        if split == "train" and len(source.classes) - len(missing) < 2:
+            one = f"holds one class only, {source.classes[0]!r}"
+            told = one if len(source.classes) == 1 else "fewer than two classes have training pictures"
+            yield Finding("one-class", (), f"{source.name}: {told} (a classifier needs two or more)", missing)
+        elif missing:
+            told = f"{source.name}: {split} has no picture of {_listed(missing)}"
+            lost = "they cannot be learnt" if split == "train" else "nothing is measured for them"
+            yield Finding("missing-class", (), f"{told} ({lost})", missing)
+    if "train" in present:
+        lonely = np.flatnonzero(present["train"] == 1)
+        if len(lonely):
+            yield _lonely(source, lonely.tolist())
+
+
+def _lonely(source: Source, labels: list[int]) -> Finding:
+    train = source.splits["train"]
+    rows = sorted({int(showing(train.labels, label).argmax()) for label in labels})
+    classes = tuple(source.classes[label] for label in labels)
+    told = f"{source.name}: one training picture only of {_listed(classes)} (it is kept out of validation)"
+    return Finding("one-picture-class", tuple(train.names[row] for row in rows), told, classes)
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    more = f" and {len(classes) - 5:,} more" if len(classes) > 5 else ""
+    return (
+        f"{len(classes):,} classes, {', '.join(map(repr, classes[:5]))}{more}" if len(classes) > 1 else repr(*classes)
+    )
+
+
+def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
+    """What the folders hold beside pictures."""
+    for kind, files in (("hidden", tree.hidden), ("leftover", tree.leftovers)) if tree else ():
+        if files:
+            yield Finding(kind, tuple(files), f"{len(files):,} are left out")
+
+
+def _tree(source: Source) -> walk.Tree | None:
+    """What lies in the folder of class folders behind a source, if it is one."""
+    root = Path(source.name)
+    is_one = any(split.of_files for split in source.splits.values()) and is_folder(root)
+    return walk.walk(root) if is_one else None

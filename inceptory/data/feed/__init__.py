@@ -1,0 +1,1 @@
+"""Batches out of memory, or streamed by processes that may die."""

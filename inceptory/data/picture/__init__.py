@@ -1,0 +1,1 @@
+"""One picture: from its file to the values that a network takes."""

@@ -1,0 +1,1 @@
+"""Labelled pictures: where they lie, their names, labels and splits."""

@@ -1,0 +1,1 @@
+"""Pictures in parquet files, read by a process of its own."""

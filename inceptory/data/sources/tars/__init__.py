@@ -1,0 +1,1 @@
+"""Pictures in tar files, as WebDataset packs them."""

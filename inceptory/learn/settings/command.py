@@ -1,0 +1,76 @@
+"""The line that makes a run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.learn.settings.recipe import Recipe, beside_time, differences, with_optimizer
+from inceptory.learn.settings.recipes import NAMES, recipes
+from inceptory.nets.variant import PUBLISHED, Variant
+
+
+def train_command(
+    data: str, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout = AUTO
+) -> str:
+    """`inceptory train ...` for a shell: the recipe by the nearest name, and what differs from it by flags.
+
+    >>> train_command("my photos", "xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
+    "inceptory train 'my photos' --model xception --out runs/x --epochs 3 --flip off"
+    """
+    # Naming an optimizer brings its defaults along, so flags are what differs from those.
+    bases = {name: with_optimizer(base, recipe.optimizer) for name, base in recipes(model).items()}
+    name = min(bases, key=lambda name: len(differences(bases[name], recipe)))
+    words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
+    words += [] if name == NAMES[0] else ["--recipe", name]
+    words += [word for field in fields(variant) for word in _flag(field.name, variant, vars(PUBLISHED))]
+    words += [] if bases[name] is recipes(model)[name] else ["--optimizer", recipe.optimizer]
+    start = {**vars(bases[name]), **beside_time({"time": recipe.time}), "time": None}
+    words += [word for field in fields(recipe) for word in _flag(field.name, recipe, start)]
+    return shlex.join([*words, *_said(layout)])
+
+
+def _said(layout: Layout) -> Iterator[str]:
+    """The flags of a layout; a column may have any name, also one that looks like a flag."""
+    for field in fields(layout):
+        value = getattr(layout, field.name)
+        if value != field.default:
+            for each in value if isinstance(value, tuple) else (value,):
+                yield f"--{field.name.replace('_', '-')}={each}"
+
+
+def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout = AUTO) -> str:
+    """`inceptory.train(data, ...)` for Python, where the pictures came from there.
+
+    >>> train_call("xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
+    "inceptory.train(data, model='xception', out='runs/x', recipe=inceptory.Recipe(epochs=3, flip='off'))"
+    """
+    told = {"model": repr(model), "out": repr(str(out))}
+    # Against what these two bring along, not against the default recipe; else an equal value would be lost.
+    bare = Recipe(optimizer=recipe.optimizer, time=recipe.time)
+    said = {key for key in ("optimizer", "time") if getattr(recipe, key) != getattr(Recipe(), key)}
+    records: tuple[tuple[str, Any, Any, set[str]], ...] = (
+        ("variant", variant, PUBLISHED, set()),
+        ("recipe", recipe, bare, said),
+        ("layout", layout, AUTO, set()),
+    )
+    for name, record, default, known in records:
+        values = {field.name: getattr(record, field.name) for field in fields(record)}
+        changed = {key: value for key, value in values.items() if key in known or value != getattr(default, key)}
+        if changed:
+            told[name] = f"inceptory.{type(record).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+    return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in told.items())})"
+
+
+def _flag(name: str, record: Any, default: dict[str, Any]) -> list[str]:
+    value, flag = getattr(record, name), name.replace("_", "-")
+    if value == default[name]:
+        return []
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{flag}", *map(str, values)]

@@ -1,0 +1,1 @@
+"""What makes new weights of gradients: optimizer, schedule, averages, norms."""

@@ -1,0 +1,144 @@
+"""The step that follows a gradient: SGD as PyTorch or Keras computes it, AdamW, RMSProp, decay, penalty, clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inceptory.engines.device import Device
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.update.rmsprop import RMSProp
+from inceptory.nets import layers as modules
+from inceptory.nets.network import Network
+
+SCALER = {"scale": float, "_growth_tracker": int}
+"""What a GradScaler remembers between steps: the factor, and how many steps went well since it changed."""
+
+
+class Optimizer:
+    """The optimizer of a recipe on the tensors of a network."""
+
+    def __init__(self, net: Network, recipe: Recipe, scaler: torch.amp.GradScaler | None = None) -> None:
+        self.recipe = recipe
+        self.scaler = scaler or Device("cpu").scaler()
+        self.names = [name for name, _ in net.named_parameters()]
+        self.parameters = list(net.parameters())
+        self.penalised = list(penalised(net)) if recipe.penalty else []
+        self.inner = _inner(_groups(net, recipe), recipe)
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the last step."""
+        return float(self.inner.param_groups[0]["lr"])
+
+    def penalty(self) -> float:
+        """What the recipe adds to the loss for the size of the weights; its gradient is part of the step."""
+        if not self.penalised:
+            return 0.0
+        return float(self.recipe.penalty * sum(p.detach().square().sum() for p in self.penalised))
+
+    def step(self, rate: float, momentum: float | None = None) -> bool:
+        """Follow the gradients of all parameters at a learning rate, and forget them; whether it did.
+
+        `momentum` is that of this step (AdamW's beta1), where it is not the recipe's. Gradients are those
+        of `scaled` losses; where they are too large for fp16 the step is skipped and the scale halved.
+        """
+        self.scaler.unscale_(self.inner)
+        for parameter in self.penalised:
+            assert parameter.grad is not None, "every tensor takes part in the loss"
+            parameter.grad.add_(parameter.detach(), alpha=2 * self.recipe.penalty)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        if self.recipe.momentum_rule == "keras" and rate != self.rate:
+            self._keep_velocity(self.rate / rate)
+        for group in self.inner.param_groups:
+            group["lr"] = rate
+            self._set_momentum(group, self.recipe.momentum if momentum is None else momentum)
+        scale = self.scale
+        self.scaler.step(self.inner)
+        self.scaler.update()
+        self.inner.zero_grad(set_to_none=True)
+        return self.scale >= scale
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to go backward from: in fp16 so large that small gradients do not vanish."""
+        return self.scaler.scale(loss)
+
+    @property
+    def scale(self) -> float:
+        """Factor on the loss, 1 where there is none."""
+        return float(self.scaler.get_scale())
+
+    def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
+        if "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        else:
+            group["momentum"] = momentum
+
+    def _keep_velocity(self, factor: float) -> None:
+        """Keras remembers moves, PyTorch gradients: at a new rate a remembered move must not change.
+
+        Keras: v = momentum * v - rate * gradient. PyTorch: b = momentum * b + gradient, v = -rate * b.
+        """
+        for state in self.inner.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"].mul_(factor)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything remembered between steps, by parameter and kind; of the scaler, by its own names."""
+        found = {
+            f"{name}/{kind}": value
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+            for kind, value in self.inner.state.get(parameter, {}).items()
+            if isinstance(value, Tensor)
+        }
+        scaler = {name: self.scaler.state_dict()[name] for name in SCALER if self.scaler.is_enabled()}
+        return found | {f"{name}/scaler": torch.tensor(value, dtype=torch.float64) for name, value in scaler.items()}
+
+    def load(self, tensors: dict[str, Tensor], rate: float) -> None:
+        """Take back what `tensors` gave, and the learning rate of the last step."""
+        by_name = dict(zip(self.names, self.parameters, strict=True))
+        for name, value in tensors.items():
+            owner, kind = name.rsplit("/", 1)
+            if owner in SCALER:
+                self.scaler.load_state_dict({**self.scaler.state_dict(), owner: SCALER[owner](value)})
+                continue
+            parameter = by_name[owner]
+            # As the optimizer itself lays it out, so that it runs as fast as before.
+            kept = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            self.inner.state.setdefault(parameter, {})[kind] = kept.copy_(value)
+        for group in self.inner.param_groups:
+            group["lr"] = rate
+
+
+def penalised(net: Network) -> Iterator[nn.Parameter]:
+    """Tensors under the tutorial's L2: every kernel, and the biases of convolutions inside modules."""
+    inside = {
+        id(part.bias)
+        for module in net.modules()
+        if isinstance(module, modules.Concat)
+        for part in module.modules()
+        if isinstance(part, modules.Kernel)
+    }
+    for parameter in net.parameters():
+        if parameter.ndim > 1 or id(parameter) in inside:
+            yield parameter
+
+
+def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
+    """Only kernels decay: pulling a norm's factor or a bias to zero regularises nothing."""
+    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in net.parameters() if parameter.ndim == 1]
+    return [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _inner(groups: list[dict[str, object]], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.lr, (recipe.momentum, recipe.rms_decay), recipe.epsilon)
+    if recipe.optimizer == "rmsprop":
+        return RMSProp(groups, recipe.lr, recipe.momentum, recipe.rms_decay, recipe.epsilon)
+    # Without momentum there is nothing to look ahead along.
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov and recipe.momentum > 0)

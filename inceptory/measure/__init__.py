@@ -1,0 +1,1 @@
+"""What a task is and how well a network does it."""

@@ -1,0 +1,1 @@
+"""One paper each, read like the paper's table."""

@@ -1,0 +1,1 @@
+"""The run folder's page and plots, runs side by side."""

@@ -1,0 +1,326 @@
+"""`compare`: finished runs beside one another, read as data. Without torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json as json_text
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inceptory.errors import ConfigError, DataError, MissingError, UsageError, printable
+from inceptory.learn.settings.recipe import shown
+from inceptory.measure.results import MultiEpoch, epoch_kind, percent_range
+from inceptory.report import page, plots
+from inceptory.system import files
+from inceptory.system.outputs import Kind, claimed, marked
+from inceptory.weights.card import Card, read_card
+
+CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")
+"""Columns of history.csv that are drawn."""
+TABLE = b"name,parameters,file_bytes,split,n,"
+"""How compare.csv begins."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run folder's own account of itself."""
+
+    name: str
+    """The folder's name, or its path where two have the same name."""
+    card: Card
+    history: list[dict[str, float]]
+    parameters: int
+    file_bytes: int
+    split: str
+    n: int
+    top1: float
+    """Share of pictures answered rightly; of a multi-label run, exactly."""
+    interval: tuple[float, float]
+    """95 % interval of top1."""
+    log_loss: float
+    best_epoch: int
+    """The epoch whose weights model.safetensors holds."""
+    images_per_second: float
+    minutes: float
+    mean_ap: float | None = None
+    """Mean average precision of a multi-label run."""
+
+    @property
+    def measure(self) -> tuple[str, str, int]:
+        """What top1 was measured on: figures are comparable where this is equal."""
+        data = self.card.data
+        return str(data.get("fingerprint", data.get("name"))), self.split, self.n
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; None for a loss that is not a finite number."""
+        own = {key: value for key, value in self.__dict__.items() if key not in ("card", "history", "mean_ap")}
+        if self.mean_ap is not None:
+            own |= {"exact": own.pop("top1"), "mean_ap": self.mean_ap}
+        return {
+            **own,
+            "interval": list(self.interval),
+            "log_loss": self.log_loss if math.isfinite(self.log_loss) else None,
+            "network": self.card.architecture,
+            "dialect": self.card.dialect,
+            "data": self.card.data.get("name"),
+            "fingerprint": self.card.data.get("fingerprint"),
+            "epochs": len(self.history),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs; as text a table with notes, or JSON where that was asked for."""
+
+    runs: tuple[Finished, ...]
+    as_json: bool = False
+
+    def groups(self) -> list[list[Finished]]:
+        """Runs that were measured on the same pictures, together."""
+        found: dict[tuple[str, str, int], list[Finished]] = {}
+        for run in self.runs:
+            found.setdefault(run.measure, []).append(run)
+        return list(found.values())
+
+    def against_best(self, run: Finished) -> str | None:
+        """Where a run stands among those of the same pictures: "best", "overlaps" the best one's
+        interval, or lies "below" it; None where there is no other.
+        """
+        group = next(group for group in self.groups() if run in group)
+        best = max(group, key=lambda one: one.top1)
+        if len(group) == 1:
+            return None
+        return "best" if run is best else "overlaps" if run.interval[1] >= best.interval[0] else "below"
+
+    def notes(self) -> list[str]:
+        """What the reader of the table must know."""
+        groups, lines = self.groups(), []
+        if len(groups) > 1:
+            told = "; ".join(f"{', '.join(run.name for run in group)} on {_measured(group[0])}" for group in groups)
+            lines.append(f"Not measured on the same pictures, so not to be ranked across: {told}.")
+        if any(run.split == "validation" for run in self.runs):
+            lines.append("Figures on validation are a little too good: the same pictures chose the checkpoint.")
+        if any(self.against_best(run) == "overlaps" for run in self.runs):
+            lines.append("overlaps: the 95 % interval meets that of the best, so the pictures may not tell them apart.")
+        return lines
+
+    def differences(self) -> list[tuple[str, ...]]:
+        """(option, its value in each run) for the options of network and recipe that are not all equal."""
+        known = [{**run.card.options, **run.card.recipe, "dialect": run.card.dialect} for run in self.runs]
+        names = dict.fromkeys(name for options in known for name in options)
+        rows = [(name, *(shown(options[name]) if name in options else "-" for options in known)) for name in names]
+        return [row for row in rows if len(set(row[1:])) > 1]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether the runs, which are of one kind, answer several classes a picture."""
+        return self.runs[0].card.multi_label
+
+    @property
+    def share(self) -> str:
+        """What top1 is called."""
+        return "exact" if self.multi_label else "top-1"
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table, its head first."""
+        what = f"{self.share}, %"
+        head = ("run", "network", "parameters", "file, MiB", "split", what, "95 % interval", "against the best")
+        more = ("mAP, %",) if self.multi_label else ()
+        return [(*head, "log-loss", "best epoch", "images/s", "minutes", *more), *map(self._row, self.runs)]
+
+    def _row(self, run: Finished) -> tuple[str, ...]:
+        return (
+            printable(run.name),
+            run.card.architecture,
+            f"{run.parameters:,}",
+            f"{run.file_bytes / 2**20:.1f}",
+            run.split,
+            f"{100 * run.top1:.2f}",
+            percent_range(run.interval),
+            self.against_best(run) or "-",
+            f"{run.log_loss:.4f}",
+            f"{run.best_epoch} of {len(run.history)}",
+            f"{run.images_per_second:,.0f}",
+            f"{run.minutes:.1f}",
+            *(() if run.mean_ap is None else (f"{100 * run.mean_ap:.2f}",)),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        runs = [{**run.to_json(), "against_best": self.against_best(run)} for run in self.runs]
+        return {"runs": runs, "notes": self.notes()}
+
+    def __str__(self) -> str:
+        if self.as_json:
+            return json_text.dumps(self.to_json(), indent=2)
+        from inceptory.nets.drawing.table import aligned
+
+        table = aligned(self.cells(), right=(2, 3, 5, 8, 9, 10, 11, 12))
+        return "\n".join([*table, *(["", *map(printable, self.notes())] if self.notes() else [])])
+
+
+def compare(*runs: Path | str, out: Path | str | None = None, force: bool = False, json: bool = False) -> Comparison:
+    """Finished runs beside one another: size, accuracy with its interval, loss, speed.
+
+    For example:
+
+        inceptory compare runs/a runs/b
+
+        inceptory compare runs/* --out comparison
+
+    Parameters
+    ----------
+    runs
+        Folders that `train` has filled, two or more.
+    out
+        Folder for compare.html (table, curves over one another, what differs in the recipes),
+        compare.png and compare.csv.
+    force
+        Replace files of these names that this command has not written.
+    json
+        Print one record instead of a table.
+    """
+    if len(runs) < 2:
+        raise UsageError(f"compare: {len(runs)} runs given (give two or more run folders)")
+    folders = [Path(run) for run in runs]
+    found = Comparison(tuple(map(_read, folders, _names(folders))), as_json=json)
+    if len({run.card.multi_label for run in found.runs}) > 1:
+        several = ", ".join(run.name for run in found.runs if run.card.multi_label)
+        raise ConfigError(f"{several}: multi-label and the others not (compare runs of one kind)")
+    if out is not None:
+        _write(Path(out), found, force)
+    return found
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    short = [Path(os.path.abspath(folder)).name for folder in folders]
+    return short if len(set(short)) == len(short) else list(map(str, folders))
+
+
+def _measured(run: Finished) -> str:
+    return f"{run.card.data.get('name', 'unknown data')} {run.split} (n {run.n:,})"
+
+
+# Reading
+
+
+def _read(folder: Path, name: str) -> Finished:
+    """A run folder; raises MissingError where there is none, DataError for one that is no finished run."""
+    if not files.is_folder(folder):
+        raise MissingError(f"{folder}: no such folder (give the --out of a `train`)")
+    if not files.exists(folder / "history.csv"):
+        raise DataError(f"{folder}: not a run, it has no history.csv (give the --out of a `train`)")
+    if not files.exists(folder / "metrics.json"):
+        raise DataError(f"{folder}: an unfinished run, it has no metrics.json (let `train` come to its end)")
+    model = folder / "model.safetensors"
+    card, epoch = _trained(model)
+    known, path = _metrics(folder / "metrics.json"), folder / "metrics.json"
+    try:
+        low, high = map(float, known["interval"])
+        return Finished(
+            name=name,
+            card=card,
+            history=_history(folder / "history.csv"),
+            parameters=int(known["network"]["parameters"]),
+            file_bytes=model.stat().st_size,
+            split=str(known["split"]),
+            n=int(known["n"]),
+            top1=float(known["exact" if card.multi_label else "top1"]),
+            interval=(low, high),
+            log_loss=float("nan" if known["log_loss"] is None else known["log_loss"]),
+            best_epoch=epoch,
+            images_per_second=float(known["images_per_second"]),
+            minutes=float(known["minutes"]),
+            mean_ap=float(known["mean_ap"]) if card.multi_label else None,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as fault:
+        raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
+
+
+def _trained(model: Path) -> tuple[Card, int]:
+    """Card of a checkpoint and the epoch it was saved in."""
+    card = read_card(model)
+    epoch = card.metrics.get("epoch")
+    if not isinstance(epoch, int):
+        raise DataError(f"{model}: its card names no epoch (give a folder that `train` has filled)")
+    return card, epoch
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        known = json_text.loads(files.read(path).decode("utf-8"))
+    except (ValueError, RecursionError) as fault:
+        raise DataError(f"{path}: no JSON, {fault} (restore it from a copy)") from None
+    if not isinstance(known, dict):
+        raise DataError(f"{path}: not as `train` writes it, no record (restore it from a copy)")
+    return known
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    try:
+        lines = csv.DictReader(io.StringIO(files.read(path).decode("utf-8")))
+        right = "exact" if epoch_kind(lines.fieldnames or ()) is MultiEpoch else "top1"
+        rows = [{name: float(line[name.replace("top1", right)]) for name in CURVES} for line in lines]
+    except KeyError as fault:
+        raise DataError(f"{path}: has no column {fault} (damaged, or of another version: train again)") from None
+    except (TypeError, ValueError, csv.Error) as fault:
+        raise DataError(f"{path}: damaged, {type(fault).__name__} {fault} (restore it from a copy)") from None
+    if not rows:
+        raise DataError(f"{path}: has no epoch (train again)")
+    return rows
+
+
+# Writing
+
+
+def _write(folder: Path, found: Comparison, force: bool) -> None:
+    table = _csv(found)
+    kinds = {
+        # Of several labels the columns that follow have other names.
+        "compare.csv": Kind("a comparison", lambda ends: ends.startswith(TABLE)),
+        "compare.png": marked("a comparison"),
+        "compare.html": marked("a comparison"),
+    }
+    with ExitStack() as claims:
+        # All of them first: half a comparison is none.
+        csv_file, png_file, page_file = (
+            claims.enter_context(claimed(folder / name, kind, force=force)) for name, kind in kinds.items()
+        )
+        png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs], found.share)
+        csv_file.write(table)
+        png_file.write(png)
+        page_file.write(page.document(f"{len(found.runs)} runs compared", _sections(found, png)))
+
+
+def _csv(found: Comparison) -> str:
+    """One row a run, fractions from 0 to 1."""
+    text = io.StringIO()
+    rows = [_flat(run) for run in found.to_json()["runs"]]
+    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _flat(run: dict[str, Any]) -> dict[str, Any]:
+    low, high = run.pop("interval")
+    return {**run, "interval_low": low, "interval_high": high}
+
+
+def _sections(found: Comparison, png: bytes) -> Iterator[str]:
+    head, *rows = found.cells()
+    yield page.table(head, rows)
+    yield from (page.paragraph(note, dim=True) for note in found.notes())
+    yield page.section("Curves", page.plot(png, f"Log-loss and {found.share} of every run over the epochs"))
+    rows = found.differences()
+    if rows:
+        head = ("option", *(run.name for run in found.runs))
+        yield page.section("What differs in network and recipe", page.table(head, rows))
+    measured = {run.name: _measured(run) for run in found.runs}
+    yield page.section("Measured on", page.facts(measured, ("run", "pictures")))

@@ -1,0 +1,188 @@
+"""The run folder: history, metrics, drawings, one page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from inceptory.errors import DataError
+from inceptory.measure.results import AnyEpoch, AnyMetrics, Details, Ending, Mistake, MultiDetails, epoch_kind
+from inceptory.nets.catalogue import Plan
+from inceptory.report import plots
+from inceptory.report.story import MultiStory, Story
+from inceptory.system import clock, files
+from inceptory.weights.card import Card
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from inceptory.measure.evaluate import Scored
+
+MISTAKES = 24
+"""Pictures of wrong answers on the page."""
+BATCH = "first-batch.png"
+SHOWN = 32
+"""Pictures of the first batch in it."""
+
+
+def write_batch(folder: Path, shown: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> float:
+    """Write the first batch as pictures; gives the seconds that drawing it took, on this machine.
+
+    `shown` is (n, H, W, C), `labels` are names and shares.
+    """
+    plots.families()  # matplotlib is loaded only once, and is no part of what a drawing takes
+    start = clock.now()
+    png = plots.pictures(shown[:SHOWN], labels[:SHOWN])
+    taken = clock.now() - start
+    files.write(folder / BATCH, png)
+    return taken
+
+
+def expected(drawing: float, classes: int) -> float:
+    """Seconds that `write_run` will take, where `write_batch` took `drawing`: each class is a line of the matrix."""
+    return drawing * (2.5 + (classes if classes <= plots.DRAWN else 0) / 28)
+
+
+def write_run(
+    folder: Path,
+    *,
+    card: Card,
+    plan: Plan,
+    epochs: Sequence[AnyEpoch],
+    test: Scored,
+    split: str,
+    minutes: float,
+    ending: Ending,
+    command: str,
+) -> AnyMetrics:
+    """Everything that a finished run tells: metrics.json, curves.png, confusion.png, calibration.png, report.html.
+
+    A multi-label run has neither confusion nor calibration.
+    `model.safetensors` lies in the folder already, as may the first batch; `test` is the answers to the split
+    of that name; `command` is the line that would make the run again. Gives the metrics of `test`.
+    """
+    metrics, details = test.metrics(), test.details(card.labels)
+    speed = images_per_second(epochs)
+    taken: dict[str, Any] = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
+    taken |= {"steps": ending.steps, "steps_per_epoch": ending.per_epoch, "ended_by": ending.by}
+    model = folder / "model.safetensors"
+    # First what no other file can give back, then what is drawn from it.
+    measured = record(metrics, details, plan, model, split=split, **taken)
+    files.write(folder / "metrics.json", json_page(measured))
+    drawn = {"curves": plots.curves(plan.architecture, epochs), **_drawn(details)}
+    for name, png in drawn.items():
+        files.write(folder / f"{name}.png", png)
+    if (folder / BATCH).exists():
+        drawn["batch"] = files.read(folder / BATCH)
+    known: dict[str, Any] = {
+        "card": card,
+        "plan": plan,
+        "epochs": epochs,
+        "metrics": metrics,
+        "details": details,
+        "mistakes": [_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
+        "split": split,
+        "minutes": minutes,
+        "ending": ending,
+        "images_per_second": speed,
+        "file_bytes": model.stat().st_size,
+        "command": command,
+    }
+    story = MultiStory(**known) if card.multi_label else Story(**known)
+    files.write(folder / "report.html", story.html(drawn))
+    return metrics
+
+
+def _drawn(details: Details | MultiDetails) -> Mapping[str, bytes]:
+    if isinstance(details, MultiDetails):
+        return {}
+    return {
+        "confusion": plots.confusion(details),
+        "calibration": plots.calibration(details.bins, details.calibration_error()),
+    }
+
+
+def images_per_second(epochs: Sequence[AnyEpoch]) -> float:
+    """Training pictures a second over all epochs, each weighing as long as it took."""
+    return sum(row.images_per_second * row.seconds for row in epochs) / sum(row.seconds for row in epochs)
+
+
+def _upright(card: Card, mistake: Mistake) -> Mistake:
+    """The mistake with its picture in RGB, whatever order the network reads."""
+    swapped = card.preprocess is not None and card.preprocess.order == "BGR"
+    return replace(mistake, pixels=mistake.pixels[:, :, ::-1].copy()) if swapped else mistake
+
+
+def record(
+    metrics: AnyMetrics, details: Details | MultiDetails, plan: Plan, file: Path, /, **known: Any
+) -> dict[str, Any]:
+    """What metrics.json holds: fractions from 0 to 1, None where there is nothing to divide by.
+
+    `file` holds the weights, for its size; `known` is told beside the metrics.
+    """
+    numbers = plan.numbers(stages=False)
+    network = {key: numbers[key] for key in ("name", "dialect", "parameters", "total", "macs")}
+    return {
+        **metrics.to_json(),
+        **known,
+        "network": network,
+        "file_bytes": file.stat().st_size,
+        **details.to_json(),
+    }
+
+
+def json_page(content: dict[str, Any]) -> str:
+    """JSON for people and programs: Unicode kept, one line for each row of a table, never a NaN."""
+    return _laid_out(content) + "\n"
+
+
+def _laid_out(value: Any, margin: str = "") -> str:
+    deeper = margin + "  "
+    if isinstance(value, dict) and value:
+        lines = [f"{files.json_text(key)}: {_laid_out(part, deeper)}" for key, part in value.items()]
+    elif isinstance(value, list) and any(isinstance(part, list | dict) for part in value):
+        lines = [files.json_text(_finite(part)) for part in value]
+    else:
+        return files.json_text(_finite(value))
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(lines) + f"\n{margin}{end}"
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """history.csv: one line an epoch, fractions from 0 to 1, seconds."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(
+        [{key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    )
+    files.write(folder / "history.csv", text.getvalue())
+
+
+def read_history(folder: Path) -> list[AnyEpoch]:
+    """The rows that `write_history` wrote; raises DataError for others."""
+    path = folder / "history.csv"
+    text = files.read(path)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text.decode())))
+        kind = epoch_kind(rows[0])
+        types = get_type_hints(kind)
+        return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]
+    except (LookupError, TypeError, ValueError, csv.Error) as fault:
+        told = f"not as this version writes it, {type(fault).__name__} {fault}"
+        raise DataError(f"{path}: {told} (train again)") from None

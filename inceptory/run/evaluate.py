@@ -1,0 +1,167 @@
+"""`evaluate`: which pictures are measured, and in which classes; all without torch but the measuring itself."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from inceptory.data.sources.given import source_of
+from inceptory.data.sources.layout import AUTO
+from inceptory.errors import ConfigError, printable
+from inceptory.learn.settings.job import is_place, place_of
+from inceptory.learn.settings.options import Given, LaidOut
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.measure.classes import Matching, matched
+from inceptory.measure.results import AnyMetrics
+from inceptory.system.outputs import claimed, keyed
+
+if TYPE_CHECKING:
+    from inceptory.data.sources.labels import Labels
+    from inceptory.data.sources.source import Source
+    from inceptory.weights.card import Card
+    from inceptory.weights.resolve import Resolved
+
+METRICS = keyed("metrics", "n", "split", "model", "data", "network")
+"""What `evaluate` writes; a run's own metrics.json names neither model nor data."""
+EVERY = "all"
+"""In place of a split's name, where all pictures were measured."""
+
+
+def evaluate(
+    model: Path | str,
+    data: Given,
+    /,
+    *,
+    split: Literal["train", "validation", "test"] | None = None,
+    out: Path | str | None = None,
+    force: bool = False,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
+    weights: Path | None = None,
+    raw: bool = False,
+    layout: LaidOut = AUTO,
+) -> AnyMetrics:
+    """Measure a checkpoint on labelled pictures.
+
+    For example:
+
+        inceptory evaluate runs/digits/model.safetensors digits
+
+        inceptory evaluate runs/photos/model.safetensors photos/ --split validation --out result.json
+
+    Parameters
+    ----------
+    model
+        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+    data
+        Labelled pictures, as for `train`. Its classes are found by name, by WordNet synset (n01440764) or
+        by aliases of the checkpoint; they may be some of the checkpoint's, whose answers all count.
+    split
+        Part of the data; without it test, or validation where the data has no test split. Data with
+        neither is measured whole; if the checkpoint was trained on it, the part that was held out then.
+    out
+        File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
+        class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
+        multi-label checkpoint: mean_ap, micro_f1, macro_f1, exact (with its interval) and each class's.
+    force
+        Replace a file of `out` that this command has not written. What it reads is never replaced.
+    device
+        Where to compute; auto takes cuda, mps, cpu.
+    precision
+        Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
+    weights
+        A copy of the published file that `model` names, fetched by hand.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
+    layout
+        How the pictures are laid out, where that cannot be told from the files.
+    """
+    meant, card = classifier(model, weights, raw)
+    read = [meant.path, *([data] if isinstance(data, str | Path) else [])]
+    with nullcontext() if out is None else claimed(out, METRICS, inputs=read, force=force) as place:
+        source, chosen, told = measured(source_of(data, layout=layout), card, split)
+        print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
+        matching = matched(source.name, source.classes, card)
+        part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
+
+        from inceptory.measure.evaluate import score
+
+        scored = score(meant, card, part, source.name, device, precision)
+        print(printable(matching), printable(told), sep="\n", file=sys.stderr)
+        metrics = scored.metrics()
+        if place is not None:
+            from inceptory.report.folder import json_page, record
+
+            known = {
+                "split": EVERY if chosen == "train" and split is None else chosen,
+                "model": str(meant.path),
+                "data": source.name,
+            }
+            place.write(json_page(record(metrics, scored.details(card.labels), card.plan(), meant.path, **known)))
+    return metrics
+
+
+def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> tuple[Resolved, Card]:
+    """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
+    from inceptory.weights.resolve import card_of, is_ours, resolve
+
+    meant = resolve(model, weights, raw=raw)
+    card = card_of(meant)
+    if card.preprocess is None or not card.labels:
+        raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
+    if "read" in card.data and not is_ours(meant.path):
+        print(printable(f"{meant.path}: {card.data['read']}"), file=sys.stderr)
+    return meant, card
+
+
+def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str, str]:
+    """(source, split to measure, a line that says which pictures those are).
+
+    Without a wish: test, else validation. Data with neither has no part that was kept from training: it
+    is measured whole, unless the checkpoint was trained on just this data (its fingerprint tells);
+    then the part that was held out of the training is found again.
+    """
+    held = source.with_validation(float(card.recipe.get("validation", Recipe.validation)))
+    if split is not None or "test" in source.splits or "validation" in source.splits:
+        chosen = split or ("test" if "test" in source.splits else "validation")
+        return held, chosen, f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
+    count, known = len(source.split("train")), card.data.get("fingerprint")
+    if known is not None and known == held.fingerprint():
+        told = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
+        return held, "validation", f"measuring {told}: those held out when the checkpoint was trained on it"
+    told = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
+    if known is not None:
+        told += _not_the_same(str(card.data.get("name")), source.name)
+    return source, "train", told
+
+
+def _not_the_same(trained: str, name: str) -> str:
+    """What to say of data that bears the name of what a checkpoint was trained on, and is something else."""
+    if is_place(trained) and trained == place_of(name):
+        return "; it has changed since the checkpoint was trained on it, which may have seen some of them"
+    if not is_place(trained) and trained == name:
+        return "; the checkpoint was trained on others of this name, and may have seen some of these"
+    return ""
+
+
+def relabelled(source: Source, card: Card, split: str, matching: Matching) -> Labels:
+    """Labels of a split in the checkpoint's order of classes; ConfigError for sets of classes where it names one.
+
+    For a multi-label checkpoint one class a picture is a set of one.
+    """
+    import numpy as np
+
+    order, labels = matching.order, source.split(split).labels
+    if card.multi_label:
+        several = np.zeros((len(labels), len(card.labels)), dtype=np.uint8)
+        given = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
+        for place, column in zip(order.tolist(), given.T, strict=True):
+            several[:, place] |= column  # two of its classes may be one of the checkpoint's
+        return several
+    if source.multi_label:
+        raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")
+    found: Labels = order[labels]
+    return found

@@ -1,0 +1,64 @@
+"""Standard output and standard error, which may be closed, full, or left by their reader."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+from inceptory.errors import WriteError
+from inceptory.system.files import reason
+
+
+class Forgiving:
+    """A stream for words beside the work: what cannot be said is not said, and ends nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Say it, if anybody listens."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was said."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def forgive() -> None:
+    """Make this process' standard error forgiving, and its standard output escape what its encoding has not."""
+    # Without a stream Python itself has None, which libraries do not expect.
+    stream = sys.stderr if sys.stderr is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = Forgiving(stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def tell(result: object) -> None:
+    """Print a result on standard output; raises WriteError where that is closed or full.
+
+    A reader who has gone, as in `inceptory models | head`, is told nothing more, quietly.
+    """
+    if sys.stdout is None:
+        raise WriteError("standard output: is closed (give it a place to write to)")
+    try:
+        print(result, flush=True)
+    except BrokenPipeError:
+        _leave()
+    except (OSError, ValueError) as fault:
+        _leave()
+        raise WriteError(f"standard output: cannot be written, {reason(fault)} (make room)") from None
+
+
+def _leave() -> None:
+    """Let what is left in the buffer go nowhere: Python writes it once more at its end, and would fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

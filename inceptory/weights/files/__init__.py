@@ -1,0 +1,1 @@
+"""Tensors out of any file, running nothing in it; knows no network."""

@@ -1,0 +1,130 @@
+"""Tensors out of a .safetensors file: a JSON header, then the bytes of the tensors without a gap.
+
+Source: the format's description in huggingface/safetensors; our caps are lower than its own.
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptory.weights.files.source import (
+    LARGEST_HEADER,
+    MOST_DIMENSIONS,
+    MOST_TENSORS,
+    STORED,
+    Contents,
+    Entry,
+    Source,
+    check,
+    itemsize,
+    numbers,
+    quoted,
+)
+
+KIND = "safetensors"
+LENGTH = 8
+"""Bytes before the header that say how long it is."""
+
+DTYPES = {
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "BF16": "bfloat16",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "U8": "uint8",
+    "U16": "uint16",
+    "U32": "uint32",
+    "U64": "uint64",
+    "BOOL": "bool",
+}
+
+Header = dict[str, Any]
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file that starts with these bytes means to be one."""
+    length = int.from_bytes(head[:LENGTH], "little")
+    return len(head) > LENGTH and head[LENGTH] == ord("{") and length < 2**48
+
+
+def read_safetensors(source: Source) -> Contents:
+    """Names, shapes and types of all tensors, and the metadata; raises DataError."""
+    length = int.from_bytes(source.at(0, LENGTH), "little")
+    source.require(length <= LARGEST_HEADER, "its header is longer than 2 MiB", "give a file of weights")
+    header = _parse(source, source.at(LENGTH, length))
+    metadata = _metadata(source, header.pop("__metadata__", {}))
+    source.require(len(header) <= MOST_TENSORS, f"holds more than {MOST_TENSORS:,} tensors", "give a file of weights")
+    entries = {name: _entry(source, name, told) for name, told in header.items()}
+    check(source, entries)
+    starts = {name: LENGTH + length + told["data_offsets"][0] for name, told in header.items()}
+    _tile(source, entries, starts, LENGTH + length)
+
+    def fetch(name: str) -> NDArray[Any]:
+        entry = entries[name]
+        stored = np.frombuffer(source.at(starts[name], entry.size), STORED[entry.dtype])
+        return numbers(stored.reshape(entry.shape), entry.dtype)
+
+    return Contents(KIND, entries, fetch, metadata=metadata)
+
+
+def _parse(source: Source, text: bytes) -> Header:
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as fault:
+        told = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        raise source.fault(f"its header is damaged, {quoted(told)}") from None
+    source.require(isinstance(header, dict), "its header is no table")
+    return dict(header)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Header:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a name comes twice")
+    return table
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _metadata(source: Source, told: Any) -> dict[str, str]:
+    texts = isinstance(told, dict) and all(isinstance(value, str) for value in told.values())
+    source.require(texts, "its metadata is not a table of texts")
+    return dict(told)
+
+
+def _entry(source: Source, name: str, told: Any) -> Entry:
+    what = f"tensor {quoted(name)}"
+    complete = isinstance(told, dict) and told.keys() == {"dtype", "shape", "data_offsets"}
+    source.require(complete, f"{what} is described wrongly")
+    dtype, shape, span = told["dtype"], told["shape"], told["data_offsets"]
+    known = isinstance(dtype, str) and dtype in DTYPES
+    source.require(known, f"{what} has a type that is not read, {quoted(dtype)}", "save it as F32")
+    source.require(_naturals(shape) and _naturals(span) and len(span) == 2, f"{what} is described wrongly")
+    source.require(len(shape) <= MOST_DIMENSIONS, f"{what} has more than {MOST_DIMENSIONS} dimensions")
+    source.require(prod(shape) > 0, f"{what} has no elements")
+    entry = Entry(tuple(shape), DTYPES[dtype])
+    source.require(prod(shape) * itemsize(entry.dtype) == span[1] - span[0], f"{what} has a shape of another size")
+    return entry
+
+
+def _naturals(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _tile(source: Source, entries: dict[str, Entry], starts: dict[str, int], position: int) -> None:
+    """The tensors lie end to end, from the header to the end of the file."""
+    for name in sorted(starts, key=starts.__getitem__):
+        source.require(starts[name] == position, f"tensor {quoted(name)} overlaps another or leaves a hole")
+        position += entries[name].size
+    what = "cut short" if position > source.size else "has bytes behind its tensors"
+    source.require(position == source.size, what)

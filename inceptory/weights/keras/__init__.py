@@ -1,0 +1,1 @@
+"""What Keras tells otherwise than the rest."""

@@ -1,0 +1,169 @@
+"""A Keras model's config against the network that its tensors fit: what tensors cannot tell.
+
+Strides, padding, epsilon, pools and activations change every answer and no shape. Where the config
+tells them, it decides between networks with the same tensors, and a network that is none of ours is
+refused by name and not answered for in silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import isclose
+from typing import Any
+
+from inceptory.errors import DataError
+from inceptory.nets.arithmetic import join
+from inceptory.nets.blocks import Act, Conv, Node, Norm, Pool, Residual, Tree, children
+from inceptory.nets.catalogue import plan
+from inceptory.weights.files.formats import Weights
+from inceptory.weights.files.keras_config import Layer, Settings, layers_of
+from inceptory.weights.identify import Identity
+from inceptory.weights.view import View
+
+POOLS = {"MaxPooling2D": "max", "AveragePooling2D": "avg"}
+QUIET = {
+    *POOLS,
+    *("InputLayer", "Conv2D", "Convolution2D", "SeparableConv2D", "SeparableConvolution2D", "BatchNormalization"),
+    *("Activation", "ReLU", "Softmax", "Concatenate", "Add", "Merge", "Lambda", "CustomScaleLayer", "Dense", "Flatten"),
+    *("GlobalAveragePooling2D", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
+}
+"""Layers that are ours too, that only regroup, or that do nothing when a network answers."""
+APPLIES = ("Activation", "Conv2D", "Convolution2D", "SeparableConv2D", "SeparableConvolution2D")
+"""Layers that may apply a ReLU; that of a dense layer is the head's."""
+RANDOM = "Random"
+"""Beginning of the classes that change pictures in training only."""
+OLD = {"strides": "subsample", "padding": "border_mode"}
+"""What Keras 1 called a setting."""
+
+Facts = Mapping[str, Any]
+
+
+def settle(weights: Weights, inside: View, identity: Identity, *, free: bool) -> Identity:
+    """The identity as the file's config has it; `free` says that nobody asked for a network by name.
+
+    Raises DataError with the first setting that no network with these tensors has.
+    """
+    layers = layers_of(weights.config)
+    named = {layer.name: layer for layer in layers}
+    if identity.origin.name != "keras" or not layers:
+        return identity
+    found = {ours: named.get(inside.layers[there]) for ours, there in identity.match.pairs.items()}
+    if None in found.values():
+        return identity
+    told = {ours: layer for ours, layer in found.items() if layer is not None}
+    faults = []
+    candidates = [identity, *_twins(identity)] if free else [identity]
+    for each in candidates:
+        fault = next(_contradictions(each, told, layers), None)
+        if fault is None:
+            origin = replace(each.origin, twins=())
+            return replace(
+                each, origin=origin, decided="by its config", notes=(*each.notes, *_notes(inside, each, layers))
+            )
+        faults.append(fault)
+    raise DataError(f"{weights.path}: its config has {faults[0]} (say dialect= to read it all the same)")
+
+
+def _twins(identity: Identity) -> Iterator[Identity]:
+    """Other networks of ours with the same names and shapes."""
+    for name in identity.origin.twins:
+        found = plan(name, dialect=identity.plan.dialect, classes=identity.plan.classes)
+        yield replace(identity, plan=found, origin=replace(identity.origin, architecture=name))
+
+
+def _contradictions(identity: Identity, told: Mapping[str, Layer], layers: list[Layer]) -> Iterator[str]:
+    name, tree = identity.plan.architecture, identity.plan.tree
+    for ours, wanted in _wanted(tree):
+        layer = told[ours]
+        for key, value in wanted.items():
+            has = _setting(layer.settings, key)
+            if has is not None and not _equal(has, value):
+                yield f"{key} {has} at {layer.name}, where {name} has {value}"
+    for kind, size, stride, pad in Counter(_pools(tree)) - Counter(_pools_told(layers)):
+        yield f"other pools than {name}: it lacks {kind} over {size} cells with strides {stride}, padding {pad}"
+    ours_too, theirs = _relus(tree), sum(map(_is_relu, layers))
+    # A head that is not loaded may have its own.
+    if theirs < ours_too or (theirs > ours_too and not identity.head):
+        yield f"{theirs} ReLUs, where {name} has {ours_too}"
+
+
+def _wanted(tree: Tree) -> Iterator[tuple[str, Facts]]:
+    """A tensor of every convolution and norm, and the settings that its layer must have."""
+    for stage in tree.stages:
+        for path, node in _parts(stage.body, stage.name):
+            match node:
+                case Conv(norm=norm, kernel=kernel, stride=stride, pad=pad):
+                    # A 1x1 convolution never reaches over the border.
+                    padding = {} if kernel == (1, 1) else {"padding": pad}
+                    yield f"{path}.conv.weight", {"strides": stride, **padding}
+                    if isinstance(norm, Norm):
+                        yield f"{path}.bn.running_mean", {"epsilon": norm.eps}
+                case Norm(eps=eps):
+                    yield f"{path}.running_mean", {"epsilon": eps}
+
+
+def _parts(node: Node, path: str) -> Iterator[tuple[str, Node]]:
+    yield path, node
+    for name, child in children(node):
+        yield from _parts(child, join(path, name))
+
+
+def _pools(tree: Tree) -> Iterator[tuple[str, int, int, str]]:
+    for stage in tree.stages:
+        for _, node in _parts(stage.body, stage.name):
+            if isinstance(node, Pool):
+                yield node.kind, node.kernel, node.stride, str(node.pad)
+
+
+def _pools_told(layers: list[Layer]) -> Iterator[tuple[str, Any, Any, Any]]:
+    for layer in layers:
+        if layer.kind in POOLS:
+            size, stride, pad = (_setting(layer.settings, key) for key in ("pool_size", "strides", "padding"))
+            yield POOLS[layer.kind], size, stride, pad
+
+
+def _relus(tree: Tree) -> int:
+    nodes = [node for stage in tree.stages for _, node in _parts(stage.body, stage.name)]
+    return sum(isinstance(node, Act) or (isinstance(node, Conv | Residual) and node.act) for node in nodes)
+
+
+def _is_relu(layer: Layer) -> bool:
+    return layer.kind == "ReLU" or (layer.kind in APPLIES and _setting(layer.settings, "activation") == "relu")
+
+
+def _setting(settings: Settings, key: str) -> Any:
+    """A setting by its present name; a pair of equal numbers is one number, as in our tables."""
+    found = settings.get(key, settings.get(OLD.get(key, key)))
+    if isinstance(found, list):
+        found = found[0] if len(set(map(repr, found))) == 1 else repr(found)
+    return found if isinstance(found, int | float | str) else None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        # An epsilon may have been through float32.
+        return isclose(one, other, rel_tol=1e-6)
+    return bool(one == other)
+
+
+def _notes(inside: View, identity: Identity, layers: list[Layer]) -> tuple[str, ...]:
+    """What the config says that our network does not do, though its tensors all find their place."""
+    noted = {inside.layers[name] for name in identity.head}
+    left = [layer for layer in layers if layer.name not in noted and not _is_ours(layer)]
+    told = [f"{layer.name} ({layer.kind})" for layer in left]
+    notes = [f"layers of its config are left out: {', '.join(told[:3])}{', ...' if told[3:] else ''}"] if told else []
+    last = _setting(layers[-1].settings, "activation")
+    if identity.plan.classes and last not in (None, "linear", "softmax"):
+        notes.append(f"its classifier ends in {last}, and here in logits")
+    return tuple(notes)
+
+
+def _is_ours(layer: Layer) -> bool:
+    """Whether a layer has its like here, or does nothing when a network answers."""
+    if layer.kind == "Rescaling":
+        # Bytes to [-1, 1), as the network's own preparation of pictures has it.
+        scale, offset = (_setting(layer.settings, key) for key in ("scale", "offset"))
+        return isinstance(scale, float) and abs(scale * 127.5 - 1) < 1e-6 and offset == -1
+    return layer.kind in QUIET or layer.kind.startswith(RANDOM)

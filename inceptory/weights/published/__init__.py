@@ -1,0 +1,1 @@
+"""Records of published files, fetched once."""

@@ -1,0 +1,133 @@
+"""The files of a finished run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import inceptory
+from inceptory import Card
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.measure.evaluate import Scored
+from inceptory.measure.results import Ending, Epoch
+from inceptory.report import folder as report
+from inceptory.report import story
+from inceptory.weights.card import read_card
+
+from .test_page import check_alone
+
+LABELS = ("cat", "</title><script>", "狐\udcff")
+PLAN = inceptory.plan("cifar_inception_v1", classes=3, width=0.25)
+EPOCHS = [Epoch(1, 0.1, 1.1, 1.0, 0.5, 1.0, 0.5, 1.0, 300.0), Epoch(2, 0.1, 1.1, 1.0, 0.5, 1.0, 0.5, 3.0, 100.0)]
+LOGITS = torch.tensor([[5.0, 0, 0], [0, 5, 0], [0, 5, 0], [5, 0, 0]])
+
+
+def refuse(name: str) -> float:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def write(folder: Path, logits: torch.Tensor = LOGITS, order: str = "RGB"):
+    (folder / "model.safetensors").write_bytes(b"x" * 1000)
+    steps = Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3, order=order)
+    pixels = torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
+    pixels[:, 0] = 200
+    test = Scored(logits, torch.tensor([0, 0, 1, 0]), list("abcd"), pixels.__getitem__)
+    card = Card.of(PLAN, labels=LABELS, preprocess=steps, data={"name": "<script>"})
+    return report.write_run(
+        folder,
+        card=card,
+        plan=PLAN,
+        epochs=EPOCHS,
+        test=test,
+        split="test",
+        minutes=2.5,
+        ending=Ending("time", 5, 3),
+        command="again & again",
+    )
+
+
+def test_a_run_is_told_in_full(tmp_path: Path):
+    metrics = write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "calibration.png",
+        "confusion.png",
+        "curves.png",
+        "metrics.json",
+        "model.safetensors",
+        "report.html",
+    }
+    found = read(tmp_path / "metrics.json")
+    assert (found["top1"], found["n"], found["split"]) == (0.75, 4, "test")
+    assert (metrics.top1, list(metrics.interval)) == (found["top1"], found["interval"])
+    assert found["file_bytes"] == 1000
+    numbers = PLAN.numbers()
+    assert found["network"] == {key: numbers[key] for key in ("name", "dialect", "parameters", "total", "macs")}
+    assert (found["minutes"], found["epochs"]) == (2.5, 2)
+    assert found["images_per_second"] == 150, "600 pictures in 4 seconds"
+    assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert [one["label"] for one in found["classes"]] == list(LABELS)
+    assert found["classes"][0] == {"label": "cat", "precision": 1, "recall": 2 / 3, "f1": 0.8, "support": 3}
+    assert found["classes"][2]["recall"] is None
+    assert len(found["reliability"]) == 15
+    for name in ("curves", "confusion", "calibration"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert min(image.size) > 300
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    check_alone(text)
+    assert "again &amp; again" in text
+
+
+def test_logits_that_are_not_numbers_leave_no_nan_behind(tmp_path: Path):
+    logits = LOGITS.clone()
+    logits[2] = math.nan
+    metrics = write(tmp_path, logits)
+    assert math.isnan(metrics.log_loss)
+    found = read(tmp_path / "metrics.json")
+    assert found["log_loss"] is None
+    assert found["n"] == 4
+
+
+@pytest.mark.parametrize(("order", "colour"), [("RGB", (200, 0, 0)), ("BGR", (0, 0, 200))])
+def test_mistakes_are_shown_in_red_green_blue_whatever_the_network_reads(tmp_path: Path, monkeypatch, order, colour):
+    seen = []
+    monkeypatch.setattr(story.page, "thumbnail", lambda pixels: seen.append(tuple(pixels[0, 0])) or "")
+    write(tmp_path, order=order)
+    assert seen == [colour]
+
+
+def test_json_keeps_tables_readable_and_says_none_for_what_is_no_number(tmp_path: Path):
+    content = {
+        "a": {"b": math.nan, "c": [math.inf, 1]},
+        "rows": [[1, 2], [3, 4]],
+        "of": [{"x": 1}],
+        "none": [],
+        "no": {},
+    }
+    (tmp_path / "x.json").write_text(report.json_page({**content, "name": "狐"}), encoding="utf-8")
+    assert read(tmp_path / "x.json") == {**content, "a": {"b": None, "c": [None, 1]}, "name": "狐"}
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert "\n    [1, 2],\n    [3, 4]\n  ],\n" in text
+    assert "狐" in text
+
+
+def test_the_page_of_a_real_run_is_of_that_run(run: Path):
+    text = (run / "report.html").read_text(encoding="utf-8")
+    found = check_alone(text)
+    words = " ".join(found.words)
+    metrics, card = read(run / "metrics.json"), read_card(run / "model.safetensors")
+    assert f"{100 * metrics['top1']:.2f} %" in words
+    assert f"--out {run} --width 0.25 --epochs 12 --batch 16 --lr 0.02 --precision fp32" in words
+    assert card.data["fingerprint"] in words
+    assert metrics["file_bytes"] == (run / "model.safetensors").stat().st_size
+    assert np.sum(metrics["confusion"]) == metrics["n"]
+    assert metrics["images_per_second"] > 0
