@@ -155,7 +155,7 @@ def stream(path: Path) -> Iterator[str]:
     highest, start = Highest(), time.perf_counter()
     from inceptory.data.feed.feed import feed, statistics
     from inceptory.data.picture.preprocess import Preprocess
-    from inceptory.data.sources.source import open_source
+    from inceptory.data.sources.opening import open_source
 
     source = open_source(path).with_validation(0.1)
     yield f"opened in {time.perf_counter() - start:.1f} s, {highest.bytes / 2**20:.0f} MiB"
@@ -186,7 +186,7 @@ def write_sorted(path: Path, length: int, group: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from inceptory.data.sources.source import open_source
+    from inceptory.data.sources.opening import open_source
 
     train = open_source("cifar10").split("train")
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
@@ -220,7 +220,7 @@ def sorted_epoch(path: Path) -> Iterator[str]:
     highest = Highest()
     from inceptory.data.feed.feed import Stream
     from inceptory.data.picture.preprocess import Preprocess
-    from inceptory.data.sources.source import open_source
+    from inceptory.data.sources.opening import open_source
 
     source = open_source(path).with_validation(0.1)
     train = source.split("train")

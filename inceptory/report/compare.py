@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError, printable
-from inceptory.learn.settings.recipe import shown
 from inceptory.measure.results import MultiEpoch, epoch_kind, percent_range
 from inceptory.report import page, plots
 from inceptory.system import files
 from inceptory.system.outputs import Kind, claimed, marked
+from inceptory.system.text import shown
 from inceptory.weights.card import Card, read_card
 
 CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")

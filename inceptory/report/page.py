@@ -13,8 +13,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from inceptory.errors import printable
-from inceptory.learn.settings.recipe import shown
 from inceptory.system.outputs import MARK
+from inceptory.system.text import shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -64,7 +64,7 @@ def _write_pictures(folder: Path) -> list[Path]:
     """A few test digits as PNG files, for `predict` to read."""
     from PIL import Image
 
-    from inceptory.data.sources.source import open_source
+    from inceptory.data.sources.opening import open_source
 
     folder.mkdir(parents=True, exist_ok=True)
     test: Any = open_source("digits").split("test")

@@ -14,7 +14,7 @@ from pathlib import Path
 from inceptory.data.feed.decoding import Decoder
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import InceptoryError
 from tests.weights.files.watched import high_water
 

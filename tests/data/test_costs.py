@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.parquet import child as parquet_child
 from inceptory.data.sources.parquet.reader import Pieces
-from inceptory.data.sources.source import open_source
 from inceptory.errors import DataError, UsageError
 from inceptory.nets.catalogue import decide
 from inceptory.nets.variant import PUBLISHED

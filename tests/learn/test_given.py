@@ -10,7 +10,7 @@ from inceptory import Layout, Recipe, Variant
 from inceptory.cli import main
 from inceptory.data.feed import feed
 from inceptory.data.sources.arrays import from_arrays
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import fit
 from inceptory.learn.settings.command import train_call

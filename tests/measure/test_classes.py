@@ -13,7 +13,7 @@ from PIL import Image
 import inceptory
 from inceptory.data import imagenet
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError, DataError
 from inceptory.measure.classes import matched
 from inceptory.measure.evaluate import measure

@@ -18,7 +18,7 @@ import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.data.check.check import cheap
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.engines.device import Device
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn.pictures import Targets

@@ -16,7 +16,8 @@ from inceptory.data.check.survey import Wanted, conclusions, survey
 from inceptory.data.sources.folders import empty_classes
 from inceptory.data.sources.labels import per_class, showing
 from inceptory.data.sources.layout import AUTO, Layout
-from inceptory.data.sources.source import Source, open_source
+from inceptory.data.sources.opening import open_source
+from inceptory.data.sources.source import Source
 from inceptory.errors import DataError, InceptoryError, UsageError, printable
 from inceptory.system.files import is_folder
 

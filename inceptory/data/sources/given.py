@@ -8,7 +8,8 @@ from pathlib import Path
 from inceptory.data.sources.arrays import from_arrays
 from inceptory.data.sources.datasets import from_dataset
 from inceptory.data.sources.layout import AUTO, Layout
-from inceptory.data.sources.source import Progress, Source, open_source
+from inceptory.data.sources.opening import open_source
+from inceptory.data.sources.source import Progress, Source
 from inceptory.errors import ConfigError, UsageError
 
 

@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: class folders, tables, parquet, tars, built-in sets. Names, labels, splits.
+"""What a data set is: class names, labels, and splits of pictures; and the names of files that count.
 
 A split is a list of pictures that are not decoded yet. Nothing here imports torch, so that a
 mistake in a path is answered at once.
@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from inceptory.data.picture.decode import Picture
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.labels import stratified as held_out
-from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.sequences import are_paths, take
-from inceptory.errors import ConfigError, DataError, MissingError, printable
-from inceptory.system.files import is_file, is_folder, reason
+from inceptory.errors import ConfigError, DataError
+from inceptory.system.files import is_file, is_folder
 
 IGNORED = {"thumbs.db", "desktop.ini"}
-KINDS = ".csv, .tsv, .parquet or .tar"
 CHUNK = 10_000
 SEED = 0
 """A split that we cut ourselves is the same for every run, so that evaluation finds it again."""
@@ -136,59 +134,6 @@ def _size(picture: Picture) -> int:
         return picture.stat().st_size if isinstance(picture, Path) else -1
     except OSError:
         return -1
-
-
-def open_source(data: str | Path, progress: Progress | None = None, layout: Layout = AUTO) -> Source:
-    """The labelled pictures behind a name or path, listed but not decoded.
-
-    A built-in set that is not on this machine is downloaded once; `progress` hears of its bytes.
-    Raises MissingError where there is nothing, DataError where it is no data set or `layout` must
-    say more, ConfigError where it says what does not fit.
-    """
-    from inceptory.data.sources import built_in
-    from inceptory.data.sources.tars import source as tars
-
-    if str(data) in built_in.SETS:
-        layout.only(data)
-        return built_in.SETS[str(data)](progress)
-    path = Path(data)
-    try:
-        if is_folder(path):
-            return _open_folder(path, layout)
-        if is_file(path) or tars.is_pattern(path):
-            return _open_file(path, layout)
-    except OSError as fault:
-        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
-    names = ", ".join(built_in.SETS)
-    raise MissingError(f"{printable(data)}: no such data (give a folder, a file, or a built-in set: {names})")
-
-
-def _open_folder(path: Path, layout: Layout) -> Source:
-    from inceptory.data.sources import folders
-    from inceptory.data.sources.parquet import source as parquet
-    from inceptory.data.sources.tars import source as tars
-
-    if files := parquet.files_of(path):
-        return parquet.open_files(path, files, layout)
-    if files := tars.files_of(path):
-        return tars.open_files(path, files, layout)
-    layout.only(path, "split_folders")
-    return folders.open_folders(path, layout)
-
-
-def _open_file(path: Path, layout: Layout) -> Source:
-    from inceptory.data.sources import tables
-    from inceptory.data.sources.parquet import source as parquet
-    from inceptory.data.sources.tars import source as tars
-
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return parquet.open_files(path, [path], layout)
-    if suffix in tables.SUFFIXES:
-        return tables.open_table(path, layout)
-    if tars.is_tar(path):
-        return tars.open_files(path, tars.shards(path), layout)
-    raise DataError(f"{path}: not a data set (give a folder of class folders, or a {KINDS} file)")
 
 
 def numbered(path: Path, labels: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:

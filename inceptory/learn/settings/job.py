@@ -58,7 +58,7 @@ class Job:
 
     def source(self) -> Source:
         """The data, with a validation split, as it is now."""
-        from inceptory.data.sources.source import open_source
+        from inceptory.data.sources.opening import open_source
 
         return open_source(self.data, layout=self.layout).with_validation(self.recipe.validation)
 

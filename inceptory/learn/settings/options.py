@@ -22,12 +22,12 @@ from inceptory.learn.settings.recipe import (
     hints,
     is_of_kind,
     kind_wanted,
-    shown,
     takes_number,
     with_optimizer,
 )
 from inceptory.learn.settings.recipes import PAPERS, QUICK, TUTORIAL, named
 from inceptory.system.files import read
+from inceptory.system.text import shown
 
 Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
 """Labelled pictures: on the command line a name or path, in Python also what `data.given.source_of` takes."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from inceptory.data.sources.layout import Layout
 from inceptory.errors import ConfigError, UsageError
 from inceptory.nets.variant import Variant
+from inceptory.system.text import shown
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     # Those under which the recipe quick was measured (benchmarks/README.md).
@@ -318,15 +319,3 @@ def differences(one: T, other: T) -> Sequence[str]:
     """What two recipes, variants or layouts do not share, as "--batch 64, not 32"."""
     pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(one)]
     return [f"--{name.replace('_', '-')} {shown(a)}, not {shown(b)}" for name, a, b in pairs if a != b]
-
-
-def shown(value: object) -> str:
-    """The value of an option in words, as the help has it: none, yes, 0.5."""
-    if isinstance(value, tuple | list):
-        return " ".join(f"{each:.3g}" if isinstance(each, float) else str(each) for each in value) or "none"
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    # No digit is lost: two values that differ must not look alike.
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

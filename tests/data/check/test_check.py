@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from inceptory.data.check.check import cheap, check
-from inceptory.data.sources.source import Source, Split, open_source
+from inceptory.data.sources.opening import open_source
+from inceptory.data.sources.source import Source, Split
 from inceptory.errors import DataError, MissingError, UsageError
 
 from .checked import fill, found, kinds, put

@@ -11,7 +11,7 @@ import inceptory
 from inceptory.cli import main
 from inceptory.data.check.check import cheap, check
 from inceptory.data.check.findings import KINDS
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from tests.imports import loaded_by
 
 from .checked import fill, found, kinds, put

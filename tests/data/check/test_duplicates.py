@@ -81,7 +81,7 @@ def test_pictures_of_one_tone_are_nobody_s_duplicates():
 
 def test_drawn_digits_are_alike_and_no_duplicates():
     """1,797 drawings of ten signs: without the bar that rises with them there are over a thousand alarms."""
-    from inceptory.data.sources.source import open_source
+    from inceptory.data.sources.opening import open_source
 
     split = open_source("digits").split("train")
     found = near(thumbnails([Image.fromarray(one) for one in split.pictures]), split.labels)
@@ -149,7 +149,7 @@ def test_pairs_that_share_a_row_are_one_group():
 def test_cifar_10_s_own_near_duplicates_are_found(cifar10):
     """Counted once and looked at: of 144 groups of the whole set drawn at random, 143 are one photo."""
     from inceptory.data.picture.decode import open_picture
-    from inceptory.data.sources.source import open_source
+    from inceptory.data.sources.opening import open_source
 
     split = open_source(cifar10 / "test.parquet").split("test")
     grey = thumbnails([open_picture(picture, "a") for picture in split.pictures])

@@ -107,7 +107,8 @@ def test_a_script_without_a_guard_may_look(tmp_path):
     import subprocess
 
     (tmp_path / "a.py").write_text(
-        "import numpy as np\nfrom inceptory.data.check.isolation import look_all\nfrom inceptory.data.sources.source import Split\n"
+        "import numpy as np\nfrom inceptory.data.check.isolation import look_all\n"
+        "from inceptory.data.sources.source import Split\n"
         "print('once', [one.fault for one in look_all(Split([b'x'], np.zeros(1, dtype=int), ['a']))])\n"
     )
     done = subprocess.run([sys.executable, str(tmp_path / "a.py")], capture_output=True, text=True, check=True)

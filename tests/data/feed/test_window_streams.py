@@ -17,8 +17,9 @@ from inceptory.data.feed import windows
 from inceptory.data.feed.feed import Stream, feed
 from inceptory.data.feed.windows import mixture
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.parquet.source import ParquetPictures
-from inceptory.data.sources.source import Split, open_source
+from inceptory.data.sources.source import Split
 from inceptory.errors import DataError
 
 from .blocked import BATCH, Counted, distinct

@@ -10,7 +10,7 @@ from PIL import Image
 
 from inceptory.cli import main
 from inceptory.data.picture.decode import examine, open_picture
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError
 
 from .pictures import encoded, noise, png

@@ -16,7 +16,7 @@ from inceptory.data.picture import kinds
 from inceptory.data.picture.decode import examine, open_picture, size_of
 from inceptory.data.picture.kinds import ENDINGS
 from inceptory.data.picture.noise import heard
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError, Doubt
 
 from .pictures import encoded, noise

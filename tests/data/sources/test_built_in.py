@@ -19,7 +19,7 @@ from torchvision.datasets import CIFAR10, FashionMNIST
 
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.sources import built_in
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError, MissingError
 from inceptory.system.fetch import cache_folder
 from tests.weights.published.test_download import quick, site  # noqa: F401, fixtures

@@ -10,7 +10,7 @@ from inceptory import Layout
 from inceptory.cli import main
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.sources import tables
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError, DataError, MissingError
 
 from .pictures import encoded, noise

@@ -13,7 +13,8 @@ from inceptory.data.check.survey import corrupt_classes
 from inceptory.data.feed.feed import InMemory, Stream
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.labels import cell_of, combinations, hides, per_class, showing, shown, stratified
-from inceptory.data.sources.source import Split, open_source
+from inceptory.data.sources.opening import open_source
+from inceptory.data.sources.source import Split
 from inceptory.errors import DataError
 
 from .pictures import encoded, noise

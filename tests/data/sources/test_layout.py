@@ -15,8 +15,8 @@ import inceptory
 from inceptory import Layout
 from inceptory.cli import main
 from inceptory.data.sources.layout import SPLITS, words
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.shards import below
-from inceptory.data.sources.source import open_source
 from inceptory.errors import ConfigError, DataError
 
 from .pictures import encoded, noise

@@ -12,8 +12,9 @@ import pytest
 
 from inceptory.data.check.check import cheap, check
 from inceptory.data.sources.datasets import from_dataset
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.sequences import View, paths
-from inceptory.data.sources.source import Split, open_source
+from inceptory.data.sources.source import Split
 
 from . import hub
 from .checked import fill, found

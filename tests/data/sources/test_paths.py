@@ -7,7 +7,7 @@ import os
 import pytest
 
 from inceptory.cli import main
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.tars.source import open_files
 from inceptory.errors import DataError, MissingError
 from inceptory.system.files import is_file, is_folder

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from inceptory.data.sources import source as sources
-from inceptory.data.sources.source import Source, Split, natural, open_source, stratified, visible
+from inceptory.data.sources.opening import open_source
+from inceptory.data.sources.source import Source, Split, natural, stratified, visible
 from inceptory.errors import ConfigError, DataError, MissingError
 
 LINKS = pytest.mark.skipif(os.name != "posix", reason="links need a right on Windows")

@@ -7,7 +7,7 @@ import pytest
 
 from inceptory.data.check.check import cheap
 from inceptory.data.picture.decode import open_picture
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError, MissingError
 
 from .pictures import encoded, noise

@@ -28,7 +28,10 @@ PATIENCE = 120.0
 IDLE = 60.0
 """Seconds after which a process that nobody asks gives its 80 MB back."""
 REMEDY = "write it again"
-CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from inceptory.data.sources.parquet.child import serve; serve()"
+CHILD = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from inceptory.data.sources.parquet.child import serve; serve()"
+)
 """Started with -P, for the current folder may be a data set in which a json.py lies."""
 FAULTS = {kind.__name__: kind for kind in (DataError, MissingError, ConfigError)}
 """Errors that cross the pipe."""

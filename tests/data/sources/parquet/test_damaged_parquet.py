@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from inceptory.cli import main
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.parquet import reader as parquet_reader
 from inceptory.data.sources.parquet.reader import Reader
 from inceptory.data.sources.sequences import blocks_of
-from inceptory.data.sources.source import open_source
 from inceptory.errors import DataError, InceptoryError, InterruptedRun
 
 from .parquet_files import PICTURES, described, refused, store, structs

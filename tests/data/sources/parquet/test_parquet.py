@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from inceptory.data.picture.decode import open_picture
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.parquet import source as parquet
 from inceptory.data.sources.parquet.reader import Reader
 from inceptory.data.sources.sequences import blocks_of
-from inceptory.data.sources.source import open_source
 from inceptory.errors import DataError, MissingError
 
 from .parquet_files import IMAGE, PICTURES, refused, store, structs

@@ -13,7 +13,7 @@ from inceptory import Layout
 from inceptory.cli import main
 from inceptory.data.check.check import cheap
 from inceptory.data.sources.labels import IN_LISTS
-from inceptory.data.sources.source import open_source
+from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError
 
 from .parquet_files import PICTURES, refused, store, structs

@@ -11,8 +11,8 @@ import pytest
 
 from inceptory.data.check.check import cheap
 from inceptory.data.picture.decode import open_picture
+from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.sequences import blocks_of
-from inceptory.data.sources.source import open_source
 from inceptory.data.sources.tars.index import members
 from inceptory.errors import DataError, MissingError
 

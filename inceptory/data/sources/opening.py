@@ -1,0 +1,60 @@
+"""The only place that knows every kind of data set: from a name or path to its labelled pictures.
+
+Nothing here imports torch, so that a mistake in a path is answered at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inceptory.data.sources import built_in, folders, tables
+from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.parquet import source as parquet
+from inceptory.data.sources.source import Progress, Source
+from inceptory.data.sources.tars import source as tars
+from inceptory.errors import DataError, MissingError, printable
+from inceptory.system.files import is_file, is_folder, reason
+
+KINDS = ".csv, .tsv, .parquet or .tar"
+
+
+def open_source(data: str | Path, progress: Progress | None = None, layout: Layout = AUTO) -> Source:
+    """The labelled pictures behind a name or path, listed but not decoded.
+
+    A built-in set that is not on this machine is downloaded once; `progress` hears of its bytes.
+    Raises MissingError where there is nothing, DataError where it is no data set or `layout` must
+    say more, ConfigError where it says what does not fit.
+    """
+    if str(data) in built_in.SETS:
+        layout.only(data)
+        return built_in.SETS[str(data)](progress)
+    path = Path(data)
+    try:
+        if is_folder(path):
+            return _open_folder(path, layout)
+        if is_file(path) or tars.is_pattern(path):
+            return _open_file(path, layout)
+    except OSError as fault:
+        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
+    names = ", ".join(built_in.SETS)
+    raise MissingError(f"{printable(data)}: no such data (give a folder, a file, or a built-in set: {names})")
+
+
+def _open_folder(path: Path, layout: Layout) -> Source:
+    if files := parquet.files_of(path):
+        return parquet.open_files(path, files, layout)
+    if files := tars.files_of(path):
+        return tars.open_files(path, files, layout)
+    layout.only(path, "split_folders")
+    return folders.open_folders(path, layout)
+
+
+def _open_file(path: Path, layout: Layout) -> Source:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return parquet.open_files(path, [path], layout)
+    if suffix in tables.SUFFIXES:
+        return tables.open_table(path, layout)
+    if tars.is_tar(path):
+        return tars.open_files(path, tars.shards(path), layout)
+    raise DataError(f"{path}: not a data set (give a folder of class folders, or a {KINDS} file)")

@@ -1,0 +1,15 @@
+"""Values in the words that help texts, pages and messages share."""
+
+from __future__ import annotations
+
+
+def shown(value: object) -> str:
+    """The value of an option in words, as the help has it: none, yes, 0.5."""
+    if isinstance(value, tuple | list):
+        return " ".join(f"{each:.3g}" if isinstance(each, float) else str(each) for each in value) or "none"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # No digit is lost: two values that differ must not look alike.
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
