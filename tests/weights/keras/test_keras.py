@@ -17,9 +17,9 @@ import inceptory
 from inceptory import create
 from inceptory.errors import DataError
 from inceptory.nets.blocks import Act, Conv, Norm, Pool, Residual, children
-from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert, their_names
 from inceptory.weights.files.keras_config import Layer, layers_of, names_of_groups, ranked
+from inceptory.weights.verify import inspect
 
 TWINS = "ignore:.*have the same names and graph"
 
