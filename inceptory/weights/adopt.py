@@ -41,7 +41,8 @@ def with_new_head(net: Network, classes: int, *, seeded: bool = False) -> Networ
         if seeded:
             torch.manual_seed(0)
         net.reset_classifier(classes)
-    return net.eval()
+        net.eval()
+    return net
 
 
 def _filled(weights: Weights, card: Card, plan: Plan, tensors: dict[str, Tensor]) -> Network:
