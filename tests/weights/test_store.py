@@ -261,7 +261,7 @@ def header_length(content):
 @pytest.mark.parametrize("part", range(16))
 def test_a_file_cut_in_its_header_is_a_data_error(path, saved, part):
     path.write_bytes(saved[1][: 8 + header_length(saved[1]) * part // 16])
-    with pytest.raises(DataError, match=r"cut short \("):
+    with pytest.raises(DataError, match=r"cut short \(|no weight file of a kind"):
         load(path)
 
 
