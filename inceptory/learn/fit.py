@@ -25,7 +25,7 @@ from inceptory.learn.events import FOLDER as EVENTS
 from inceptory.learn.loop import Loop, facts
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
-from inceptory.learn.settings.job import FILE, Job, is_first
+from inceptory.learn.settings.job import FILE, Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
@@ -41,6 +41,7 @@ from inceptory.system.lock import locked
 from inceptory.system.progress import Meter, meter
 from inceptory.system.ranks import Ranks, joined
 from inceptory.system.signals import Stop, watched
+from inceptory.system.streams import is_first
 from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
 from inceptory.weights.store import versions

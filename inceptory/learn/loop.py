@@ -11,15 +11,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from inceptory.data.feed.batches import pixels_of
 from inceptory.data.feed.feed import Batch, Feed, Stream
 from inceptory.data.picture.crops import DRAWS
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import state
 from inceptory.learn.events import Events
-from inceptory.learn.pictures import prepared, seen
+from inceptory.learn.pictures import prepared
 from inceptory.learn.settings.job import Every, Job
-from inceptory.learn.settings.recipe import seconds
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
 from inceptory.learn.update import norms
@@ -80,7 +80,7 @@ class Loop:
         measured = self.validation
         renewed = measured.looked_over * self.recipe.batch if measured.renews else 0
         pictures = (self.recipe.batch * self.recipe.accumulate, len(measured.pictures), len(measured.final), renewed)
-        length = seconds(self.recipe.time, "--time")
+        length = clock.seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
     def run(self, stop: Stop) -> list[AnyEpoch]:
@@ -112,7 +112,7 @@ class Loop:
         values, targets = parts()[0]
         steps.close()
         if len(values):
-            pixels, labels = seen(values, self.preprocess), targets.told(self.card.labels)
+            pixels, labels = pixels_of(values, self.preprocess), targets.told(self.card.labels)
             taken = report.write_batch(self.folder, pixels, labels)
             if self.budget is not None:
                 self.budget.drawing = report.expected(taken, len(self.card.labels))

@@ -14,20 +14,22 @@ import msgspec
 from cyclopts import Parameter
 
 from inceptory.data.check.check import cheap
-from inceptory.data.sources.given import source_of
+from inceptory.data.sources.given import Given, LaidOut, source_of
 from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.opening import place_of
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.learn.rates import Suggestion
 from inceptory.learn.settings.command import train_call, train_command
 from inceptory.learn.settings.job import FILE as RUN
-from inceptory.learn.settings.job import Every, Job, is_first, place_of
-from inceptory.learn.settings.options import AS_THE_RECIPE, Given, LaidOut, Options, decided
+from inceptory.learn.settings.job import Every, Job
+from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.measure.results import Run, metrics_of
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import clock, files
 from inceptory.system.progress import meter
+from inceptory.system.streams import is_first
 
 if TYPE_CHECKING:
     from inceptory.data.sources.source import Source

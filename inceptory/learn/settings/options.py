@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from cyclopts import Parameter
 
-from inceptory.data.sources.layout import Layout
 from inceptory.errors import ConfigError, DataError, UnknownName
 from inceptory.learn.settings.recipe import (
     OPTIMIZERS,
@@ -28,11 +27,6 @@ from inceptory.learn.settings.recipe import (
 from inceptory.learn.settings.recipes import PAPERS, QUICK, TUTORIAL, named
 from inceptory.system.files import read
 from inceptory.system.text import shown
-
-Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
-"""Labelled pictures: on the command line a name or path, in Python also what `data.given.source_of` takes."""
-LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
-"""How pictures are laid out, by flags of the command."""
 
 
 def _help(name: str, told: str) -> str:

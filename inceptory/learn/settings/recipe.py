@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import operator
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from inceptory.data.sources.layout import Layout
+from inceptory.data.sources.layout import VALIDATION
 from inceptory.errors import ConfigError, UsageError
-from inceptory.nets.variant import Variant
+from inceptory.system.clock import seconds
 from inceptory.system.text import shown
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -170,7 +167,7 @@ class Recipe:
 
     # The rest
     validation: float = option(
-        0.1, "Share of each class held out for validation where the data has no such split.", above=0, high=0.5
+        VALIDATION, "Share of each class held out for validation where the data has no such split.", above=0, high=0.5
     )
     seed: int = option(0, "Start of all random numbers.", low=0, high=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute; auto takes cuda, mps, cpu.")
@@ -289,17 +286,6 @@ def _range(bounds: dict[str, float]) -> str:
     return " and ".join(f"{words[name]} {bounds[name]:g}" for name in words if name in bounds)
 
 
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
-
-
-def seconds(text: str, flag: str) -> float:
-    """Seconds of "90s", "20m" or "1.5h"; raises UsageError naming the flag."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
-    if match is None or not 0 < float(match[1]) * UNITS[match[2]] < math.inf:
-        raise UsageError(f"{flag} {text}: not a length of time (such as 90s, 20m or 1.5h)")
-    return float(match[1]) * UNITS[match[2]]
-
-
 def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
     """The recipe with another optimizer and all that this one brings along; with its own, as it is."""
     if optimizer == recipe.optimizer:
@@ -310,12 +296,3 @@ def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
 def beside_time(options: dict[str, Any]) -> dict[str, Any]:
     """Options that were given on top of a named recipe; with a time among them, its epochs are left out."""
     return {"epochs": None, **options} if options.get("time") is not None else options
-
-
-T = TypeVar("T", Recipe, Variant, Layout)
-
-
-def differences(one: T, other: T) -> Sequence[str]:
-    """What two recipes, variants or layouts do not share, as "--batch 64, not 32"."""
-    pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(one)]
-    return [f"--{name.replace('_', '-')} {shown(a)}, not {shown(b)}" for name, a, b in pairs if a != b]

@@ -12,9 +12,10 @@ import pytest
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided, from_file
-from inceptory.learn.settings.recipe import Recipe, choices, differences, seconds, shown
+from inceptory.learn.settings.recipe import Recipe, choices
 from inceptory.learn.settings.recipes import QUICK, TUTORIAL, named, recipes
 from inceptory.nets.catalogue import catalogue
+from inceptory.system.text import differences, shown
 
 NAN, INF = float("nan"), float("inf")
 FRACTION = {"wrong": [-0.1, 1.0, NAN, INF, -INF], "right": [0.0, 0.999]}
@@ -114,11 +115,6 @@ def test_the_tutorials_older_networks_train_200_epochs():
     for older in ("cifar_inception_v1", "cifar_inception_v2"):
         recipe = named("tutorial", older)
         assert (recipe.epochs, recipe.drops) == (200, (0.5,))
-
-
-@pytest.mark.parametrize(("text", "length"), [("90s", 90), ("20m", 1200), ("20 min", 1200), ("1.5h", 5400)])
-def test_lengths_of_time(text, length):
-    assert seconds(text, "--time") == length
 
 
 def test_differences_are_told_by_flag():
