@@ -43,13 +43,14 @@ MOST_WORKERS = 1024
 """Processes that decode; each takes 80 MB and more."""
 HELP_RECIPE = (
     "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper "
-    "trained it on ImageNet. The file or flags may change it."
+    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30, and the name of the "
+    'recipe that it changes where that is not quick, as recipe = "paper". Flags count more.'
 )
 Named = Annotated[
-    str | Recipe | None,
+    str | Path | Recipe | None,
     Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
 ]
-"""A recipe by name, or in Python also one of your own."""
+"""A recipe by name or file, or in Python also one of your own."""
 
 
 def train(
@@ -60,7 +61,6 @@ def train(
     out: Path | str | None = None,
     resume: Path | None = None,
     recipe: Named = None,
-    config: Path | None = None,
     checkpoint_every: str = "5m",
     tensorboard: bool = True,
     workers: int | None = None,
@@ -101,9 +101,7 @@ def train(
     resume
         Folder of a run to go on with; everything else is known from it, but for pictures from Python.
     recipe
-        Named set of the options below.
-    config
-        TOML file with options by name, such as epochs = 30; flags count more.
+        Named set of the options below, or a file of them.
     checkpoint_every
         How often the state of the run is saved: a time such as 5m, or steps such as 200steps.
     tensorboard
@@ -128,10 +126,10 @@ def train(
     if resume is not None and find_lr:
         raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
-        return _resume(Path(resume), began, data, model, out, recipe, config, variant, options, layout)
+        return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    wanted = decided(recipe, config, options, model)
+    wanted = decided(recipe, options, model)
     _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
@@ -204,8 +202,7 @@ def _resume(
     data: object,
     model: str | None,
     out: Path | str | None,
-    recipe: str | Recipe | None,
-    config: Path | None,
+    recipe: str | Path | Recipe | None,
     variant: Variant,
     options: Options,
     layout: Layout,
@@ -222,8 +219,7 @@ def _resume(
         "variant": None if variant == PUBLISHED else variant,
         "layout": None if layout == AUTO else layout,
     }
-    same = recipe is None and config is None
-    wanted = decided(job.recipe if same else recipe, config, options, job.model)
+    wanted = decided(job.recipe if recipe is None else recipe, options, job.model)
     job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
     if job.finished:
         run = finished_run(folder)

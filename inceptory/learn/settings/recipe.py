@@ -68,7 +68,7 @@ def option(default: Any, told: str, **bounds: float) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every option of a training; its defaults are the recipe `quick`."""
+    """Every option of a training; its defaults are the recipe `quick` (recipes/quick.toml)."""
 
     # How long
     epochs: int | None = option(
@@ -195,21 +195,7 @@ class Recipe:
     def check(self) -> None:
         """Raise UsageError naming the first flag that is out of range, ConfigError for two that do not agree."""
         for each in fields(self):
-            value, flag = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
-            if not is_of_kind(each.name, value):
-                raise UsageError(f"{flag} {value!r}: of the wrong kind ({kind_wanted(each.name)} is wanted)")
-            known = choices(each.name)
-            numeric = type(value) in (int, float) and (not known or takes_number(each.name))
-            if known and value not in known and not numeric:
-                number = " or a number" if takes_number(each.name) else ""
-                raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)}{number})")
-            if value is not None and (numeric or not known) and not _inside(value, each.metadata["bounds"]):
-                raise UsageError(f"{flag} {shown(value)}: out of range ({_range(each.metadata['bounds'])})")
-        if not all(0 < drop < 1 for drop in self.drops):
-            told = " ".join(f"{drop:g}" for drop in self.drops)
-            raise UsageError(f"--drops {told}: out of range (shares of the run, above 0 and below 1)")
-        if self.time is not None:
-            seconds(self.time, "--time")
+            check_option(each.name, getattr(self, each.name))
         if self.compile and self.gradient_checkpointing:
             raise ConfigError("--compile, --gradient-checkpointing: conflicting settings (leave one of them out)")
         self._check_optimizer()
@@ -274,6 +260,25 @@ def kind_wanted(name: str) -> str:
 def hints() -> dict[str, Any]:
     """The type of every option."""
     return get_type_hints(Recipe)
+
+
+def check_option(name: str, value: Any) -> None:
+    """Raise UsageError naming the flag of an option where a value is of the wrong kind, unknown or out of range."""
+    flag, known = f"--{name.replace('_', '-')}", choices(name)
+    if not is_of_kind(name, value):
+        raise UsageError(f"{flag} {value!r}: of the wrong kind ({kind_wanted(name)} is wanted)")
+    numeric = type(value) in (int, float) and (not known or takes_number(name))
+    if known and value not in known and not numeric:
+        number = " or a number" if takes_number(name) else ""
+        raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)}{number})")
+    bounds = Recipe.__dataclass_fields__[name].metadata["bounds"]
+    if value is not None and (numeric or not known) and not _inside(value, bounds):
+        raise UsageError(f"{flag} {shown(value)}: out of range ({_range(bounds)})")
+    if name == "drops" and not all(0 < drop < 1 for drop in value):
+        shares = " ".join(f"{drop:g}" for drop in value)
+        raise UsageError(f"{flag} {shares}: out of range (shares of the run, above 0 and below 1)")
+    if name == "time" and value is not None:
+        seconds(value, flag)
 
 
 def _inside(value: Any, bounds: dict[str, float]) -> bool:
