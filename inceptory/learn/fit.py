@@ -53,19 +53,15 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> 
     `began` is the moment from which a time counts: `clock.began`.
     """
     with _kept_or_taken_back(folder, resumed):
-        return _trained(job, source, folder, began, resumed)
-
-
-def _trained(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
-    device = choose(job.recipe.device, job.recipe.precision)
-    with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
-        if ranks.first:
-            state.tidy(folder)
-        with _ready(job, source, device, ranks, stop, folder, began) as loop:
-            if resumed:
-                _go_on(loop)
-            loop.run(stop)
-            return _finished(loop, source)
+        device = choose(job.recipe.device, job.recipe.precision)
+        with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
+            if ranks.first:
+                state.tidy(folder)
+            with _ready(job, source, device, ranks, stop, folder, began) as loop:
+                if resumed:
+                    _go_on(loop)
+                loop.run(stop)
+                return _finished(loop, source)
 
 
 def find_rate(job: Job, source: Source, folder: Path) -> Search:
