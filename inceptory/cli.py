@@ -17,7 +17,7 @@ from inceptory.system import flags
 from inceptory.system.clock import whole_process
 from inceptory.system.files import of_the_system
 from inceptory.system.outputs import is_stdout
-from inceptory.system.streams import forgive, tell
+from inceptory.system.streams import forgive, is_first, tell
 from inceptory.version import __version__
 
 COMMANDS = {
@@ -77,7 +77,7 @@ def _run(words: list[str]) -> int:
         flags.refuse_fractions(app, words)
         result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         # Of several processes that torchrun started, one speaks.
-        if result is not None and os.environ.get("RANK", "0") == "0":
+        if result is not None and is_first():
             # Who asked for a file on standard output gets nothing else there.
             if any(map(is_stdout, words)):
                 print(result, file=sys.stderr)

@@ -136,7 +136,13 @@ def test_the_help_shows_what_to_write_for_a_value_and_no_types_of_python(word, c
     told = capsys.readouterr().out
     assert not re.search(r"\bSTR\b|RECIPE|\bPATH\|", told)
     if word == "train":
-        for shown in ("--model NAME", "--recipe NAME", "--out PATH", "--time TIME", "--checkpoint-every TIME"):
+        for shown in (
+            "--model NAME",
+            "--recipe NAME|FILE.toml",
+            "--out PATH",
+            "--time TIME",
+            "--checkpoint-every TIME",
+        ):
             assert shown in told
 
 
@@ -163,7 +169,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "show": ["name", "classes", "variant", "draw", "force", "json"],
         "check": ["data", "model", "image", "strict", "json", "layout"],
         "train": [
-            *("data", "model", "out", "resume", "recipe", "config"),
+            *("data", "model", "out", "resume", "recipe"),
             *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options", "layout"),
         ],
         "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"],

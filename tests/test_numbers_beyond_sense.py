@@ -57,7 +57,7 @@ def test_pictures_too_large_leave_no_folder(colours, tmp_path, capsys):
         (["show", "xception", "--draw", f"{LONG}.svg"], 74),
         (["train", LONG, *TRAIN, "--out", "new"], 66),
         (["train", "DATA", *TRAIN, "--out", LONG], 74),
-        (["train", "DATA", *TRAIN, "--config", LONG, "--out", "new"], 66),
+        (["train", "DATA", *TRAIN, "--recipe", f"{LONG}.toml", "--out", "new"], 66),
         (["train", "--resume", LONG], 66),
         (["demo", "--out", LONG], 74),
     ],
@@ -101,7 +101,7 @@ def test_a_record_with_values_of_other_kinds_is_65_or_taken(run, tmp_path, capsy
 
 def test_a_deep_table_of_options_is_65(colours, tmp_path, capsys):
     (tmp_path / "deep.toml").write_text("drops = " + "[" * 100_000)
-    words = ["train", str(colours), *TRAIN, "--config", str(tmp_path / "deep.toml"), "--out", str(tmp_path / "run")]
+    words = ["train", str(colours), *TRAIN, "--recipe", str(tmp_path / "deep.toml"), "--out", str(tmp_path / "run")]
     assert refused(words, capsys)[0] == 65
 
 

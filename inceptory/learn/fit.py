@@ -26,7 +26,7 @@ from inceptory.learn.events import FOLDER as EVENTS
 from inceptory.learn.loop import Loop, facts
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
-from inceptory.learn.settings.job import FILE, Job, is_first
+from inceptory.learn.settings.job import FILE, Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
@@ -42,6 +42,7 @@ from inceptory.system.lock import locked
 from inceptory.system.progress import Meter, meter
 from inceptory.system.ranks import Ranks, joined
 from inceptory.system.signals import Stop, watched
+from inceptory.system.streams import is_first
 from inceptory.weights.card import Card
 from inceptory.weights.model import load
 from inceptory.weights.store import versions
@@ -53,19 +54,15 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> 
     `began` is the moment from which a time counts: `clock.began`.
     """
     with _kept_or_taken_back(folder, resumed):
-        return _trained(job, source, folder, began, resumed)
-
-
-def _trained(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
-    device = choose(job.recipe.device, job.recipe.precision)
-    with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
-        if ranks.first:
-            state.tidy(folder)
-        with _ready(job, source, device, ranks, stop, folder, began) as loop:
-            if resumed:
-                _go_on(loop)
-            loop.run(stop)
-            return _finished(loop, source)
+        device = choose(job.recipe.device, job.recipe.precision)
+        with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
+            if ranks.first:
+                state.tidy(folder)
+            with _ready(job, source, device, ranks, stop, folder, began) as loop:
+                if resumed:
+                    _go_on(loop)
+                loop.run(stop)
+                return _finished(loop, source)
 
 
 def find_rate(job: Job, source: Source, folder: Path) -> Search:

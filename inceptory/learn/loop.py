@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -11,15 +11,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from inceptory.data.feed.batches import pixels_of
 from inceptory.data.feed.feed import Batch, Feed, Stream
 from inceptory.data.picture.crops import DRAWS
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import state
 from inceptory.learn.events import Events
-from inceptory.learn.pictures import prepared, seen
+from inceptory.learn.pictures import prepared
 from inceptory.learn.settings.job import Every, Job
-from inceptory.learn.settings.recipe import seconds
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
 from inceptory.learn.update import norms
@@ -80,7 +80,7 @@ class Loop:
         measured = self.validation
         renewed = measured.looked_over * self.recipe.batch if measured.renews else 0
         pictures = (self.recipe.batch * self.recipe.accumulate, len(measured.pictures), len(measured.final), renewed)
-        length = seconds(self.recipe.time, "--time")
+        length = clock.seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
     def run(self, stop: Stop) -> list[AnyEpoch]:
@@ -94,7 +94,8 @@ class Loop:
             self._mark = clock.now()
             self._since = at.step, self._mark
             while not at.over:
-                self._epoch(stop, bar, events)
+                cut = self._train(stop, bar, events)
+                self._measure(cut, stop, bar, events)
             bar.say(f"trained for {self.ending().told(self.recipe.time)}")
             if self.budget is not None and self.budget.left(self.used()) < -OVERRUN * self.budget.seconds:
                 needed = duration(self.used() - self.budget.left(self.used()))
@@ -107,32 +108,49 @@ class Loop:
 
     def _show_first_batch(self) -> None:
         """Draw what the network sees first, whichever step this is; a timed run learns how long drawing takes."""
-        steps = self._parts(0)
-        parts, _ = next(steps)
-        values, targets = parts()[0]
+        steps = self._by_step(0)
+        values, targets = self._prepared(0, next(steps))[0]
         steps.close()
         if len(values):
-            pixels, labels = seen(values, self.preprocess), targets.told(self.card.labels)
+            pixels, labels = pixels_of(values, self.preprocess), targets.told(self.card.labels)
             taken = report.write_batch(self.folder, pixels, labels)
             if self.budget is not None:
                 self.budget.drawing = report.expected(taken, len(self.card.labels))
 
-    def _epoch(self, stop: Stop, bar: Meter, events: Events) -> None:
-        """What is left of an epoch's steps, then its validation."""
-        at, number, cut = self.position, len(self.position.history), False
-        for parts, batches in self._parts(number, at.step - number * self.per_epoch):
-            cut = at.seen > 0 and self._too_late()
-            if cut:
-                break
-            self._step(parts(), batches, bar, events)
+    def _train(self, stop: Stop, bar: Meter, events: Events) -> bool:
+        """What is left of an epoch's steps; whether the time cut them short."""
+        at, number = self.position, len(self.position.history)
+        for batches in self._by_step(number, at.step - number * self.per_epoch):
+            if at.seen > 0 and self._too_late():
+                return True
+            parts = self._prepared(at.step, batches)
+            start = clock.now()
+            self._seed(at.step)
+            at.rate, momentum = self._scheduled()
+            outcome = self.stepper.step(at.step, at.rate, parts, momentum)
+            if not outcome.finite:
+                raise DataError(self._not_finite(outcome, batches))
+            at.step += 1
+            at.seen, at.losses, at.plain = at.seen + outcome.seen, at.losses + outcome.losses, at.plain + outcome.plain
+            at.right += outcome.right
+            at.training += clock.now() - start
+            bar.tick(f"objective {at.losses / max(at.seen, 1):.3f}")
+            events.step(at.step, outcome.losses / max(outcome.seen, 1), at.rate)
             self._keep(stop)
-            self._took()
+            before, self._mark = self._mark, clock.now()
+            if self.budget is not None:
+                self.budget.took(self._mark - before)  # with all that belongs to a step
+        return False
+
+    def _measure(self, cut: bool, stop: Stop, bar: Meter, events: Events) -> None:
+        """Validate an epoch that is done, keep its network, and say what came of it."""
+        at, number = self.position, len(self.position.history) + 1
         start = clock.now()
-        self.validation.renew(number + 1)
+        self.validation.renew(number)
         renewed = clock.now()
         if self.budget is not None and not self.budget.full:
             self.budget.full = self.validation.seconds_at_the_end()
-        row, metrics = self._validated(number + 1, stop, start)
+        row, metrics = self._validated(number, stop, start)
         looked = clock.now()
         doubt = self.validation.doubt(row)
         at.history.append(row)
@@ -149,28 +167,15 @@ class Loop:
             bar.say(f"warning: epoch {row.epoch}: {doubt}")
         self._mark = clock.now()
 
-    def _step(self, parts: list[Part], batches: list[Batch], bar: Meter, events: Events) -> None:
-        at, start = self.position, clock.now()
-        self._seed(at.step)
-        at.rate, momentum = self._scheduled()
-        found = self.stepper.step(at.step, at.rate, parts, momentum)
-        if not found.finite:
-            raise DataError(self._not_finite(found, batches))
-        at.step += 1
-        at.seen, at.losses, at.plain = at.seen + found.seen, at.losses + found.losses, at.plain + found.plain
-        at.right += found.right
-        at.training += clock.now() - start
-        _tell(bar, events, at, found)
-
     def objectives(self, rates: Iterable[float], stop: Stop) -> Iterator[tuple[float, float]]:
         """(learning rate, objective) of one step after another from the start of the run, while the loss is finite.
 
         Nothing is kept. Raises InterruptedRun after a signal.
         """
-        steps = chain.from_iterable(map(self._parts, count()))
-        for (step, lr), (parts, _) in zip(enumerate(rates), steps, strict=False):
+        steps = chain.from_iterable(map(self._by_step, count()))
+        for (step, lr), batches in zip(enumerate(rates), steps, strict=False):
             self._seed(step)
-            found = self.stepper.step(step, lr, parts())
+            found = self.stepper.step(step, lr, self._prepared(step, batches))
             (asked,) = self.ranks.total(stop.asked)
             if asked:
                 raise InterruptedRun("stopped before all rates were tried, nothing is written (start again)")
@@ -197,12 +202,6 @@ class Loop:
         self.budget.share += ahead
         return found, momentum(self.recipe, middle, WHOLE)
 
-    def _took(self) -> None:
-        """Note how long a step took, with all that belongs to it."""
-        start, self._mark = self._mark, clock.now()
-        if self.budget is not None:
-            self.budget.took(self._mark - start)
-
     def _too_late(self) -> bool:
         """Whether the time holds no further step; the first process' clock counts for all."""
         if self.budget is None:
@@ -210,14 +209,13 @@ class Loop:
         (over,) = self.ranks.of_first(self.budget.over(self.used()))
         return bool(over)
 
-    def _parts(self, number: int, done: int = 0) -> Generator[tuple[Callable[[], list[Part]], list[Batch]]]:
-        """The steps of an epoch, counted from 0, that follow the `done` first: how to prepare each, and its batches."""
+    def _by_step(self, number: int, done: int = 0) -> Generator[list[Batch]]:
+        """The batches of each step of an epoch, counted from 0, but for the `done` first."""
         batches = self._shuffled(number)
         left = done * self.recipe.accumulate
         feed = self.train.batches(map(self.ranks.part, batches[left:]), self._draws(number, batches, left))
-        for step in range(number * self.per_epoch + done, (number + 1) * self.per_epoch):
-            found = list(islice(feed, self.recipe.accumulate))
-            yield self._preparing(step, number, found), found
+        for _ in range(done, self.per_epoch):
+            yield list(islice(feed, self.recipe.accumulate))
         next(feed, None)  # it rests when it finds that it is through
 
     def _draws(self, number: int, batches: list[Tensor], done: int) -> Iterator[Tensor] | None:
@@ -231,13 +229,11 @@ class Loop:
 
         return (self.ranks.part(drawn(place)) for place in range(done, len(batches)))
 
-    def _preparing(self, step: int, epoch: int, batches: list[Batch]) -> Callable[[], list[Part]]:
-        def prepare() -> list[Part]:
-            chance = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
-            name = self.device.name
-            return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
-
-        return prepare
+    def _prepared(self, step: int, batches: Iterable[Batch]) -> list[Part]:
+        """What the network learns from in a step; all chance is the step's own."""
+        chance = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
+        epoch, name = step // self.per_epoch, self.device.name
+        return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
 
     def _shuffled(self, number: int) -> list[Tensor]:
         """Rows of the batches of an epoch, counted from 0."""
@@ -364,11 +360,6 @@ class Loop:
         shown = "pictures of another process" if found.sound else shown
         told = f"the loss is not a finite number at rate {at.rate:g}, with {shown}"
         return f"step {at.step + 1}: {told} (lower --lr, now {self.recipe.lr:g}, or look at these pictures)"
-
-
-def _tell(bar: Meter, events: Events, at: Position, found: Outcome) -> None:
-    bar.tick(f"objective {at.losses / max(at.seen, 1):.3f}")
-    events.step(at.step, found.losses / max(found.seen, 1), at.rate)
 
 
 def facts(loop: Loop) -> dict[str, object]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.augment import geometry as augment
@@ -53,18 +51,6 @@ def _shown(label: Tensor, classes: Sequence[str]) -> str:
     if label.ndim == 0:
         return classes[int(label)]
     return ", ".join(classes[int(row)] for row in label.nonzero()) or "none"
-
-
-def seen(values: Tensor, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """What a network is given, as pictures again: (n, C, H, W) to (n, H, W, C), in RGB or grey.
-
-    Values beyond black and white, as moves in between pixels can leave them, are cut off.
-    """
-    mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (preprocess.mean, preprocess.std))
-    pixels = (values.float().cpu() * std + mean) * preprocess.divisor
-    upright = pixels.flip(1) if preprocess.order == "BGR" else pixels
-    found: NDArray[np.uint8] = upright.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
-    return found
 
 
 def prepared(

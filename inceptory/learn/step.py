@@ -95,14 +95,22 @@ class Stepper:
         seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
         if idle:
             return Outcome(0.0, 0.0, 0.0, 0)
-        penalty, before = self.optimizer.penalty(), self._statistics()
+        # The maps of fp16 may overflow: then batch norms get back what they remembered.
+        before = [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
+        penalty, how = self.optimizer.penalty(), (self.class_weights, self.recipe.label_smoothing)
         losses = plain = right = 0.0
-        for last, (values, targets) in ((part is parts[-1], part) for part in parts):
-            with self._exchanging(last):
-                loss, bare, hits = self._losses(values, targets)
+        for place, (values, targets) in enumerate(parts, 1):
+            with self._exchanging(last=place == len(parts)):
+                with self.device.autocast():
+                    heads = self._forward(values)  # (n, K) of each head by name
+                terms = [weight * self._loss(heads[name], targets, *how) for name, weight in self._weights.items()]
+                loss = torch.stack(terms).sum()
                 # Gradients are averaged over the processes, losses are summed over the pictures.
                 self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
-            losses, plain, right = losses + float(loss.detach()), plain + bare, right + hits
+            with torch.no_grad():
+                losses += float(loss.detach())
+                plain += float(self._loss(heads["logits"], targets))
+                right += float(self.task.hits(heads["logits"], targets.labels))
         sound = math.isfinite(losses)
         losses, plain, right = self.ranks.total(losses, plain, right)
         outcome = Outcome(losses + penalty * seen, plain, right, int(seen), sound)
@@ -120,10 +128,6 @@ class Stepper:
         """Take no more steps with other processes: what exchanges gradients holds their group, and its threads."""
         self._forward = self._alone
 
-    def _statistics(self) -> list[Tensor]:
-        """What batch norms remember, kept for a step in fp16, whose maps may overflow."""
-        return [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
-
     def _skipped(self, outcome: Outcome, before: list[Tensor]) -> Outcome:
         """What is told of a step in which fp16 overflowed: a failure only where a smaller scale cannot help."""
         for buffer, value in zip(self.net.buffers(), before, strict=True):
@@ -138,31 +142,15 @@ class Stepper:
             return self._forward.no_sync()
         return nullcontext()
 
-    def _losses(self, values: Tensor, targets: Targets) -> tuple[Tensor, float, float]:
-        """(sum of the pictures' losses over all heads, their plain ones, pictures whose `labels` are answered)."""
-        with self.device.autocast():
-            heads = self._forward(values)
-        terms = [weight * self._loss(heads[name], targets) for name, weight in self._weights.items()]
-        hits = self.task.hits(heads["logits"], targets.labels)
-        with torch.no_grad():
-            plain = self._mixed(heads["logits"], targets, self.task.loss)
-        return torch.stack(terms).sum(), float(plain), float(hits)
-
-    def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
-        def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            return self.task.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
-
-        return self._mixed(logits, targets, loss)
-
-    def _mixed(self, logits: Tensor, targets: Targets, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Sum of a loss over pictures, of mixed ones by both classes' shares."""
+    def _loss(self, logits: Tensor, targets: Targets, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """() sum of the task's loss over the pictures, of mixed ones by both classes' shares."""
         # float16 and bfloat16 are too coarse for the logarithm of a sum.
         logits = logits if logits.dtype == torch.float64 else logits.float()
-
-        found = loss(logits, targets.labels)
+        losses = self.task.loss(logits, targets.labels, weights, smoothing)  # (n,)
         if targets.others is not None and targets.share is not None:
-            found = targets.share * found + (1 - targets.share) * loss(logits, targets.others)
-        return found.sum()
+            others = self.task.loss(logits, targets.others, weights, smoothing)
+            losses = targets.share * losses + (1 - targets.share) * others
+        return losses.sum()
 
     def tensors(self) -> dict[str, Tensor]:
         """All that must be kept to go on exactly."""

@@ -14,20 +14,22 @@ import msgspec
 from cyclopts import Parameter
 
 from inceptory.data.check.check import cheap
-from inceptory.data.sources.given import source_of
+from inceptory.data.sources.given import Given, LaidOut, source_of
 from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.opening import place_of
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.learn.rates import Suggestion
 from inceptory.learn.settings.command import train_call, train_command
 from inceptory.learn.settings.job import FILE as RUN
-from inceptory.learn.settings.job import Every, Job, is_first, place_of
-from inceptory.learn.settings.options import AS_THE_RECIPE, Given, LaidOut, Options, decided
+from inceptory.learn.settings.job import Every, Job
+from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.measure.results import Run, metrics_of
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import clock, files
 from inceptory.system.progress import meter
+from inceptory.system.streams import is_first
 
 if TYPE_CHECKING:
     from inceptory.data.sources.source import Source
@@ -41,13 +43,14 @@ MOST_WORKERS = 1024
 """Processes that decode; each takes 80 MB and more."""
 HELP_RECIPE = (
     "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper "
-    "trained it on ImageNet. The file or flags may change it."
+    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30, and the name of the "
+    'recipe that it changes where that is not quick, as recipe = "paper". Flags count more.'
 )
 Named = Annotated[
-    str | Recipe | None,
+    str | Path | Recipe | None,
     Parameter(help=HELP_RECIPE, accepts_keys=False, n_tokens=1, converter=lambda _, tokens: tokens[0].value),
 ]
-"""A recipe by name, or in Python also one of your own."""
+"""A recipe by name or file, or in Python also one of your own."""
 
 
 def train(
@@ -58,7 +61,6 @@ def train(
     out: Path | str | None = None,
     resume: Path | None = None,
     recipe: Named = None,
-    config: Path | None = None,
     checkpoint_every: str = "5m",
     tensorboard: bool = True,
     workers: int | None = None,
@@ -99,9 +101,7 @@ def train(
     resume
         Folder of a run to go on with; everything else is known from it, but for pictures from Python.
     recipe
-        Named set of the options below.
-    config
-        TOML file with options by name, such as epochs = 30; flags count more.
+        Named set of the options below, or a file of them.
     checkpoint_every
         How often the state of the run is saved: a time such as 5m, or steps such as 200steps.
     tensorboard
@@ -126,10 +126,10 @@ def train(
     if resume is not None and find_lr:
         raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
-        return _resume(Path(resume), began, data, model, out, recipe, config, variant, options, layout)
+        return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    wanted = decided(recipe, config, options, model)
+    wanted = decided(recipe, options, model)
     _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
@@ -202,8 +202,7 @@ def _resume(
     data: object,
     model: str | None,
     out: Path | str | None,
-    recipe: str | Recipe | None,
-    config: Path | None,
+    recipe: str | Path | Recipe | None,
     variant: Variant,
     options: Options,
     layout: Layout,
@@ -220,8 +219,7 @@ def _resume(
         "variant": None if variant == PUBLISHED else variant,
         "layout": None if layout == AUTO else layout,
     }
-    same = recipe is None and config is None
-    wanted = decided(job.recipe if same else recipe, config, options, job.model)
+    wanted = decided(job.recipe if recipe is None else recipe, options, job.model)
     job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
     if job.finished:
         run = finished_run(folder)

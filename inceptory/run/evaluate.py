@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.data.sources.given import source_of
-from inceptory.data.sources.layout import AUTO
+from inceptory.data.sources.given import Given, LaidOut, source_of
+from inceptory.data.sources.layout import AUTO, VALIDATION
+from inceptory.data.sources.opening import is_place, place_of
 from inceptory.errors import ConfigError, printable
-from inceptory.learn.settings.job import is_place, place_of
-from inceptory.learn.settings.options import Given, LaidOut
-from inceptory.learn.settings.recipe import Recipe
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import AnyMetrics
 from inceptory.system.outputs import claimed, keyed
@@ -129,7 +127,7 @@ def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str
     is measured whole, unless the checkpoint was trained on just this data (its fingerprint tells);
     then the part that was held out of the training is found again.
     """
-    held = source.with_validation(float(card.recipe.get("validation", Recipe.validation)))
+    held = source.with_validation(float(card.recipe.get("validation", VALIDATION)))
     if split is not None or "test" in source.splits or "validation" in source.splits:
         chosen = split or ("test" if "test" in source.splits else "validation")
         return held, chosen, f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"

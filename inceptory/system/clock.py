@@ -1,15 +1,20 @@
-"""How long a command has been at work: from the start of its process, so that imports count."""
+"""How long a command has been at work, from its process' start so that imports count; lengths of time in words."""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from inceptory.errors import UsageError
+
 _LOADED = time.monotonic()
 _command: ContextVar[float | None] = ContextVar("command", default=None)
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def now() -> float:
@@ -45,3 +50,11 @@ def _process_began() -> float:
     loaded = time.monotonic() - _LOADED
     # A container with a clock of its own may tell nonsense; a process is never younger than its modules.
     return time.monotonic() - age if loaded <= age <= loaded + 60 else _LOADED
+
+
+def seconds(text: str, flag: str) -> float:
+    """Seconds of "90s", "20m" or "1.5h"; raises UsageError naming the flag."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
+    if match is None or not 0 < float(match[1]) * UNITS[match[2]] < math.inf:
+        raise UsageError(f"{flag} {text}: not a length of time (such as 90s, 20m or 1.5h)")
+    return float(match[1]) * UNITS[match[2]]

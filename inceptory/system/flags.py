@@ -13,7 +13,7 @@ from cyclopts.help import DefaultFormatter, HelpEntry, HelpPanel
 from inceptory.errors import UsageError
 
 TIMES = ("--time", "--checkpoint-every")
-SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|RECIPE": "NAME", "PATH|STR": "PATH"}
+SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|PATH|RECIPE": "NAME|FILE.toml", "PATH|STR": "PATH"}
 """What stands for a value in the help, by what cyclopts makes of its type: Python takes more than a shell can give."""
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 

@@ -1,4 +1,4 @@
-"""Standard output and standard error, which may be closed, full, or left by their reader."""
+"""Standard output and standard error, which may be closed, full, or left by their reader; who speaks of several."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class Forgiving:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def is_first() -> bool:
+    """Whether this process speaks and writes, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def forgive() -> None:

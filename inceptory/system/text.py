@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
 
 def shown(value: object) -> str:
     """The value of an option in words, as the help has it: none, yes, 0.5."""
@@ -13,3 +21,9 @@ def shown(value: object) -> str:
         return "yes" if value else "no"
     # No digit is lost: two values that differ must not look alike.
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def differences(one: T, other: T) -> list[str]:
+    """What two records of options do not share, as "--batch 64, not 32"."""
+    pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(one)]
+    return [f"--{name.replace('_', '-')} {shown(a)}, not {shown(b)}" for name, a, b in pairs if a != b]

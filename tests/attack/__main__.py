@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from inceptory.learn.settings.recipe import seconds
+from inceptory.system.clock import seconds
 from tests.attack.attack import Attack
 
 

@@ -17,7 +17,7 @@ from inceptory.cli import application
 from inceptory.learn.settings.command import train_command
 from inceptory.learn.settings.job import Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
-from inceptory.learn.settings.recipes import TUTORIAL
+from inceptory.learn.settings.recipes import document
 from inceptory.learn.update.schedule import Budget, rate, timed_rate
 from inceptory.measure.results import Ending
 from inceptory.system import clock
@@ -137,7 +137,7 @@ def test_a_resumed_budget_goes_on_where_it_was():
 
 
 def test_drops_come_with_their_shares_of_the_time():
-    recipe = replace(TUTORIAL, time="1h")
+    recipe = replace(document("tutorial"), time="1h")
     assert [timed_rate(recipe, share, 0.01, 0, 50) for share in (0.0, 0.32, 0.34, 0.65, 0.67, 0.98)] == pytest.approx(
         [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
     )
@@ -147,13 +147,13 @@ def test_drops_come_with_their_shares_of_the_time():
 
 
 def test_epochs_limit_a_time_only_where_somebody_gave_them(tmp_path: Path):
-    def epochs(recipe=None, config=None, **options):
-        return decided(recipe, config, Options(**options), "xception").epochs
+    def epochs(recipe=None, **options):
+        return decided(recipe, Options(**options), "xception").epochs
 
     (tmp_path / "c.toml").write_text("epochs = 7")
     assert (epochs(), epochs(recipe="tutorial"), epochs(epochs=3)) == (20, 300, 3)
     assert (epochs(time="1h"), epochs(recipe="tutorial", time="1h")) == (None, None)
-    assert (epochs(time="1h", epochs=20), epochs(config=tmp_path / "c.toml", time="1h")) == (20, 7)
+    assert (epochs(time="1h", epochs=20), epochs(recipe=tmp_path / "c.toml", time="1h")) == (20, 7)
     assert (Recipe().epochs, Recipe(time="1h").epochs, Recipe(time="1h", epochs=20).epochs) == (20, None, 20)
     assert epochs(recipe=Recipe(epochs=5), time="1h") == 5, "a recipe of one's own says what it says"
 
@@ -161,12 +161,12 @@ def test_epochs_limit_a_time_only_where_somebody_gave_them(tmp_path: Path):
 @pytest.mark.parametrize("limit", [None, 20, 300, 4])
 @pytest.mark.parametrize("recipe", ["quick", "tutorial"])
 def test_line_record_and_card_know_which_it_was(limit, recipe, tmp_path: Path):
-    wanted = decided(recipe, None, Options(time="20m", epochs=limit), "inception_v3")
+    wanted = decided(recipe, Options(time="20m", epochs=limit), "inception_v3")
     line = train_command("digits", "inception_v3", "x", Variant(), wanted)
     assert ("--epochs" in line) is (limit is not None)
     _, bound, _ = application().parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
     asked = bound.kwargs
-    assert decided(asked.get("recipe"), None, asked.get("options", AS_THE_RECIPE), "inception_v3") == wanted
+    assert decided(asked.get("recipe"), asked.get("options", AS_THE_RECIPE), "inception_v3") == wanted
     Job("digits", "inception_v3", Variant(), wanted, "", line).write(tmp_path)
     assert Job.read(tmp_path).recipe == wanted
     assert wanted.to_json()["epochs"] == limit
@@ -186,7 +186,7 @@ def test_what_ended_a_run_is_told():
 def test_a_command_began_with_its_process_and_a_call_with_itself():
     script = (
         "import time; time.sleep(0.3)\n"
-        "from inceptory import clock\n"
+        "from inceptory.system import clock\n"
         "with clock.whole_process(): print(clock.now() - clock.began())\n"
         "before, start = clock.now(), clock.began()\n"
         "print(before <= start <= clock.now())"

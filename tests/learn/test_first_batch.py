@@ -16,11 +16,12 @@ from PIL import Image
 
 import inceptory
 from inceptory import Recipe, Variant
+from inceptory.data.feed.batches import pixels_of
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.device import Device
 from inceptory.errors import InterruptedRun
 from inceptory.learn.loop import Loop
-from inceptory.learn.pictures import Targets, seen
+from inceptory.learn.pictures import Targets
 from inceptory.learn.step import Stepper
 from inceptory.measure.tasks import ManyClasses, OneClass
 from inceptory.report import plots
@@ -102,8 +103,8 @@ def test_pictures_are_shown_in_red_green_blue_whatever_the_network_reads(order, 
     steps = Preprocess(size=1, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 1.0), order=order)
     given = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1) / 255
     values = (given - torch.tensor(steps.mean).view(1, 3, 1, 1)) / torch.tensor(steps.std).view(1, 3, 1, 1)
-    assert tuple(seen(values, steps)[0, 0, 0]) == colour
-    assert seen(values + 9, steps).max() == 255, "beyond white is white"
+    assert tuple(pixels_of(values, steps)[0, 0, 0]) == colour
+    assert pixels_of(values + 9, steps).max() == 255, "beyond white is white"
 
 
 # The same measure of training and of validation

@@ -16,13 +16,13 @@ import inceptory
 from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
 from inceptory.learn.settings.recipe import Recipe
-from inceptory.learn.settings.recipes import TUTORIAL
+from inceptory.learn.settings.recipes import document
 from inceptory.learn.step import Stepper
 from tests.peers.proof import FOUND
 
 HERE = Path(__file__).parent
 PYTHON = os.environ.get("INCEPTORY_KERAS_PYTHON", sys.executable)
-EXACTLY = replace(TUTORIAL, penalty=float(np.float32(1e-4)), momentum=float(np.float32(0.9)))
+EXACTLY = replace(document("tutorial"), penalty=float(np.float32(1e-4)), momentum=float(np.float32(0.9)))
 """Keras holds the factor of L2 and the momentum in single precision; the 2.5e-8 between both would be
 magnified a hundred thousandfold in the next step by batch norms of eight pictures."""
 NETWORKS = {"v1": "cifar_inception_v1", "v3_slim": "cifar_inception_v3_slim"}

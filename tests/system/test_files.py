@@ -98,10 +98,10 @@ def test_an_interrupt_leaves_the_old_content_and_no_temporary_file(tmp_path, mon
 def test_a_process_that_dies_in_the_middle_leaves_the_old_content(tmp_path, step):
     files.write(tmp_path / "a", b"old")
     program = (
-        f"import os; from inceptory import files; os.{step} = lambda *a, **k: os._exit(9); "
+        f"import os; from inceptory.system import files; os.{step} = lambda *a, **k: os._exit(9); "
         "files.write('a', b'new' * 1000)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[2])}
     died = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=False)
     assert died.returncode == 9
     assert files.read(tmp_path / "a") == b"old"

@@ -24,7 +24,7 @@ TALK = """
 import json, sys, warnings
 from pathlib import Path
 import torch, torch.distributed as dist
-from inceptory.learn import ranks
+from inceptory.system import ranks
 
 dist.Backend.register_backend("ofgpus", dist.distributed_c10d.ProcessGroupGloo, devices=["cuda"])
 ranks.BACKENDS = {name: words.replace("nccl", "ofgpus") for name, words in ranks.BACKENDS.items()}
@@ -61,7 +61,7 @@ from pathlib import Path
 import torch
 import inceptory
 from inceptory import Recipe
-from inceptory.learn import ranks
+from inceptory.system import ranks
 from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
 from inceptory.learn.step import Stepper

@@ -117,6 +117,18 @@ def normalise(pixels: Tensor, preprocess: Preprocess, device: torch.device | str
     return moved.div_(preprocess.divisor).sub_(mean).div_(std)
 
 
+def pixels_of(values: Tensor, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """What a network is given, as pictures again: (N, C, H, W) to (N, H, W, C), in RGB or grey.
+
+    Values beyond black and white, as moves in between pixels can leave them, are cut off.
+    """
+    mean, std = (torch.tensor(numbers).view(1, -1, 1, 1) for numbers in (preprocess.mean, preprocess.std))
+    pixels = (values.float().cpu() * std + mean) * preprocess.divisor
+    upright = pixels.flip(1) if preprocess.order == "BGR" else pixels
+    shown: NDArray[np.uint8] = upright.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    return shown
+
+
 def histogram(pixels: Tensor) -> Tensor:
     """How often each level occurs in each channel: (N, C, H, W) uint8 to (C, 256) int64."""
     return torch.stack([torch.bincount(pixels[:, c].flatten().int(), minlength=256) for c in range(pixels.shape[1])])

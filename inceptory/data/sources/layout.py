@@ -17,6 +17,8 @@ SPLITS = {
 }
 """Words that mean a split: those of the data sets library of Hugging Face, and holdout."""
 ORDER = ("train", "validation", "test")
+VALIDATION = 0.1
+"""Share of each class that is held out for validation where nobody says how much."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Nothing here imports torch, so that a mistake in a path is answered at once.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from inceptory.data.sources import built_in, folders, tables
@@ -38,6 +39,16 @@ def open_source(data: str | Path, progress: Progress | None = None, layout: Layo
         raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
     names = ", ".join(built_in.SETS)
     raise MissingError(f"{printable(data)}: no such data (give a folder, a file, or a built-in set: {names})")
+
+
+def place_of(data: str) -> str:
+    """A data set's name or path so that it is found from any folder; `is_place` knows it again."""
+    return data if data in built_in.SETS else os.path.abspath(data)
+
+
+def is_place(name: str) -> bool:
+    """Whether data can be found by its name, as `place_of` has it; what Python handed over cannot."""
+    return name in built_in.SETS or os.path.isabs(name)
 
 
 def _open_folder(path: Path, layout: Layout) -> Source:

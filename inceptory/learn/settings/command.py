@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.data.sources.layout import AUTO, Layout
-from inceptory.learn.settings.recipe import Recipe, beside_time, differences, with_optimizer
+from inceptory.learn.settings.recipe import Recipe, beside_time, with_optimizer
 from inceptory.learn.settings.recipes import NAMES, recipes
 from inceptory.nets.variant import PUBLISHED, Variant
+from inceptory.system.text import differences
 
 
 def train_command(

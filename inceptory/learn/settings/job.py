@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,9 +14,11 @@ import msgspec
 
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
-from inceptory.learn.settings.recipe import Recipe, differences, seconds
+from inceptory.learn.settings.recipe import Recipe
 from inceptory.nets.variant import Variant
 from inceptory.system import files
+from inceptory.system.clock import seconds
+from inceptory.system.text import differences
 
 if TYPE_CHECKING:
     from inceptory.data.sources.source import Source
@@ -117,25 +118,6 @@ class Job:
 def _other(folder: Path, found: Sequence[str]) -> ConfigError:
     told = "; ".join(found[:5]) + ("; ..." if len(found) > 5 else "")
     return ConfigError(f"{folder}: this run has {told} (leave that out, or start a new run with --out)")
-
-
-def is_first() -> bool:
-    """Whether this process speaks and writes, of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def place_of(data: str) -> str:
-    """A data set's name or path so that it is found from any folder; `is_place` knows it again."""
-    from inceptory.data.sources.built_in import SETS
-
-    return data if data in SETS else os.path.abspath(data)
-
-
-def is_place(name: str) -> bool:
-    """Whether data can be found by its name, as `place_of` has it; what Python handed over cannot."""
-    from inceptory.data.sources.built_in import SETS
-
-    return name in SETS or os.path.isabs(name)
 
 
 @dataclass(frozen=True)

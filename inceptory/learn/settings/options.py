@@ -1,49 +1,32 @@
 """The flags of `train`: each option of a recipe, left open until someone sets it.
 
-What a flag says counts most, then what the file of --config says, then the recipe. Where one of the
+What a flag says counts most, then what somebody's own file says, then the named recipe. Where one of the
 first two names another optimizer than the recipe, that one's own defaults come before the recipe's.
 """
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import fields, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 from cyclopts import Parameter
 
-from inceptory.data.sources.layout import Layout
-from inceptory.errors import ConfigError, DataError, UnknownName
-from inceptory.learn.settings.recipe import (
-    OPTIMIZERS,
-    Recipe,
-    beside_time,
-    hints,
-    is_of_kind,
-    kind_wanted,
-    takes_number,
-    with_optimizer,
-)
-from inceptory.learn.settings.recipes import PAPERS, QUICK, TUTORIAL, named
-from inceptory.system.files import read
+from inceptory.learn.settings.recipe import OPTIMIZERS, Recipe, beside_time, hints, with_optimizer
+from inceptory.learn.settings.recipes import NAMES, PAPERS, document, opened
 from inceptory.system.text import shown
-
-Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
-"""Labelled pictures: on the command line a name or path, in Python also what `data.given.source_of` takes."""
-LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
-"""How pictures are laid out, by flags of the command."""
 
 
 def _help(name: str, told: str) -> str:
     """The sentence of an option, what the recipes say, and what each optimizer brings along."""
-    papers = {getattr(recipe, name) for recipe in PAPERS.values()}
-    values = {"quick": shown(getattr(QUICK, name)), "tutorial": shown(getattr(TUTORIAL, name))}
+    papers = {getattr(document(paper), name) for paper in PAPERS.values()}
+    quick = getattr(document("quick"), name)
+    values = {"quick": shown(quick), "tutorial": shown(getattr(document("tutorial"), name))}
     values["paper"] = shown(papers.pop()) if len(papers) == 1 else "by network"
     brought = {key: shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
     if len(set(brought.values())) > 1:
         values = {**brought, **{key: value for key, value in values.items() if key != "quick"}}
-    if getattr(QUICK, name) is None:
+    if quick is None:
         return told
     each = ", ".join(f"{key} {value}" for key, value in values.items())
     return f"{told} [{values['quick'] if len(set(values.values())) == 1 else each}]"
@@ -82,38 +65,18 @@ def given(options: Options) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if value is not None}
 
 
-def from_file(path: Path) -> dict[str, Any]:
-    """Options in a TOML file, checked by name and kind; raises ConfigError naming the first that is wrong."""
-    try:
-        found = tomllib.loads(read(path).decode())
-    except (ValueError, RecursionError) as fault:
-        raise DataError(f"{path}: not TOML, {fault} (write lines such as epochs = 30)") from None
-    known = ["recipe", *(each.name for each in fields(Recipe))]
-    for name in found:
-        if name not in known:
-            raise ConfigError(f"{path}: {UnknownName('option of a recipe', name, known, 'inceptory train --help')}")
-    return {name: _of_kind(path, name, value) for name, value in found.items()}
+def decided(recipe: str | Path | Recipe | None, options: Options, architecture: str) -> Recipe:
+    """The recipe that a name, a file or Python gives, and flags on top of it, checked.
 
-
-def _of_kind(path: Path, name: str, value: Any) -> Any:
-    """A value of TOML as the option has it: whole numbers serve as fractions, lists as tuples."""
-    plain = tuple(value) if isinstance(value, list) else value
-    if not (isinstance(value, str) if name == "recipe" else is_of_kind(name, plain)):
-        wanted = "a name" if name == "recipe" else kind_wanted(name)
-        raise ConfigError(f"{path}: {name} = {value!r} is of the wrong kind ({wanted} is wanted)")
-    if isinstance(value, list):
-        return tuple(map(float, value))
-    return float(value) if type(value) is int and takes_number(name) else value
-
-
-def decided(recipe: str | Recipe | None, config: Path | None, options: Options, architecture: str) -> Recipe:
-    """The recipe that flags, file and name give together, checked; raises UsageError or ConfigError."""
-    told = {} if config is None else from_file(config)
-    base = recipe or told.get("recipe", "quick")
-    told.pop("recipe", None)
-    start = base if isinstance(base, Recipe) else named(base, architecture)
-    asked = {**told, **given(options)}
+    Raises UsageError or ConfigError, and what `recipes.opened` raises.
+    """
+    asked = given(options)
+    if isinstance(recipe, Recipe):
+        start = recipe
+    else:
+        start, changed = opened(recipe or NAMES[0], architecture)
+        asked = beside_time({**changed, **asked})
     start = with_optimizer(start, asked.get("optimizer", start.optimizer))
-    made = replace(start, **(asked if isinstance(base, Recipe) else beside_time(asked)))
+    made = replace(start, **asked)
     made.check()
     return made

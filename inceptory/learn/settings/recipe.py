@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import operator
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from inceptory.data.sources.layout import Layout
+from inceptory.data.sources.layout import VALIDATION
 from inceptory.errors import ConfigError, UsageError
-from inceptory.nets.variant import Variant
+from inceptory.system.clock import seconds
 from inceptory.system.text import shown
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -71,7 +68,7 @@ def option(default: Any, told: str, **bounds: float) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every option of a training; its defaults are the recipe `quick`."""
+    """Every option of a training; its defaults are the recipe `quick` (recipes/quick.toml)."""
 
     # How long
     epochs: int | None = option(
@@ -170,7 +167,7 @@ class Recipe:
 
     # The rest
     validation: float = option(
-        0.1, "Share of each class held out for validation where the data has no such split.", above=0, high=0.5
+        VALIDATION, "Share of each class held out for validation where the data has no such split.", above=0, high=0.5
     )
     seed: int = option(0, "Start of all random numbers.", low=0, high=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute; auto takes cuda, mps, cpu.")
@@ -198,21 +195,7 @@ class Recipe:
     def check(self) -> None:
         """Raise UsageError naming the first flag that is out of range, ConfigError for two that do not agree."""
         for each in fields(self):
-            value, flag = getattr(self, each.name), f"--{each.name.replace('_', '-')}"
-            if not is_of_kind(each.name, value):
-                raise UsageError(f"{flag} {value!r}: of the wrong kind ({kind_wanted(each.name)} is wanted)")
-            known = choices(each.name)
-            numeric = type(value) in (int, float) and (not known or takes_number(each.name))
-            if known and value not in known and not numeric:
-                number = " or a number" if takes_number(each.name) else ""
-                raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)}{number})")
-            if value is not None and (numeric or not known) and not _inside(value, each.metadata["bounds"]):
-                raise UsageError(f"{flag} {shown(value)}: out of range ({_range(each.metadata['bounds'])})")
-        if not all(0 < drop < 1 for drop in self.drops):
-            told = " ".join(f"{drop:g}" for drop in self.drops)
-            raise UsageError(f"--drops {told}: out of range (shares of the run, above 0 and below 1)")
-        if self.time is not None:
-            seconds(self.time, "--time")
+            check_option(each.name, getattr(self, each.name))
         if self.compile and self.gradient_checkpointing:
             raise ConfigError("--compile, --gradient-checkpointing: conflicting settings (leave one of them out)")
         self._check_optimizer()
@@ -279,6 +262,25 @@ def hints() -> dict[str, Any]:
     return get_type_hints(Recipe)
 
 
+def check_option(name: str, value: Any) -> None:
+    """Raise UsageError naming the flag of an option where a value is of the wrong kind, unknown or out of range."""
+    flag, known = f"--{name.replace('_', '-')}", choices(name)
+    if not is_of_kind(name, value):
+        raise UsageError(f"{flag} {value!r}: of the wrong kind ({kind_wanted(name)} is wanted)")
+    numeric = type(value) in (int, float) and (not known or takes_number(name))
+    if known and value not in known and not numeric:
+        number = " or a number" if takes_number(name) else ""
+        raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)}{number})")
+    bounds = Recipe.__dataclass_fields__[name].metadata["bounds"]
+    if value is not None and (numeric or not known) and not _inside(value, bounds):
+        raise UsageError(f"{flag} {shown(value)}: out of range ({_range(bounds)})")
+    if name == "drops" and not all(0 < drop < 1 for drop in value):
+        shares = " ".join(f"{drop:g}" for drop in value)
+        raise UsageError(f"{flag} {shares}: out of range (shares of the run, above 0 and below 1)")
+    if name == "time" and value is not None:
+        seconds(value, flag)
+
+
 def _inside(value: Any, bounds: dict[str, float]) -> bool:
     tests = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
     return all(tests[name](value, limit) for name, limit in bounds.items())
@@ -287,17 +289,6 @@ def _inside(value: Any, bounds: dict[str, float]) -> bool:
 def _range(bounds: dict[str, float]) -> str:
     words = {"low": "at least", "above": "above", "high": "at most", "below": "below"}
     return " and ".join(f"{words[name]} {bounds[name]:g}" for name in words if name in bounds)
-
-
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
-
-
-def seconds(text: str, flag: str) -> float:
-    """Seconds of "90s", "20m" or "1.5h"; raises UsageError naming the flag."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())
-    if match is None or not 0 < float(match[1]) * UNITS[match[2]] < math.inf:
-        raise UsageError(f"{flag} {text}: not a length of time (such as 90s, 20m or 1.5h)")
-    return float(match[1]) * UNITS[match[2]]
 
 
 def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
@@ -310,12 +301,3 @@ def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
 def beside_time(options: dict[str, Any]) -> dict[str, Any]:
     """Options that were given on top of a named recipe; with a time among them, its epochs are left out."""
     return {"epochs": None, **options} if options.get("time") is not None else options
-
-
-T = TypeVar("T", Recipe, Variant, Layout)
-
-
-def differences(one: T, other: T) -> Sequence[str]:
-    """What two recipes, variants or layouts do not share, as "--batch 64, not 32"."""
-    pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(one)]
-    return [f"--{name.replace('_', '-')} {shown(a)}, not {shown(b)}" for name, a, b in pairs if a != b]

@@ -11,8 +11,9 @@ from inceptory import Recipe, Variant
 from inceptory.cli import application
 from inceptory.learn.settings.command import train_command
 from inceptory.learn.settings.options import AS_THE_RECIPE, decided
-from inceptory.learn.settings.recipes import TUTORIAL, TUTORIAL_OLDER
+from inceptory.learn.settings.recipes import document
 
+TUTORIAL = document("tutorial")
 CASES = [
     (Variant(), Recipe()),
     (Variant(width=0.25, se=True, in_channels=1, image=40), Recipe(epochs=3, lr=1e-3, flip="off", device="cpu")),
@@ -32,11 +33,11 @@ def test_the_line_is_read_back_as_what_was_asked_for(data, variant, recipe):
     asked = bound.kwargs
     assert (asked["model"], str(asked["out"])) == ("inception_v3", "runs/a b")
     assert asked.get("variant", Variant()) == variant
-    assert decided(asked.get("recipe"), None, asked.get("options", AS_THE_RECIPE), "inception_v3") == recipe
+    assert decided(asked.get("recipe"), asked.get("options", AS_THE_RECIPE), "inception_v3") == recipe
 
 
 def test_what_was_left_at_its_default_is_not_said():
     line = train_command("digits", "xception", "x", Variant(), Recipe())
     assert line == "inceptory train digits --model xception --out x"
-    line = train_command("digits", "cifar_inception_v1", "x", Variant(), TUTORIAL_OLDER)
+    line = train_command("digits", "cifar_inception_v1", "x", Variant(), document("tutorial_200"))
     assert line == "inceptory train digits --model cifar_inception_v1 --out x --recipe tutorial"

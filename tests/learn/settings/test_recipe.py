@@ -11,11 +11,13 @@ import pytest
 
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
-from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided, from_file
-from inceptory.learn.settings.recipe import Recipe, choices, differences, seconds, shown
-from inceptory.learn.settings.recipes import QUICK, TUTORIAL, named, recipes
+from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
+from inceptory.learn.settings.recipe import Recipe, choices
+from inceptory.learn.settings.recipes import LARGEST, document, from_file, named, recipes
 from inceptory.nets.catalogue import catalogue
+from inceptory.system.text import differences, shown
 
+QUICK, TUTORIAL = document("quick"), document("tutorial")
 NAN, INF = float("nan"), float("inf")
 FRACTION = {"wrong": [-0.1, 1.0, NAN, INF, -INF], "right": [0.0, 0.999]}
 SHARE = {"wrong": [-0.1, 1.01, NAN, INF], "right": [0.0, 1.0]}
@@ -116,11 +118,6 @@ def test_the_tutorials_older_networks_train_200_epochs():
         assert (recipe.epochs, recipe.drops) == (200, (0.5,))
 
 
-@pytest.mark.parametrize(("text", "length"), [("90s", 90), ("20m", 1200), ("20 min", 1200), ("1.5h", 5400)])
-def test_lengths_of_time(text, length):
-    assert seconds(text, "--time") == length
-
-
 def test_differences_are_told_by_flag():
     assert differences(QUICK, replace(QUICK, batch=32, weight_decay=0.0)) == [
         "--batch 64, not 32",
@@ -135,14 +132,24 @@ def test_differences_are_told_by_flag():
 def test_a_flag_counts_more_than_the_file_and_the_file_more_than_the_recipe(tmp_path: Path):
     file = tmp_path / "own.toml"
     file.write_text('recipe = "tutorial"\nepochs = 30\nlr = 1\ndrops = [0.25, 0.5]\n')
-    made = decided(None, file, Options(epochs=7, compile=True), "cifar_inception_v3")
+    made = decided(file, Options(epochs=7, compile=True), "cifar_inception_v3")
     assert made == replace(TUTORIAL, epochs=7, lr=1.0, drops=(0.25, 0.5), compile=True)
-    assert decided("quick", file, AS_THE_RECIPE, "cifar_inception_v3").schedule == "cosine"
+    assert decided(str(file), AS_THE_RECIPE, "cifar_inception_v3").epochs == 30, "a path may be a text"
+    file.write_text("warmup = 0.5\n")
+    assert decided(file, AS_THE_RECIPE, "cifar_inception_v3") == replace(QUICK, warmup=0.5), "begins from quick"
+
+
+def test_with_a_time_only_the_epochs_that_somebody_gave_count(tmp_path: Path):
+    (tmp_path / "long.toml").write_text('recipe = "tutorial"\ntime = "1h"\n')
+    (tmp_path / "both.toml").write_text("epochs = 30\n")
+    lengths = [decided(tmp_path / "long.toml", AS_THE_RECIPE, "inception_v3")]
+    lengths += [decided(recipe, Options(time="1h"), "inception_v3") for recipe in ("paper", tmp_path / "both.toml")]
+    assert [(made.epochs, made.time) for made in lengths] == [(None, "1h"), (None, "1h"), (30, "1h")]
 
 
 def test_without_a_word_the_recipe_is_quick():
-    assert decided(None, None, AS_THE_RECIPE, "inception_v3") == QUICK
-    assert decided(Recipe(epochs=2), None, Options(batch=8), "inception_v3") == Recipe(epochs=2, batch=8)
+    assert decided(None, AS_THE_RECIPE, "inception_v3") == QUICK
+    assert decided(Recipe(epochs=2), Options(batch=8), "inception_v3") == Recipe(epochs=2, batch=8)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +164,13 @@ def test_without_a_word_the_recipe_is_quick():
         ('drops = ["x"]', ConfigError, "a list of numbers is wanted"),
         ("time = 20", ConfigError, "a text such as"),
         ("[training]\nepochs = 3", ConfigError, "'training'"),
+        ("recipe = 3", ConfigError, "a name is wanted"),
+        ("epoch = 3", ConfigError, "did you mean 'epochs'?"),
+        ("epochs = 0", ConfigError, "--epochs 0: out of range (at least 1 and at most 1e+06)"),
+        ("drops = [0.5, 1.5]", ConfigError, "--drops 0.5 1.5: out of range"),
+        ('time = "soon"', ConfigError, "not a length of time"),
+        ('flip = "sideways"', ConfigError, "--flip sideways: unknown (choose random, alternate, off)"),
+        ("epochs = 3 #" + "x" * LARGEST, DataError, "at most 1,048,576 are read"),
     ],
 )
 def test_a_file_that_is_wrong_is_told_by_line_or_option(content, kind, told, tmp_path: Path):
@@ -171,9 +185,12 @@ def test_a_file_that_is_not_there(tmp_path: Path):
         from_file(tmp_path / "none.toml")
 
 
-def test_an_unknown_recipe_is_named_with_those_that_are():
-    with pytest.raises(UsageError, match="quick, tutorial"):
-        decided("slow", None, AS_THE_RECIPE, "inception_v3")
+def test_an_unknown_recipe_is_named_with_those_that_are(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"^--recipe slow: no such .* quick, tutorial, paper, or give a FILE\.toml"):
+        decided("slow", AS_THE_RECIPE, "inception_v3")
+    (tmp_path / "own.toml").write_text('recipe = "slow"')
+    with pytest.raises(ConfigError, match=r"own\.toml: .*slow: no such recipe \(choose quick, tutorial"):
+        decided(tmp_path / "own.toml", AS_THE_RECIPE, "inception_v3")
 
 
 def test_help_tells_every_option_with_the_recipes_values(capsys):

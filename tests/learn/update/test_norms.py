@@ -12,7 +12,7 @@ from inceptory import Recipe, Variant, create, evaluate, train
 from inceptory.cli import main
 from inceptory.errors import ConfigError
 from inceptory.learn.settings.options import Options, decided
-from inceptory.learn.settings.recipes import QUICK, TUTORIAL
+from inceptory.learn.settings.recipes import document
 from inceptory.learn.update import norms
 
 WORST = [("inception_v2", "slim", 48, 0.9), ("xception", "keras", 32, 0.9), ("inception_v3", "slim", 75, 0.8)]
@@ -40,16 +40,16 @@ def test_the_option_is_a_word_or_a_number_by_flag_and_by_file(tmp_path):
     (tmp_path / "number.toml").write_text("norm_momentum = 0.02")
     (tmp_path / "word.toml").write_text('norm_momentum = "origin"')
     (tmp_path / "wrong.toml").write_text("norm_momentum = true")
-    assert decided(None, tmp_path / "number.toml", Options(), "xception").norm_momentum == 0.02
-    assert decided(None, tmp_path / "word.toml", Options(), "xception").norm_momentum == "origin"
-    assert decided(None, tmp_path / "word.toml", Options(norm_momentum=0.5), "xception").norm_momentum == 0.5
+    assert decided(tmp_path / "number.toml", Options(), "xception").norm_momentum == 0.02
+    assert decided(tmp_path / "word.toml", Options(), "xception").norm_momentum == "origin"
+    assert decided(tmp_path / "word.toml", Options(norm_momentum=0.5), "xception").norm_momentum == 0.5
     with pytest.raises(ConfigError, match="norm_momentum = True is of the wrong kind"):
-        decided(None, tmp_path / "wrong.toml", Options(), "xception")
+        decided(tmp_path / "wrong.toml", Options(), "xception")
     assert main(["train", "digits", "--model", "xception", "--out", str(tmp_path / "x"), "--norm-momentum", "2"]) == 64
 
 
 def test_quick_fits_the_run_and_the_tutorial_keeps_its_letter():
-    assert (QUICK.norm_momentum, TUTORIAL.norm_momentum) == ("auto", "origin")
+    assert (document("quick").norm_momentum, document("tutorial").norm_momentum) == ("auto", "origin")
 
 
 @pytest.mark.parametrize(("recipe", "expected"), [("quick", 0.1), ("tutorial", 0.01)])

@@ -12,11 +12,12 @@ import inceptory
 from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
 from inceptory.learn.settings.recipe import Recipe
-from inceptory.learn.settings.recipes import QUICK, TUTORIAL
+from inceptory.learn.settings.recipes import document
 from inceptory.learn.step import Stepper
 from inceptory.learn.update.average import Average
 from inceptory.learn.update.optim import Optimizer, penalised
 
+QUICK = document("quick")
 PLAIN = replace(QUICK, weight_decay=0.0, average=0.0)
 RATES = [0.1, 0.1, 0.01, 0.01, 0.001]
 
@@ -128,7 +129,7 @@ def values_of(count, size=32):
 
 def test_biased_moving_variance_is_the_mean_square_deviation(net):
     first = net.get_submodule("Conv2d_1a_3x3")
-    stepper = Stepper(net, replace(TUTORIAL, average=0.0), Device("cpu"))
+    stepper = Stepper(net, replace(document("tutorial"), average=0.0), Device("cpu"))
     values, labels = values_of(4)
     with torch.no_grad():
         maps = first.conv(values)
@@ -166,8 +167,8 @@ def test_auxiliary_heads_weigh_in_the_loss_as_their_papers_say():
         for name, value in heads.items()
     }
     expected = terms["logits"] + 0.3 * terms["aux1"] + 0.3 * terms["aux2"]
-    loss, *_ = stepper._losses(torch.zeros(2, 3, 64, 64), Targets(labels))
-    assert torch.allclose(loss, expected)
+    outcome = stepper.step(0, 0.0, [(torch.zeros(2, 3, 64, 64), Targets(labels))])
+    assert outcome.losses == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 def test_mixed_targets_weigh_by_their_share():

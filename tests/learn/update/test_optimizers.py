@@ -17,7 +17,7 @@ from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.settings.command import train_command
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import OPTIMIZERS
-from inceptory.learn.settings.recipes import PAPERS, QUICK, TUTORIAL, named, recipes
+from inceptory.learn.settings.recipes import PAPERS, document, named, recipes
 from inceptory.learn.update.optim import Optimizer
 from inceptory.learn.update.rmsprop import RMSProp
 from inceptory.learn.update.schedule import momentum, rate
@@ -25,37 +25,39 @@ from inceptory.weights.card import read_card
 from tests.learn.running import digests, recipe, start
 from tests.learn.stopped import stopped_after
 
+QUICK, TUTORIAL = document("quick"), document("tutorial")
+
 # Defaults
 
 
 def test_an_optimizer_brings_rate_and_decay_where_none_is_given():
-    made = decided(None, None, Options(optimizer="adamw"), "inception_v3")
+    made = decided(None, Options(optimizer="adamw"), "inception_v3")
     assert (made.lr, made.weight_decay, made.rms_decay, made.epsilon, made.nesterov) == (3e-3, 1e-2, 0.999, 1e-8, False)
-    made = decided("quick", None, Options(optimizer="rmsprop"), "inception_v3")
+    made = decided("quick", Options(optimizer="rmsprop"), "inception_v3")
     assert (made.lr, made.weight_decay, made.rms_decay, made.epsilon, made.momentum) == (0.045, 4e-5, 0.9, 1.0, 0.9)
     assert made.epochs == QUICK.epochs, "what is not the optimizer's stays the recipe's"
 
 
 def test_what_is_given_counts_more_than_what_the_optimizer_brings(tmp_path: Path):
     (tmp_path / "own.toml").write_text('optimizer = "adamw"\nlr = 0.007\n')
-    made = decided(None, tmp_path / "own.toml", Options(weight_decay=0.2), "inception_v3")
+    made = decided(tmp_path / "own.toml", Options(weight_decay=0.2), "inception_v3")
     assert (made.optimizer, made.lr, made.weight_decay, made.epsilon) == ("adamw", 0.007, 0.2, 1e-8)
 
 
 def test_the_recipes_own_optimizer_changes_nothing():
     for name, given in recipes("inception_v3").items():
-        assert decided(name, None, Options(optimizer=given.optimizer), "inception_v3") == given
+        assert decided(name, Options(optimizer=given.optimizer), "inception_v3") == given
 
 
 def test_leaving_a_papers_rmsprop_for_sgd_leaves_its_rate_too():
-    made = decided("paper", None, Options(optimizer="sgd"), "inception_v3")
+    made = decided("paper", Options(optimizer="sgd"), "inception_v3")
     assert {name: getattr(made, name) for name in OPTIMIZERS["sgd"]} == OPTIMIZERS["sgd"]
     assert (made.clip, made.epochs) == (2.0, 100)
 
 
 def test_in_python_a_recipe_of_an_optimizer_has_its_defaults():
     assert Recipe() == QUICK
-    assert Recipe(optimizer="adamw") == decided(None, None, Options(optimizer="adamw"), "inception_v3")
+    assert Recipe(optimizer="adamw") == decided(None, Options(optimizer="adamw"), "inception_v3")
     assert all(value is not None for name, value in vars(Recipe(optimizer="rmsprop")).items() if name != "time")
 
 
@@ -73,7 +75,7 @@ def test_in_python_a_recipe_of_an_optimizer_has_its_defaults():
 )
 def test_a_setting_that_an_optimizer_does_not_have_is_refused(given, told):
     with pytest.raises(ConfigError, match=f"^{told}") as caught:
-        decided(None, None, Options(**given), "inception_v3")
+        decided(None, Options(**given), "inception_v3")
     assert caught.value.exit_code == 78
 
 
@@ -89,9 +91,9 @@ CASES = [
     Recipe(optimizer="adamw", lr=0.05, weight_decay=5e-4),
     Recipe(optimizer="rmsprop", schedule="exponential", decay_rate=0.5, decay_epochs=4 / 3),
     replace(TUTORIAL, optimizer="rmsprop", momentum_rule="torch", nesterov=False, rms_decay=0.8, epsilon=0.1),
-    *(PAPERS[name] for name in ("googlenet", "inception_v3", "xception")),
-    replace(PAPERS["inception_v3"], clip=0.0, lr=0.01),
-    replace(PAPERS["inception_v3"], **{"optimizer": "sgd", **OPTIMIZERS["sgd"]}),
+    *(named("paper", name) for name in ("googlenet", "inception_v3", "xception")),
+    replace(named("paper", "inception_v3"), clip=0.0, lr=0.01),
+    replace(named("paper", "inception_v3"), **{"optimizer": "sgd", **OPTIMIZERS["sgd"]}),
 ]
 
 
@@ -100,13 +102,13 @@ CASES = [
 def test_the_printed_line_gives_the_very_recipe_again(asked, model):
     _, *words = shlex.split(train_command("digits", model, "x", Variant(), asked))
     _, bound, _ = application().parse_args(words, exit_on_error=False, print_error=False)
-    assert decided(bound.kwargs.get("recipe"), None, bound.kwargs.get("options", AS_THE_RECIPE), model) == asked
+    assert decided(bound.kwargs.get("recipe"), bound.kwargs.get("options", AS_THE_RECIPE), model) == asked
 
 
 def test_the_printed_line_does_not_say_what_an_optimizer_brings():
     line = train_command("digits", "xception", "x", Variant(), Recipe(optimizer="adamw", lr=0.002))
     assert line == "inceptory train digits --model xception --out x --optimizer adamw --lr 0.002"
-    line = train_command("digits", "inception_v4", "x", Variant(), PAPERS["inception_v4"])
+    line = train_command("digits", "inception_v4", "x", Variant(), named("paper", "inception_v4"))
     assert line == "inceptory train digits --model inception_v4 --out x --recipe paper"
 
 
@@ -239,14 +241,16 @@ def test_rmsprop_alone_serves_as_any_optimizer_of_torch():
 
 
 def test_the_papers_numbers():
-    v3, v4, xception, googlenet = (PAPERS[n] for n in ("inception_v3", "inception_v4", "xception", "googlenet"))
-    for each in (v3, v4, PAPERS["inception_resnet_v2"]):
+    v3, v4, xception, googlenet = (named("paper", n) for n in ("inception_v3", "inception_v4", "xception", "googlenet"))
+    for each in (v3, v4, named("paper", "inception_resnet_v2")):
         assert (each.optimizer, each.rms_decay, each.epsilon, each.momentum) == ("rmsprop", 0.9, 1.0, 0.9)
         assert (each.lr, each.decay_rate, each.decay_epochs, each.batch) == (0.045, 0.94, 2.0, 32)
     assert (v3.clip, v3.label_smoothing, v4.clip, v4.label_smoothing) == (2.0, 0.1, 0.0, 0.0)
     assert (xception.optimizer, xception.nesterov, xception.lr, xception.weight_decay) == ("sgd", False, 0.045, 1e-5)
     assert (googlenet.lr, googlenet.decay_rate, googlenet.decay_epochs, googlenet.momentum) == (0.01, 0.96, 8.0, 0.9)
-    assert all(each.warmup == 0 and each.schedule == "exponential" for each in PAPERS.values())
+    assert all(
+        each.warmup == 0 and each.schedule == "exponential" for each in (named("paper", name) for name in PAPERS)
+    )
 
 
 def test_networks_of_no_paper_have_no_recipe_of_one():
@@ -256,7 +260,7 @@ def test_networks_of_no_paper_have_no_recipe_of_one():
 
 def test_an_exponential_schedule_is_tensorflows_staircase():
     """tf.compat.v1.train.exponential_decay(staircase=True): lr * rate^(step // decay_steps)."""
-    asked = replace(PAPERS["inception_v3"], epochs=6)
+    asked = replace(named("paper", "inception_v3"), epochs=6)
     found = [rate(asked, step, 60, per_epoch=10) for step in range(60)]
     assert found == pytest.approx([0.045 * 0.94 ** (step // 20) for step in range(60)], rel=1e-12)
     parts = replace(asked, decay_epochs=4 / 3, decay_rate=0.5, lr=1.0)

@@ -9,12 +9,14 @@ from itertools import pairwise
 import pytest
 
 from inceptory.learn.settings.recipe import Recipe
-from inceptory.learn.settings.recipes import TUTORIAL, named
+from inceptory.learn.settings.recipes import document, named
 from inceptory.learn.update.schedule import plateaus, rate
 
 LENGTHS = [1, 2, 3, 5, 10, 99, 1000]
 WARMUPS = [0.0, 0.01, 0.2, 0.5, 0.999]
 FALLING = ["cosine", "onecycle"]
+
+TUTORIAL = document("tutorial")
 
 
 def rates(steps, warmup=0.2, lr=0.05, schedule="onecycle"):
