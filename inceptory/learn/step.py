@@ -18,7 +18,7 @@ from inceptory.learn.pictures import Targets
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.update.average import Average
 from inceptory.learn.update.optim import Optimizer
-from inceptory.measure.tasks import OneClass, Task
+from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.nets.layers import BatchNorm, Residual
 from inceptory.nets.network import Network
 from inceptory.system.ranks import Ranks
@@ -59,9 +59,9 @@ class Stepper:
         ranks: Ranks | None = None,
         class_weights: Tensor | None = None,
         heads: Callable[[Tensor], dict[str, Tensor]] | None = None,
-        task: Task | None = None,
+        task: Task = SINGLE_LABEL,
     ) -> None:
-        self.task = task or OneClass()
+        self.task, self.criterion = task, task.criterion()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
         for module in net.modules():
@@ -144,14 +144,14 @@ class Stepper:
         with self.device.autocast():
             heads = self._forward(values)
         terms = [weight * self._loss(heads[name], targets) for name, weight in self._weights.items()]
-        hits = self.task.hits(heads["logits"], targets.labels)
+        hits = self.criterion.hits(heads["logits"], targets.labels)
         with torch.no_grad():
-            plain = self._mixed(heads["logits"], targets, self.task.loss)
+            plain = self._mixed(heads["logits"], targets, self.criterion.loss)
         return torch.stack(terms).sum(), float(plain), float(hits)
 
     def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            return self.task.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
+            return self.criterion.loss(logits, labels, self.class_weights, self.recipe.label_smoothing)
 
         return self._mixed(logits, targets, loss)
 

@@ -15,7 +15,7 @@ from inceptory.learn.settings.job import is_place, place_of
 from inceptory.learn.settings.options import Given, LaidOut
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.measure.classes import Matching, matched
-from inceptory.measure.results import AnyMetrics
+from inceptory.measure.results import Metrics
 from inceptory.system.outputs import claimed, keyed
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate(
     weights: Path | None = None,
     raw: bool = False,
     layout: LaidOut = AUTO,
-) -> AnyMetrics:
+) -> Metrics:
     """Measure a checkpoint on labelled pictures.
 
     For example:

@@ -22,7 +22,7 @@ from inceptory.errors import InterruptedRun
 from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import Targets, seen
 from inceptory.learn.step import Stepper
-from inceptory.measure.tasks import ManyClasses, OneClass
+from inceptory.measure.tasks import MULTI_LABEL, SINGLE_LABEL
 from inceptory.report import plots
 from inceptory.weights.card import read_card
 
@@ -129,19 +129,19 @@ def stepped(recipe: Recipe, targets: Targets, task, weights=None, aux: bool = Fa
 def test_the_log_loss_of_training_is_the_plain_cross_entropy_of_the_main_head(aux):
     labels = torch.arange(8) % 3
     weights = torch.tensor([1.0, 2.0, 3.0])
-    found, logits = stepped(HARD, Targets(labels), OneClass(), weights, aux)
+    found, logits = stepped(HARD, Targets(labels), SINGLE_LABEL, weights, aux)
     assert found.plain == pytest.approx(F.cross_entropy(logits, labels, reduction="sum").item(), rel=1e-4)
     assert found.losses > 1.2 * found.plain, "smoothing, weights, penalty and auxiliary heads come on top"
 
 
 def test_without_anything_on_top_the_objective_is_the_log_loss():
-    found, _ = stepped(PLAIN, Targets(torch.arange(8) % 3), OneClass())
+    found, _ = stepped(PLAIN, Targets(torch.arange(8) % 3), SINGLE_LABEL)
     assert found.losses == pytest.approx(found.plain, rel=1e-6)
 
 
 def test_of_several_classes_it_is_the_mean_binary_cross_entropy():
     labels = torch.tensor([[1, 0, 1], [0, 0, 0]] * 4, dtype=torch.uint8)
-    found, logits = stepped(HARD, Targets(labels), ManyClasses(), torch.tensor([1.0, 2.0, 3.0]))
+    found, logits = stepped(HARD, Targets(labels), MULTI_LABEL, torch.tensor([1.0, 2.0, 3.0]))
     expected = F.binary_cross_entropy_with_logits(logits, labels.float()).item()
     assert found.plain / 8 == pytest.approx(expected, rel=1e-4)
     assert found.losses > found.plain
@@ -149,7 +149,7 @@ def test_of_several_classes_it_is_the_mean_binary_cross_entropy():
 
 def test_of_mixed_pictures_both_classes_count_by_their_shares():
     one, other, share = torch.arange(8) % 3, (torch.arange(8) + 1) % 3, torch.linspace(0.1, 0.9, 8)
-    found, logits = stepped(HARD, Targets(one, other, share), OneClass())
+    found, logits = stepped(HARD, Targets(one, other, share), SINGLE_LABEL)
     losses = [F.cross_entropy(logits, labels, reduction="none") for labels in (one, other)]
     assert found.plain == pytest.approx((share * losses[0] + (1 - share) * losses[1]).sum().item(), rel=1e-4)
 

@@ -18,7 +18,7 @@ from inceptory.learn import loop as training
 from inceptory.learn.pictures import Targets
 from inceptory.learn.step import Stepper
 from inceptory.learn.update.optim import penalised
-from inceptory.measure.results import Metrics
+from inceptory.measure.single_label import SingleMetrics
 from inceptory.weights.card import read_card
 
 MODEL = "cifar_inception_v1"
@@ -172,7 +172,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch, top1: list[float]) -> None:
     """Let validation find these shares, epoch by epoch."""
     told = iter(top1)
     monkeypatch.setattr(
-        "inceptory.measure.tasks.measure", lambda *_: Metrics(next(told), 1.0, 0.5, 8, (0.0, 1.0), precision="fp32")
+        "inceptory.measure.tasks.SingleLabel.measure",
+        # The end is measured as well, once all is chosen.
+        lambda *_: SingleMetrics(next(told, 0.0), 1.0, 0.5, 8, (0.0, 1.0)),
     )
 
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 import inceptory
 from inceptory import Card
 from inceptory.errors import DataError, MissingError, UsageError, WriteError
-from inceptory.measure.evaluate import wilson
+from inceptory.measure.metrics import wilson
 from inceptory.weights.card import KEY
 
 from .test_page import check_alone
