@@ -58,6 +58,11 @@ def check_alone(text: str) -> Reader:
     return found
 
 
+def headings(text: str) -> list[str]:
+    """What stands above the sections, in order."""
+    return re.findall(r"<h2>(.*?)</h2>", text)
+
+
 def drawn() -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (300, 100)).save(content, "PNG")

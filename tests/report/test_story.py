@@ -17,7 +17,7 @@ from inceptory.measure.single_label import Bin, SingleDetails, SingleEpoch, Sing
 from inceptory.measure.tasks import MULTI_LABEL, SINGLE_LABEL
 from inceptory.report.story import Story
 
-from .test_page import EVIL, check_alone, drawn
+from .test_page import EVIL, check_alone, drawn, headings
 
 PLAN = inceptory.plan("cifar_inception_v2", classes=2, width=0.5, in_channels=1, se=True)
 CARD = Card.of(
@@ -131,11 +131,6 @@ def test_the_recipe_is_told_in_the_words_of_the_help(story: Story):
     assert not re.search(r"<td>(None|True|\[\])</td>", told)
     for name, word in (("time", "none"), ("drops", "none"), ("nesterov", "yes"), ("lr", "0.05")):
         assert f"<td>{name}</td><td>{word}</td>" in told
-
-
-def headings(text: str) -> list[str]:
-    """What stands above the sections, in order."""
-    return re.findall(r"<h2>(.*?)</h2>", text)
 
 
 AGAIN = ["Reproduce this run", "Recipe", "Data and versions"]
