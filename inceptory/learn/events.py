@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inceptory.errors import Doubt
-from inceptory.measure.results import AnyEpoch
+from inceptory.measure.results import Epoch
 from inceptory.system.files import is_utf8
 
 FOLDER = "events"
@@ -37,7 +37,7 @@ class Events:
             self._writer.add_scalar("objective/step", objective, step)
             self._writer.add_scalar("learning rate", rate, step)
 
-    def epoch(self, step: int, row: AnyEpoch) -> None:
+    def epoch(self, step: int, row: Epoch) -> None:
         """An epoch that ended after this step."""
         if self._writer is None:
             return

@@ -182,9 +182,8 @@ def _loop(
     torch.manual_seed(job.recipe.seed)
     net = create(plan)
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    labels = feeds["train"].labels
-    task = task_of(labels)
-    weights = task.class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None
+    task, labels = task_of(source.multi_label), feeds["train"].labels
+    weights = task.criterion().class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None
     heads = compiled(net, -(-job.recipe.batch // ranks.world)) if job.recipe.compile else None
     stepper = Stepper(net, job.recipe, device, ranks, weights, heads, task)
     return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder, began)
@@ -205,7 +204,7 @@ def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: 
 
 def _go_on(loop: Loop) -> None:
     """Take up the newest state of the folder, and say where."""
-    found, notes = state.newest(loop.folder)
+    found, notes = state.newest(loop.folder, loop.stepper.task)
     if found is not None:
         _check_place(loop, found)
         try:

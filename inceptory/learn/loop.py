@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,7 @@ from inceptory.learn.step import Outcome, Part, Stepper
 from inceptory.learn.update import norms
 from inceptory.learn.update.schedule import WHOLE, Budget, momentum, plateaus, rate, timed_rate
 from inceptory.learn.validation import Validation
-from inceptory.measure.results import AnyEpoch, AnyMetrics, Ending, best_epoch
+from inceptory.measure.results import Ending, Epoch, Metrics, best_epoch
 from inceptory.report import folder as report
 from inceptory.system import clock
 from inceptory.system.progress import Meter, duration, meter
@@ -83,7 +83,7 @@ class Loop:
         length = clock.seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
-    def run(self, stop: Stop) -> list[AnyEpoch]:
+    def run(self, stop: Stop) -> list[Epoch]:
         """Every epoch that is left. Raises InterruptedRun after a signal, all saved."""
         at = self.position
         events = Events(self.folder, at.step, self.job.tensorboard and self.ranks.first)
@@ -303,7 +303,7 @@ class Loop:
 
     # Telling
 
-    def _validated(self, number: int, stop: Stop, start: float) -> tuple[AnyEpoch, AnyMetrics]:
+    def _validated(self, number: int, stop: Stop, start: float) -> tuple[Epoch, Metrics]:
         """Measure on validation; a signal meanwhile saves the steps that are done."""
         at = self.position
 
@@ -328,13 +328,13 @@ class Loop:
         patience = self.recipe.stop_after
         return bool(patience) and plateaus([row.rank for row in self.position.history], patience) > 0
 
-    def _write_epoch(self, metrics: AnyMetrics) -> None:
+    def _write_epoch(self, metrics: Metrics) -> None:
         history = self.position.history
         card = replace(self.card, metrics={"epoch": history[-1].epoch, **metrics.to_json()})
         save(self.stepper.answering, self.folder / "last.safetensors", card)
         if history[-1] is best_epoch(history):
             save(self.stepper.answering, self.folder / "model.safetensors", card)
-        report.write_history(self.folder, [asdict(row) for row in history])
+        report.write_history(self.folder, [row.to_json() for row in history])
 
     def _length(self) -> str:
         """How long the training will be, in words."""

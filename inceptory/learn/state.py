@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from inceptory.errors import ConfigError, DataError, WriteError
-from inceptory.measure.results import AnyEpoch, epoch_kind
+from inceptory.measure.results import Epoch
+from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.system import files
 
 FOLDER = "state"
@@ -68,18 +69,18 @@ class Position:
     """What `Budget.to_json` gave of a timed run."""
     over: bool = False
     """Whether the last step is done and validated."""
-    history: list[AnyEpoch] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
     """Epochs that are done and validated."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**self.__dict__, "history": [row.__dict__ for row in self.history]}
+        return {**self.__dict__, "history": [row.to_json() for row in self.history]}
 
     @classmethod
-    def from_json(cls, plain: dict[str, Any]) -> Position:
-        """The position that `to_json` gave."""
+    def from_json(cls, plain: dict[str, Any], task: Task) -> Position:
+        """The position that `to_json` gave, in a run of this task."""
         kinds = get_type_hints(cls)
-        history = [msgspec.convert(row, epoch_kind(row)) for row in plain["history"]]
+        history = [msgspec.convert(row, task.epoch) for row in plain["history"]]
         return cls(
             **{name: msgspec.convert(plain[name], kinds[name]) for name in plain if name != "history"}, history=history
         )
@@ -210,7 +211,7 @@ def listed(folder: Path) -> list[Path]:
     return sorted((path for path in found if NAME.fullmatch(path.name)), key=lambda path: path.name, reverse=True)
 
 
-def newest(folder: Path) -> tuple[State | None, list[str]]:
+def newest(folder: Path, task: Task = SINGLE_LABEL) -> tuple[State | None, list[str]]:
     """The newest state that is whole, and a line for each damaged one that was passed over.
 
     Raises ConfigError for a state that another version wrote, DataError where there are states and none is whole.
@@ -218,7 +219,7 @@ def newest(folder: Path) -> tuple[State | None, list[str]]:
     notes: list[str] = []
     for path in listed(folder):
         try:
-            return _read(path), notes
+            return _read(path, task), notes
         except (*DAMAGED, DataError, OSError) as fault:
             notes.append(f"{path}: damaged, {fault}; the one before is used")
     if notes:
@@ -227,7 +228,7 @@ def newest(folder: Path) -> tuple[State | None, list[str]]:
     return None, notes
 
 
-def _read(path: Path) -> State:
+def _read(path: Path, task: Task) -> State:
     match = NAME.fullmatch(path.name)
     assert match is not None, "only such names are listed"
     with open(path, "rb") as file:
@@ -242,7 +243,7 @@ def _read(path: Path) -> State:
         raise ConfigError(f"{path}: of another version of inceptory, by its {other[0]} (go on with that one)")
     for name in json.loads(metadata["channels_last"]):
         tensors[name] = tensors[name].permute(0, 3, 1, 2)
-    return State(Position.from_json(told), tensors, msgspec.json.decode(metadata["facts"], type=dict[str, Any]))
+    return State(Position.from_json(told, task), tensors, msgspec.json.decode(metadata["facts"], type=dict[str, Any]))
 
 
 def tidy(folder: Path) -> None:

@@ -19,7 +19,7 @@ from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.update.average import Average
 from inceptory.learn.update.norms import choose_variance
 from inceptory.learn.update.optim import Optimizer
-from inceptory.measure.tasks import OneClass, Task
+from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.nets.layers import Residual
 from inceptory.nets.network import Network
 from inceptory.system.ranks import Ranks
@@ -60,9 +60,9 @@ class Stepper:
         ranks: Ranks | None = None,
         class_weights: Tensor | None = None,
         heads: Callable[[Tensor], dict[str, Tensor]] | None = None,
-        task: Task | None = None,
+        task: Task = SINGLE_LABEL,
     ) -> None:
-        self.task = task or OneClass()
+        self.task, self.criterion = task, task.criterion()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
         choose_variance(net, recipe.moving_variance)
@@ -110,7 +110,7 @@ class Stepper:
             with torch.no_grad():
                 losses += float(loss.detach())
                 plain += float(self._loss(heads["logits"], targets))
-                right += float(self.task.hits(heads["logits"], targets.labels))
+                right += float(self.criterion.hits(heads["logits"], targets.labels))
         sound = math.isfinite(losses)
         losses, plain, right = self.ranks.total(losses, plain, right)
         outcome = Outcome(losses + penalty * seen, plain, right, int(seen), sound)
@@ -146,9 +146,9 @@ class Stepper:
         """() sum of the task's loss over the pictures, of mixed ones by both classes' shares."""
         # float16 and bfloat16 are too coarse for the logarithm of a sum.
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        losses = self.task.loss(logits, targets.labels, weights, smoothing)  # (n,)
+        losses = self.criterion.loss(logits, targets.labels, weights, smoothing)  # (n,)
         if targets.others is not None and targets.share is not None:
-            others = self.task.loss(logits, targets.others, weights, smoothing)
+            others = self.criterion.loss(logits, targets.others, weights, smoothing)
             losses = targets.share * losses + (1 - targets.share) * others
         return losses.sum()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from inceptory.engines.torch import Engine
 from inceptory.learn.step import Stepper
 from inceptory.learn.update import norms
 from inceptory.measure.evaluate import logits_of
-from inceptory.measure.results import AnyEpoch, AnyMetrics
+from inceptory.measure.results import Epoch, Metrics
 from inceptory.system import clock
 
 FEWEST, MOST = 8, 32
@@ -58,12 +57,12 @@ class Validation:
                 norms.renew(self.stepper.answering, (values for values, _ in self._training(epoch)))
             self.ranks.share_statistics(self.stepper.answering)
 
-    def measure(self, look: Callable[[int, int], None]) -> AnyMetrics:
+    def measure(self, look: Callable[[int, int], None]) -> Metrics:
         """Metrics on the validation split; `look` is called now and then, and may raise."""
         net = self.stepper.answering
         logits, rows = logits_of(Engine(net, self.preprocess, self.device), self.pictures, look, self.ranks)
-        metrics = self.stepper.task.measure(logits, self.pictures.labels[rows])
-        return replace(metrics, precision=self.device.precision)
+        labels = self.pictures.labels[rows]
+        return self.stepper.task.measure(logits.numpy(), labels.numpy(), self.device.precision)
 
     def seconds_at_the_end(self) -> float:
         """Seconds for a picture of the final measurement, which is in full precision, by one batch."""
@@ -72,13 +71,13 @@ class Validation:
         Engine(self.stepper.answering, self.preprocess, Device(self.device.name)).logits(batch.pixels)
         return (clock.now() - start) / max(len(batch.rows), 1) / self.ranks.world
 
-    def doubt(self, row: AnyEpoch) -> str | None:
+    def doubt(self, row: Epoch) -> str | None:
         """What to say of a network that learnt and cannot show it: its norms' statistics do not fit its weights."""
         training, validation = row.right
         if training - validation < SUSPECT:
             return None
         with self.device.autocast():
-            counts = norms.right(self.stepper.answering, self._training(row.epoch), self.stepper.task.hits)
+            counts = norms.right(self.stepper.answering, self._training(row.epoch), self.stepper.criterion.hits)
         seen, by_batch, running = self.ranks.total(*counts)
         if by_batch - running <= SUSPECT * seen:
             return None

@@ -24,12 +24,14 @@ from inceptory.learn.settings.job import FILE as RUN
 from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import Recipe
-from inceptory.measure.results import Run, metrics_of
+from inceptory.measure.results import Run
+from inceptory.measure.tasks import task_of
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import clock, files
 from inceptory.system.progress import meter
 from inceptory.system.streams import is_first
+from inceptory.weights.card import read_card
 
 if TYPE_CHECKING:
     from inceptory.data.sources.source import Source
@@ -240,10 +242,11 @@ def finished_run(folder: Path) -> Run:
     from inceptory.report.folder import read_history
 
     path = folder / "metrics.json"
+    task = task_of(read_card(folder / "model.safetensors").multi_label)
     try:
         plain = json.loads(files.read(path))
         split, minutes = msgspec.convert((plain["split"], plain["minutes"]), tuple[str, float])
-        return Run(folder, metrics_of(plain), split, read_history(folder), minutes)
+        return Run(folder, task.metrics.from_json(plain), split, read_history(folder, task), minutes)
     except (ValueError, KeyError, TypeError, RecursionError) as fault:
         raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
 

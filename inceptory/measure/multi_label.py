@@ -1,62 +1,109 @@
-"""How good multi-label answers are, from logits and truths of shape (N, K). Numpy only."""
+"""What is measured where a picture may show several classes, or none. Plain records, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from inceptory.measure.results import MultiScore
-
-Scores = NDArray[np.float64]
-Truths = NDArray[np.bool_]
+from inceptory.measure.results import ClassScore, Details, Epoch, Metrics, percent_range
 
 
-def average_precision(scores: Scores, truths: Truths) -> float | None:
-    """Sum of precision times the step of recall, over all thresholds; (N,) each. None without a true one.
+@dataclass(frozen=True)
+class MultiMetrics(Metrics):
+    """A class is answered where its probability is above 0.5."""
 
-    As scikit-learn's `average_precision_score`: pictures of one score pass the threshold together,
-    nothing is interpolated.
-    """
-    if not truths.any():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    hits = truths[order].cumsum()
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    precision = hits[last] / (last + 1)
-    return float((precision * np.diff(hits[last], prepend=0)).sum() / hits[-1])
+    mean_ap: float
+    """Average precision (area under steps of precision over recall), mean over the classes that have pictures."""
+    micro_f1: float
+    """F1 of all answers, of all classes together."""
+    macro_f1: float
+    """F1 of each class, mean over the classes that have pictures."""
+    exact: float
+    """Pictures of which every class is answered and no other."""
+    log_loss: float
+    """Mean binary cross-entropy over pictures and classes, in nats."""
+    n: int
+    interval: tuple[float, float]
+    """95 % interval of `exact`."""
+    precision: str = "fp32"
+
+    def epoch(self, right: float, **known: Any) -> MultiEpoch:
+        """The row of history in which they stand; `right` is the share of exact training pictures."""
+        known = {**known, "validation_log_loss": self.log_loss, "validation_map": self.mean_ap}
+        return MultiEpoch(train_exact=right, validation_exact=self.exact, **known)
+
+    def figures(self, split: str) -> dict[str, str]:
+        """Each number under what it means."""
+        interval = percent_range(self.interval)
+        return {
+            f"{split} mean average precision": f"{100 * self.mean_ap:.2f} %",
+            f"exact, 95 % interval {interval}, n {self.n:,}": f"{100 * self.exact:.2f} %",
+            "F1, all classes together": f"{100 * self.micro_f1:.2f} %",
+            "F1, mean over the classes": f"{100 * self.macro_f1:.2f} %",
+            "log-loss, nats": f"{self.log_loss:.4f}",
+        }
+
+    def told(self) -> str:
+        """All numbers in words."""
+        shares = f"mAP {100 * self.mean_ap:.2f} %, exact {100 * self.exact:.2f} %"
+        both = f"F1 micro {100 * self.micro_f1:.2f} % macro {100 * self.macro_f1:.2f} %"
+        interval = f"95 % interval {percent_range(self.interval)}"
+        return f"{shares} ({interval}), {both}, log-loss {self.log_loss:.4f}, n {self.n:,}"
 
 
-def class_scores(logits: Scores, truths: Truths, classes: Sequence[str]) -> tuple[MultiScore, ...]:
-    """Average precision, and precision, recall and F1 of answers above probability 0.5, of every class."""
-    answers = logits > 0
-    right, support, answered = ((part).sum(0) for part in (truths & answers, truths, answers))
-    return tuple(
-        MultiScore(
-            label=label,
-            precision=quotient(right[k], answered[k]),
-            recall=quotient(right[k], support[k]),
-            f1=quotient(2 * right[k], answered[k] + support[k]),
-            support=int(support[k]),
-            average_precision=average_precision(logits[:, k], truths[:, k]),
-        )
-        for k, label in enumerate(classes)
-    )
+@dataclass(frozen=True)
+class MultiEpoch(Epoch):
+    """One row of history.csv."""
+
+    measure: ClassVar[str] = "exact"
+    choice: ClassVar[str] = "mAP"
+
+    epoch: int
+    lr: float
+    train_objective: float
+    train_log_loss: float
+    train_exact: float
+    validation_log_loss: float
+    validation_exact: float
+    validation_map: float
+    """Mean average precision."""
+    seconds: float
+    images_per_second: float
+
+    @property
+    def right(self) -> tuple[float, float]:
+        """Shares of training and validation pictures that were answered without any error."""
+        return self.train_exact, self.validation_exact
+
+    @property
+    def chosen(self) -> float:
+        """Mean average precision on validation."""
+        return self.validation_map
 
 
-def mean_over_present(scores: Sequence[MultiScore], name: str) -> float:
-    """Mean of a number over the classes that have pictures; 0 where none has."""
-    present = [getattr(score, name) or 0.0 for score in scores if score.support]
-    return sum(present) / max(len(present), 1)
+@dataclass(frozen=True)
+class MultiScore(ClassScore):
+    """How one class fares among others that a picture may show too."""
+
+    average_precision: float | None
+    """Area under the steps of precision over recall; None where the class has no picture."""
 
 
-def micro_f1(logits: Scores, truths: Truths) -> float:
-    """F1 of all classes together; 0 where nothing is true and nothing answered, as in scikit-learn."""
-    answers = logits > 0
-    return quotient(2 * (truths & answers).sum(), answers.sum() + truths.sum()) or 0.0
+@dataclass(frozen=True)
+class MultiDetails(Details):
+    """A measurement taken apart by class: none is taken for another."""
 
+    classes: tuple[MultiScore, ...]
 
-def quotient(part: float, whole: float) -> float | None:
-    """None where there is nothing to divide by."""
-    return float(part / whole) if whole else None
+    def figures(self) -> dict[str, str]:
+        """Nothing: the metrics have both means over the classes."""
+        return {}
+
+    def mean(self, name: str) -> float:
+        """Mean of a number over the classes that have pictures, of none 0; 0 where no class has any."""
+        present = [getattr(score, name) or 0.0 for score in self.classes if score.support]
+        return sum(present) / max(len(present), 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; None where there is nothing to divide by."""
+        return {"classes": [score.__dict__ for score in self.classes]}

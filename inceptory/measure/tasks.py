@@ -1,83 +1,183 @@
-"""What is learnt: the one class of a picture, or for each class whether it is there. The training loop asks its task.
+"""What is asked of each picture: the one class that it shows, or for each class whether it is there.
 
-A task is told by the shape of the labels: (N,), or (N, K) for several classes a picture.
+A task owns all that hangs on the question: what a training makes small (`criterion`), how answers are measured,
+the records of `metrics.json` and `history.csv`, and its part of the page. It is picked once, by `task_of`, and then
+handed on; nothing else asks which it is. Without torch: `criterion` loads it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from inceptory.measure.evaluate import measure, measure_several
-from inceptory.measure.results import AnyMetrics, Metrics, MultiMetrics
+from inceptory.measure.metrics import (
+    Labels,
+    Logits,
+    among_best,
+    binary_cross_entropy,
+    class_scores,
+    cross_entropy,
+    micro_f1,
+    probabilities,
+    reliability,
+    scores_of_several,
+    wilson,
+)
+from inceptory.measure.multi_label import MultiDetails, MultiEpoch, MultiMetrics
+from inceptory.measure.results import Details, Epoch, Metrics, Mistake
+from inceptory.measure.single_label import SingleDetails, SingleEpoch, SingleMetrics
 
-
-class Task(Protocol):
-    """Loss, hits, weights and metrics that belong together."""
-
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """(n,) the loss of each picture, of logits (n, K)."""
-        ...
-
-    def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """() how many pictures are answered rightly."""
-        ...
-
-    def class_weights(self, labels: Tensor, classes: int) -> Tensor:
-        """(K,) `weights` for `loss` that make up for unequal numbers of pictures."""
-        ...
-
-    def measure(self, logits: Tensor, labels: Tensor) -> AnyMetrics:
-        """Metrics of a whole split."""
-        ...
+if TYPE_CHECKING:
+    from inceptory.measure.evaluate import Scored
+    from inceptory.measure.losses import Criterion
 
 
-class OneClass:
-    """Cross-entropy of a softmax against one class a picture."""
+class Task(ABC):
+    """One kind of question; labels are (N,) classes, or (N, K) with 1 for every class that a picture shows."""
 
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """(n,) from labels (n,)."""
-        return F.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=smoothing)
+    name: ClassVar[str]
+    """Also that of the template of its sections in a page."""
+    metrics: ClassVar[type[Metrics]]
+    epoch: ClassVar[type[Epoch]]
+    shares: ClassVar[dict[str, str]]
+    """Shares of `metrics` that runs are compared by, and their names; the first is that of the pictures answered
+    rightly, and the column of history that ends like it."""
+    drawings: ClassVar[tuple[str, ...]]
+    """What is drawn of `details`: names in `report.plots.DRAWINGS`."""
 
-    def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """() pictures whose class has the largest logit."""
-        return (logits.argmax(1) == labels).sum()
+    @abstractmethod
+    def criterion(self) -> Criterion:
+        """What a training makes small."""
 
-    def class_weights(self, labels: Tensor, classes: int) -> Tensor:
-        """(K,) factors that make every class count the same, 1 on average over the pictures."""
-        counts = torch.bincount(labels, minlength=classes).clamp_min(1)
-        return len(labels) / (classes * counts.float())
+    @abstractmethod
+    def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> Metrics:
+        """Metrics of a whole split, of logits (N, K) that were computed in this precision."""
 
-    def measure(self, logits: Tensor, labels: Tensor) -> Metrics:
+    @abstractmethod
+    def details(self, logits: Logits, labels: Labels, classes: Sequence[str]) -> Details:
+        """The same taken apart; `classes` names the K logits."""
+
+    @abstractmethod
+    def mistakes(self, scored: Scored, classes: Sequence[str], most: int) -> list[Mistake]:
+        """The wrong answers that were given with the highest probability, highest first."""
+
+    @abstractmethod
+    def purpose(self, classes: int) -> str:
+        """What a network is trained to do with pictures, in words."""
+
+
+class SingleLabel(Task):
+    """The class of a picture: the largest logit."""
+
+    name = "single-label"
+    metrics = SingleMetrics
+    epoch = SingleEpoch
+    shares: ClassVar[dict[str, str]] = {"top1": "top-1"}
+    drawings = ("confusion", "calibration")
+
+    def criterion(self) -> Criterion:
+        """Cross-entropy."""
+        from inceptory.measure.losses import CrossEntropy
+
+        return CrossEntropy()
+
+    def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> SingleMetrics:
         """Top-1, top-5, log-loss."""
-        return measure(logits, labels)
+        n, right = len(labels), int((logits.argmax(1) == labels).sum())
+        return SingleMetrics(
+            top1=right / n,
+            top5=among_best(logits, labels, 5),
+            log_loss=cross_entropy(logits, labels),
+            n=n,
+            interval=wilson(right, n),
+            precision=precision,
+        )
+
+    def details(self, logits: Logits, labels: Labels, classes: Sequence[str]) -> SingleDetails:
+        """By class, by pair of classes and by confidence."""
+        from sklearn.metrics import confusion_matrix
+
+        answers = logits.argmax(1)
+        return SingleDetails(
+            class_scores(labels, answers, classes),
+            confusion_matrix(labels, answers, labels=range(len(classes))),
+            reliability(probabilities(logits, answers), labels == answers),
+        )
+
+    def mistakes(self, scored: Scored, classes: Sequence[str], most: int) -> list[Mistake]:
+        """Pictures whose largest logit is another class's."""
+        labels, answers = scored.labels, scored.logits.argmax(1)
+        sure, truth = (probabilities(scored.logits, columns) for columns in (answers, labels))
+        wrong = np.flatnonzero(labels != answers)
+        rows = wrong[np.argsort(-sure[wrong], kind="stable")][:most].tolist()
+        if not rows:
+            return []
+        return [
+            Mistake(
+                name=scored.names[row],
+                truth=classes[labels[row]],
+                answer=classes[answers[row]],
+                probability=float(sure[row]),
+                probability_of_truth=float(truth[row]),
+                pixels=pixels,
+            )
+            for row, pixels in zip(rows, scored.pixels(rows), strict=True)
+        ]
+
+    def purpose(self, classes: int) -> str:
+        """To tell them apart."""
+        return f"tell {classes:,} classes apart in"
 
 
-class ManyClasses:
-    """Binary cross-entropy of a sigmoid for each class: a picture may show several, or none."""
+class MultiLabel(Task):
+    """For each class whether a picture shows it: a logit above 0. A picture may show several, or none."""
 
-    def loss(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """(n,) means over the classes, from labels (n, K); smoothing moves each target towards 0.5."""
-        targets = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=weights, reduction="none").mean(1)
+    name = "multi-label"
+    metrics = MultiMetrics
+    epoch = MultiEpoch
+    shares: ClassVar[dict[str, str]] = {"exact": "exact", "mean_ap": "mAP"}
+    drawings = ()
 
-    def hits(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """() pictures of which every class is above probability 0.5 and no other."""
-        return ((logits > 0) == (labels > 0)).all(1).sum()
+    def criterion(self) -> Criterion:
+        """Binary cross-entropy of each class."""
+        from inceptory.measure.losses import BinaryCrossEntropy
 
-    def class_weights(self, labels: Tensor, classes: int) -> Tensor:
-        """(K,) pictures without each class to those with it: both sides of a class weigh the same."""
-        counts = labels.sum(0).float()
-        return (len(labels) - counts).clamp_min(1) / counts.clamp_min(1)
+        return BinaryCrossEntropy()
 
-    def measure(self, logits: Tensor, labels: Tensor) -> MultiMetrics:
+    def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> MultiMetrics:
         """Mean average precision, F1, exact matches, log-loss."""
-        return measure_several(logits, labels)
+        n, right = len(labels), int(((logits > 0) == (labels > 0)).all(1).sum())
+        details = self.details(logits, labels, [""] * logits.shape[1])
+        return MultiMetrics(
+            mean_ap=details.mean("average_precision"),
+            micro_f1=micro_f1(logits, labels),
+            macro_f1=details.mean("f1"),
+            exact=right / n,
+            log_loss=binary_cross_entropy(logits, labels),
+            n=n,
+            interval=wilson(right, n),
+            precision=precision,
+        )
+
+    def details(self, logits: Logits, labels: Labels, classes: Sequence[str]) -> MultiDetails:
+        """By class."""
+        return MultiDetails(scores_of_several(logits, labels, classes))
+
+    def mistakes(self, scored: Scored, classes: Sequence[str], most: int) -> list[Mistake]:
+        """None: an answer of several classes is right in parts."""
+        return []
+
+    def purpose(self, classes: int) -> str:
+        """To find them."""
+        return f"say which of {classes:,} classes, or none, there are in"
 
 
-def task_of(labels: Tensor) -> Task:
-    """The task that labels of this shape set."""
-    return ManyClasses() if labels.ndim == 2 else OneClass()
+SINGLE_LABEL, MULTI_LABEL = SingleLabel(), MultiLabel()
+
+
+def task_of(multi_label: bool) -> Task:
+    """The task of a card, of a data set, or of labels that are (N, K) where they are multi-label."""
+    return MULTI_LABEL if multi_label else SINGLE_LABEL

@@ -7,14 +7,15 @@ import io
 import json as json_text
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError, printable
-from inceptory.measure.results import MultiEpoch, epoch_kind, percent_range
+from inceptory.measure.results import percent_range
+from inceptory.measure.tasks import Task, task_of
 from inceptory.report import page, plots
 from inceptory.system import files
 from inceptory.system.outputs import Kind, claimed, marked
@@ -22,7 +23,7 @@ from inceptory.system.text import shown
 from inceptory.weights.card import Card, read_card
 
 CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")
-"""Columns of history.csv that are drawn."""
+"""Columns of history.csv that are drawn; of another task the share of right answers has another name."""
 TABLE = b"name,parameters,file_bytes,split,n,"
 """How compare.csv begins."""
 
@@ -34,38 +35,48 @@ class Finished:
     name: str
     """The folder's name, or its path where two have the same name."""
     card: Card
+    task: Task
     history: list[dict[str, float]]
+    """Rows of CURVES."""
     parameters: int
     file_bytes: int
     split: str
     n: int
-    top1: float
-    """Share of pictures answered rightly; of a multi-label run, exactly."""
+    shares: dict[str, float]
+    """Those of its task; the first is that of the pictures answered rightly."""
     interval: tuple[float, float]
-    """95 % interval of top1."""
+    """95 % interval of `right`."""
     log_loss: float
     best_epoch: int
     """The epoch whose weights model.safetensors holds."""
     images_per_second: float
     minutes: float
-    mean_ap: float | None = None
-    """Mean average precision of a multi-label run."""
+
+    @property
+    def right(self) -> float:
+        """Share of pictures answered rightly."""
+        return next(iter(self.shares.values()))
 
     @property
     def measure(self) -> tuple[str, str, int]:
-        """What top1 was measured on: figures are comparable where this is equal."""
+        """What it was measured on: figures are comparable where this is equal."""
         data = self.card.data
         return str(data.get("fingerprint", data.get("name"))), self.split, self.n
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; None for a loss that is not a finite number."""
-        own = {key: value for key, value in self.__dict__.items() if key not in ("card", "history", "mean_ap")}
-        if self.mean_ap is not None:
-            own |= {"exact": own.pop("top1"), "mean_ap": self.mean_ap}
         return {
-            **own,
+            "name": self.name,
+            "parameters": self.parameters,
+            "file_bytes": self.file_bytes,
+            "split": self.split,
+            "n": self.n,
+            **self.shares,
             "interval": list(self.interval),
             "log_loss": self.log_loss if math.isfinite(self.log_loss) else None,
+            "best_epoch": self.best_epoch,
+            "images_per_second": self.images_per_second,
+            "minutes": self.minutes,
             "network": self.card.architecture,
             "dialect": self.card.dialect,
             "data": self.card.data.get("name"),
@@ -93,7 +104,7 @@ class Comparison:
         interval, or lies "below" it; None where there is no other.
         """
         group = next(group for group in self.groups() if run in group)
-        best = max(group, key=lambda one: one.top1)
+        best = max(group, key=lambda one: one.right)
         if len(group) == 1:
             return None
         return "best" if run is best else "overlaps" if run.interval[1] >= best.interval[0] else "below"
@@ -118,37 +129,36 @@ class Comparison:
         return [row for row in rows if len(set(row[1:])) > 1]
 
     @property
-    def multi_label(self) -> bool:
-        """Whether the runs, which are of one kind, answer several classes a picture."""
-        return self.runs[0].card.multi_label
-
-    @property
     def share(self) -> str:
-        """What top1 is called."""
-        return "exact" if self.multi_label else "top-1"
+        """What the share of right answers is called."""
+        return self._shares()[0]
+
+    def _shares(self) -> list[str]:
+        """What the shares of the runs, which are of one task, are called."""
+        return list(self.runs[0].task.shares.values())
 
     def cells(self) -> list[tuple[str, ...]]:
         """The table, its head first."""
-        what = f"{self.share}, %"
-        head = ("run", "network", "parameters", "file, MiB", "split", what, "95 % interval", "against the best")
-        more = ("mAP, %",) if self.multi_label else ()
+        right, *more = (f"{name}, %" for name in self._shares())
+        head = ("run", "network", "parameters", "file, MiB", "split", right, "95 % interval", "against the best")
         return [(*head, "log-loss", "best epoch", "images/s", "minutes", *more), *map(self._row, self.runs)]
 
     def _row(self, run: Finished) -> tuple[str, ...]:
+        right, *more = (f"{100 * share:.2f}" for share in run.shares.values())
         return (
             printable(run.name),
             run.card.architecture,
             f"{run.parameters:,}",
             f"{run.file_bytes / 2**20:.1f}",
             run.split,
-            f"{100 * run.top1:.2f}",
+            right,
             percent_range(run.interval),
             self.against_best(run) or "-",
             f"{run.log_loss:.4f}",
             f"{run.best_epoch} of {len(run.history)}",
             f"{run.images_per_second:,.0f}",
             f"{run.minutes:.1f}",
-            *(() if run.mean_ap is None else (f"{100 * run.mean_ap:.2f}",)),
+            *more,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -190,7 +200,7 @@ def compare(*runs: Path | str, out: Path | str | None = None, force: bool = Fals
         raise UsageError(f"compare: {len(runs)} runs given (give two or more run folders)")
     folders = [Path(run) for run in runs]
     found = Comparison(tuple(map(_read, folders, _names(folders))), as_json=json)
-    if len({run.card.multi_label for run in found.runs}) > 1:
+    if len({run.task for run in found.runs}) > 1:
         several = ", ".join(run.name for run in found.runs if run.card.multi_label)
         raise ConfigError(f"{several}: multi-label and the others not (compare runs of one kind)")
     if out is not None:
@@ -220,24 +230,25 @@ def _read(folder: Path, name: str) -> Finished:
         raise DataError(f"{folder}: an unfinished run, it has no metrics.json (let `train` come to its end)")
     model = folder / "model.safetensors"
     card, epoch = _trained(model)
+    task = task_of(card.multi_label)
     known, path = _metrics(folder / "metrics.json"), folder / "metrics.json"
     try:
         low, high = map(float, known["interval"])
         return Finished(
             name=name,
             card=card,
-            history=_history(folder / "history.csv"),
+            task=task,
+            history=_history(folder / "history.csv", task),
             parameters=int(known["network"]["parameters"]),
             file_bytes=model.stat().st_size,
             split=str(known["split"]),
             n=int(known["n"]),
-            top1=float(known["exact" if card.multi_label else "top1"]),
+            shares={name: float(known[name]) for name in task.shares},
             interval=(low, high),
             log_loss=float("nan" if known["log_loss"] is None else known["log_loss"]),
             best_epoch=epoch,
             images_per_second=float(known["images_per_second"]),
             minutes=float(known["minutes"]),
-            mean_ap=float(known["mean_ap"]) if card.multi_label else None,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as fault:
         raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
@@ -262,10 +273,10 @@ def _metrics(path: Path) -> dict[str, Any]:
     return known
 
 
-def _history(path: Path) -> list[dict[str, float]]:
+def _history(path: Path, task: Task) -> list[dict[str, float]]:
     try:
         lines = csv.DictReader(io.StringIO(files.read(path).decode("utf-8")))
-        right = "exact" if epoch_kind(lines.fieldnames or ()) is MultiEpoch else "top1"
+        right = next(iter(task.shares))
         rows = [{name: float(line[name.replace("top1", right)]) for name in CURVES} for line in lines]
     except KeyError as fault:
         raise DataError(f"{path}: has no column {fault} (damaged, or of another version: train again)") from None
@@ -295,7 +306,7 @@ def _write(folder: Path, found: Comparison, force: bool) -> None:
         png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs], found.share)
         csv_file.write(table)
         png_file.write(png)
-        page_file.write(page.document(f"{len(found.runs)} runs compared", _sections(found, png)))
+        page_file.write(_page(found, png))
 
 
 def _csv(found: Comparison) -> str:
@@ -313,14 +324,7 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "interval_low": low, "interval_high": high}
 
 
-def _sections(found: Comparison, png: bytes) -> Iterator[str]:
-    head, *rows = found.cells()
-    yield page.table(head, rows)
-    yield from (page.paragraph(note, dim=True) for note in found.notes())
-    yield page.section("Curves", page.plot(png, f"Log-loss and {found.share} of every run over the epochs"))
-    rows = found.differences()
-    if rows:
-        head = ("option", *(run.name for run in found.runs))
-        yield page.section("What differs in network and recipe", page.table(head, rows))
-    measured = {run.name: _measured(run) for run in found.runs}
-    yield page.section("Measured on", page.facts(measured, ("run", "pictures")))
+def _page(found: Comparison, png: bytes) -> str:
+    names, measured = [run.name for run in found.runs], {run.name: _measured(run) for run in found.runs}
+    title = f"{len(found.runs)} runs compared"
+    return page.render("compare.html.j2", title=title, found=found, png=png, names=names, measured=measured)

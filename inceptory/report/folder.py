@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from inceptory.errors import DataError
-from inceptory.measure.results import AnyEpoch, AnyMetrics, Details, Ending, Mistake, MultiDetails, epoch_kind
+from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake
 from inceptory.nets.catalogue import Plan
 from inceptory.report import plots
-from inceptory.report.story import MultiStory, Story
+from inceptory.report.story import Story
 from inceptory.system import clock, files
 from inceptory.weights.card import Card
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inceptory.measure.evaluate import Scored
+    from inceptory.measure.tasks import Task
 
 MISTAKES = 24
 """Pictures of wrong answers on the page."""
@@ -54,16 +55,15 @@ def write_run(
     *,
     card: Card,
     plan: Plan,
-    epochs: Sequence[AnyEpoch],
+    epochs: Sequence[Epoch],
     test: Scored,
     split: str,
     minutes: float,
     ending: Ending,
     command: str,
-) -> AnyMetrics:
-    """Everything that a finished run tells: metrics.json, curves.png, confusion.png, calibration.png, report.html.
+) -> Metrics:
+    """Everything that a finished run tells: metrics.json, report.html, curves.png and the task's own drawings.
 
-    A multi-label run has neither confusion nor calibration.
     `model.safetensors` lies in the folder already, as may the first batch; `test` is the answers to the split
     of that name; `command` is the line that would make the run again. Gives the metrics of `test`.
     """
@@ -75,40 +75,32 @@ def write_run(
     # First what no other file can give back, then what is drawn from it.
     measured = record(metrics, details, plan, model, split=split, **taken)
     files.write(folder / "metrics.json", json_page(measured))
-    drawn = {"curves": plots.curves(plan.architecture, epochs), **_drawn(details)}
+    drawn = {"curves": plots.curves(plan.architecture, epochs)}
+    drawn |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
     for name, png in drawn.items():
         files.write(folder / f"{name}.png", png)
     if (folder / BATCH).exists():
         drawn["batch"] = files.read(folder / BATCH)
-    known: dict[str, Any] = {
-        "card": card,
-        "plan": plan,
-        "epochs": epochs,
-        "metrics": metrics,
-        "details": details,
-        "mistakes": [_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
-        "split": split,
-        "minutes": minutes,
-        "ending": ending,
-        "images_per_second": speed,
-        "file_bytes": model.stat().st_size,
-        "command": command,
-    }
-    story = MultiStory(**known) if card.multi_label else Story(**known)
+    story = Story(
+        task=test.task,
+        card=card,
+        plan=plan,
+        epochs=epochs,
+        metrics=metrics,
+        details=details,
+        mistakes=[_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
+        split=split,
+        minutes=minutes,
+        ending=ending,
+        images_per_second=speed,
+        file_bytes=model.stat().st_size,
+        command=command,
+    )
     files.write(folder / "report.html", story.html(drawn))
     return metrics
 
 
-def _drawn(details: Details | MultiDetails) -> Mapping[str, bytes]:
-    if isinstance(details, MultiDetails):
-        return {}
-    return {
-        "confusion": plots.confusion(details),
-        "calibration": plots.calibration(details.bins, details.calibration_error()),
-    }
-
-
-def images_per_second(epochs: Sequence[AnyEpoch]) -> float:
+def images_per_second(epochs: Sequence[Epoch]) -> float:
     """Training pictures a second over all epochs, each weighing as long as it took."""
     return sum(row.images_per_second * row.seconds for row in epochs) / sum(row.seconds for row in epochs)
 
@@ -119,9 +111,7 @@ def _upright(card: Card, mistake: Mistake) -> Mistake:
     return replace(mistake, pixels=mistake.pixels[:, :, ::-1].copy()) if swapped else mistake
 
 
-def record(
-    metrics: AnyMetrics, details: Details | MultiDetails, plan: Plan, file: Path, /, **known: Any
-) -> dict[str, Any]:
+def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **known: Any) -> dict[str, Any]:
     """What metrics.json holds: fractions from 0 to 1, None where there is nothing to divide by.
 
     `file` holds the weights, for its size; `known` is told beside the metrics.
@@ -174,15 +164,14 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
     files.write(folder / "history.csv", text.getvalue())
 
 
-def read_history(folder: Path) -> list[AnyEpoch]:
-    """The rows that `write_history` wrote; raises DataError for others."""
+def read_history(folder: Path, task: Task) -> list[Epoch]:
+    """The rows that `write_history` wrote of a run of this task; raises DataError for others."""
     path = folder / "history.csv"
     text = files.read(path)
     try:
         rows = list(csv.DictReader(io.StringIO(text.decode())))
-        kind = epoch_kind(rows[0])
-        types = get_type_hints(kind)
-        return [kind(**{key: types[key](value) for key, value in row.items()}) for row in rows]
+        types = get_type_hints(task.epoch)
+        return [task.epoch(**{key: types[key](value) for key, value in row.items()}) for row in rows]
     except (LookupError, TypeError, ValueError, csv.Error) as fault:
         told = f"not as this version writes it, {type(fault).__name__} {fault}"
         raise DataError(f"{path}: {told} (train again)") from None

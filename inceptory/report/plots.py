@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from inceptory.errors import printable
-from inceptory.measure.results import AnyEpoch, Bin, Details, best_epoch
+from inceptory.measure.results import Epoch, best_epoch
 from inceptory.system.outputs import MARK
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from inceptory.measure.single_label import SingleDetails
 
 TRAIN, VALIDATION = "#3b6fb6", "#d1622b"
 GREY = "#8a8a8a"
@@ -153,7 +155,7 @@ def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: st
     axes.plot(epochs, values, color=colour, linewidth=1.6, **{**dots, **style})
 
 
-def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
+def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
     """Log-loss and accuracy of training and validation over the epochs: the same measure, of different pictures."""
     figure = _figure(11, 4.2)
     left, right = figure.subplots(1, 2)
@@ -163,8 +165,14 @@ def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
         (right, f"{best.measure}, %", *([100 * row.right[part] for row in epochs] for part in (0, 1))),
     )
     if best.choice != best.measure:
-        chosen = [100 * row.rank[0] for row in epochs]
-        _line(right, numbers, chosen, VALIDATION, linestyle="--", label=f"validation {best.choice}")
+        _line(
+            right,
+            numbers,
+            [100 * row.chosen for row in epochs],
+            VALIDATION,
+            linestyle="--",
+            label=f"validation {best.choice}",
+        )
     for axes, name, train, validation in series:
         _scale(axes, [*train, *validation], name)
         _line(axes, numbers, train, TRAIN, label="training (augmented, in train mode, weights of each step)")
@@ -173,7 +181,7 @@ def curves(title: str, epochs: Sequence[AnyEpoch]) -> bytes:
         _over_epochs(axes, name, numbers[-1])
     # Below both, since words that say what was measured are too long for a corner.
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(f"{title}: best validation {best.choice} {100 * best.rank[0]:.1f} % in epoch {best.epoch}")
+    figure.suptitle(f"{title}: best validation {best.choice} {100 * best.chosen:.1f} % in epoch {best.epoch}")
     return _png(figure)
 
 
@@ -221,12 +229,12 @@ def _caption(told: Sequence[tuple[str, float]]) -> str:
     )
 
 
-def confusion(details: Details) -> bytes:
+def confusion(details: SingleDetails) -> bytes:
     """The confusion matrix: with its numbers for few classes, as colours for many, as the worst pairs for very many."""
     return _matrix(details) if len(details.classes) <= DRAWN else _pairs(details)
 
 
-def _matrix(details: Details) -> bytes:
+def _matrix(details: SingleDetails) -> bytes:
     import numpy as np
     from matplotlib.colors import PowerNorm
 
@@ -251,7 +259,7 @@ def _matrix(details: Details) -> bytes:
     return _png(figure)
 
 
-def _pairs(details: Details) -> bytes:
+def _pairs(details: SingleDetails) -> bytes:
     worst = details.confused(PAIRS)[::-1]
     figure = _figure(8, 1.5 + 0.24 * max(len(worst), 3))
     axes = figure.subplots()
@@ -265,8 +273,9 @@ def _pairs(details: Details) -> bytes:
     return _png(figure)
 
 
-def calibration(bins: Sequence[Bin], error: float) -> bytes:
+def calibration(details: SingleDetails) -> bytes:
     """Accuracy over confidence, and how many pictures each bin holds."""
+    bins = details.bins
     figure = _figure(5, 5)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     left, width = [part.low for part in bins], bins[0].high - bins[0].low
@@ -276,11 +285,21 @@ def calibration(bins: Sequence[Bin], error: float) -> bytes:
     filled = [part for part in bins if part.n]
     points = [part.confidence or 0.0 for part in filled], [part.accuracy or 0.0 for part in filled]
     upper.plot(*points, color=VALIDATION, marker="o", markersize=3.5, linestyle="", label="mean of the bin")
-    _tidy(upper, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"calibration error {100 * error:.1f} %")
+    _tidy(
+        upper,
+        ylabel="accuracy",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+        title=f"calibration error {100 * details.calibration_error():.1f} %",
+    )
     upper.legend(loc="upper left", edgecolor="none", framealpha=0.85)
     lower.bar(left, [part.n for part in bins], color=GREY, **edges)
     _tidy(lower, xlabel="probability of the answer", ylabel="pictures")
     return _png(figure)
+
+
+DRAWINGS: dict[str, Callable[[Any], bytes]] = {"confusion": confusion, "calibration": calibration}
+"""What a task may have drawn of its details, by the name in `Task.drawings`."""
 
 
 def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: float, suggested: float) -> bytes:

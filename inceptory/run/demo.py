@@ -9,7 +9,8 @@ from typing import Any
 
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.verbs import train
-from inceptory.measure.results import Metrics, Run
+from inceptory.measure.results import Run
+from inceptory.measure.single_label import SingleMetrics
 from inceptory.nets.variant import Variant
 from inceptory.run.evaluate import evaluate
 from inceptory.run.predict import predict
@@ -36,7 +37,7 @@ def demo(*, out: Path | str = Path("runs/demo")) -> str:
     run = train("digits", model=NETWORK, out=folder, variant=Variant(width=0.5), recipe=recipe)
     assert isinstance(run, Run), "no rate was asked for"
     metrics = evaluate(folder, "digits", split="test")
-    assert isinstance(metrics, Metrics), "a digit is one class"
+    assert isinstance(metrics, SingleMetrics), "a digit is one class"
     pictures = _write_pictures(folder / "pictures")
     lines = [
         f"trained {NETWORK} at half width on scikit-learn's digits for {len(run.epochs)} epochs",

@@ -13,7 +13,7 @@ from inceptory.data.sources.layout import AUTO, VALIDATION
 from inceptory.data.sources.opening import is_place, place_of
 from inceptory.errors import ConfigError, printable
 from inceptory.measure.classes import Matching, matched
-from inceptory.measure.results import AnyMetrics
+from inceptory.measure.results import Metrics
 from inceptory.system.outputs import claimed, keyed
 from inceptory.weights.model import Model, open_model
 
@@ -41,7 +41,7 @@ def evaluate(
     weights: Path | None = None,
     raw: bool = False,
     layout: LaidOut = AUTO,
-) -> AnyMetrics:
+) -> Metrics:
     """Measure a checkpoint on labelled pictures.
 
     For example:

@@ -15,10 +15,10 @@ from inceptory.errors import DataError, UsageError
 from inceptory.learn import state
 from inceptory.learn.settings.job import Every
 from inceptory.learn.state import Position, State, number, seeded
-from inceptory.measure.results import Epoch
+from inceptory.measure.single_label import SingleEpoch
 from inceptory.system import files
 
-ROW = Epoch(1, 0.1, 2.2, 2.0, 0.3, 1.9, 0.4, 12.5, 100.0)
+ROW = SingleEpoch(1, 0.1, 2.2, 2.0, 0.3, 1.9, 0.4, 12.5, 100.0)
 
 
 def made(step: int) -> State:

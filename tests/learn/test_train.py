@@ -16,7 +16,7 @@ from inceptory import Recipe, Variant
 from inceptory.engines.device import choose
 from inceptory.errors import ConfigError, DataError, UsageError, WriteError
 from inceptory.learn.loop import Loop
-from inceptory.measure.results import AnyEpoch, AnyMetrics
+from inceptory.measure.results import Epoch, Metrics
 from inceptory.system.signals import Stop
 from inceptory.weights.card import read_card
 
@@ -83,7 +83,7 @@ def test_the_best_epoch_on_validation_is_kept(run: Path, colours: Path):
 def test_an_epoch_that_spoils_the_network_is_not_kept(colours: Path, tmp_path: Path, monkeypatch):
     validated = Loop._validated
 
-    def spoilt(self: Loop, number: int, stop: Stop, start: float) -> tuple[AnyEpoch, AnyMetrics]:
+    def spoilt(self: Loop, number: int, stop: Stop, start: float) -> tuple[Epoch, Metrics]:
         with torch.no_grad():
             for weights in self.stepper.answering.parameters() if number == 3 else ():
                 weights.zero_()
@@ -165,7 +165,7 @@ def test_a_class_that_is_damaged_beyond_a_tenth_is_refused(colours: Path, tmp_pa
 
 
 def test_a_run_that_fails_in_its_first_step_leaves_nothing(colours: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("inceptory.measure.tasks.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("not the run's")
     with pytest.raises(DataError, match="lower --lr"):

@@ -82,7 +82,7 @@ def test_what_is_told_of_statistics_that_do_not_fit(average, expected, monkeypat
     net = inceptory.create("inception_v2", width=0.25, image=32, classes=3)
     for norm in norms.norms_of(net):
         norm.momentum = 0.1
-    stepper = SimpleNamespace(answering=net, net=net, task=SimpleNamespace(hits=None))
+    stepper = SimpleNamespace(answering=net, net=net, criterion=SimpleNamespace(hits=None))
     found = measured(stepper, Recipe(average=average, norm_momentum=0.1))
     assert found.doubt(SimpleNamespace(right=(0.9, 0.8), epoch=3)) is None, "training is not far ahead"
     told = found.doubt(SimpleNamespace(right=(0.9, 0.2), epoch=3))

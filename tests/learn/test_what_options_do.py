@@ -18,7 +18,8 @@ from inceptory.learn import loop as training
 from inceptory.learn.pictures import Targets
 from inceptory.learn.step import Stepper
 from inceptory.learn.update.optim import penalised
-from inceptory.measure.results import Metrics
+from inceptory.measure.single_label import SingleMetrics
+from inceptory.measure.tasks import SingleLabel
 from inceptory.weights.card import read_card
 
 MODEL = "cifar_inception_v1"
@@ -170,10 +171,13 @@ def test_averaged_weights_are_what_is_measured_and_kept(average, pairs, tmp_path
 
 def scripted(monkeypatch: pytest.MonkeyPatch, top1: list[float]) -> None:
     """Let validation find these shares, epoch by epoch."""
-    told = iter(top1)
-    monkeypatch.setattr(
-        "inceptory.measure.tasks.measure", lambda *_: Metrics(next(told), 1.0, 0.5, 8, (0.0, 1.0), precision="fp32")
-    )
+    told, measure = iter(top1), SingleLabel.measure
+
+    def scripted_or_measured(self, *answered):
+        share = next(told, None)  # what comes after is the measurement at the end
+        return measure(self, *answered) if share is None else SingleMetrics(share, 1.0, 0.5, 8, (0.0, 1.0))
+
+    monkeypatch.setattr(SingleLabel, "measure", scripted_or_measured)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError, DataError
 from inceptory.measure.classes import matched
-from inceptory.measure.evaluate import measure
+from inceptory.measure.tasks import SINGLE_LABEL
 from inceptory.nets.catalogue import plan
 from inceptory.run.evaluate import measured, relabelled
 from inceptory.weights.card import Card
@@ -206,7 +206,7 @@ def by_hand(path, folder, names):
             rows.append((pixels.float() / 255 - 0.5) / 0.25)
             truth.append(number)
     with torch.inference_mode():
-        return measure(net(torch.stack(rows)), torch.tensor(truth))
+        return SINGLE_LABEL.measure(net(torch.stack(rows)).numpy(), np.array(truth))
 
 
 def test_class_folders_by_synset_are_measured_whole_against_all_outputs(published, tmp_path, capsys):

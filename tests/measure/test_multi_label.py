@@ -23,10 +23,10 @@ from inceptory.engines.device import Device
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn.pictures import Targets
 from inceptory.learn.step import Stepper
-from inceptory.measure.evaluate import MultiScored, measure_several, wilson
-from inceptory.measure.multi_label import average_precision
-from inceptory.measure.results import MultiEpoch, MultiMetrics, metrics_of
-from inceptory.measure.tasks import ManyClasses, OneClass, task_of
+from inceptory.measure.losses import BinaryCrossEntropy, CrossEntropy
+from inceptory.measure.metrics import average_precision, wilson
+from inceptory.measure.multi_label import MultiEpoch, MultiMetrics
+from inceptory.measure.tasks import MULTI_LABEL, SINGLE_LABEL, task_of
 from inceptory.weights.card import Card, read_card
 from tests.learn.running import digests, start
 from tests.learn.stopped import stopped_after
@@ -78,10 +78,14 @@ def drawn(n: int = 200, classes: int = 6, seed: int = 0) -> tuple[torch.Tensor, 
     return torch.from_numpy(logits), torch.from_numpy(truths.astype(np.uint8))
 
 
+def measured(logits: torch.Tensor, labels: torch.Tensor) -> MultiMetrics:
+    return MULTI_LABEL.measure(logits.numpy(), labels.numpy())
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_metrics_are_those_of_scikit_learn(seed):
     logits, labels = drawn(seed=seed)
-    found, answers, present = measure_several(logits, labels), (logits > 0).numpy(), slice(0, -1)
+    found, answers, present = measured(logits, labels), (logits > 0).numpy(), slice(0, -1)
     assert found.mean_ap == pytest.approx(average_precision_score(labels[:, present], logits[:, present]))
     assert found.micro_f1 == pytest.approx(f1_score(labels, answers, average="micro"))
     assert found.macro_f1 == pytest.approx(f1_score(labels[:, present], answers[:, present], average="macro"))
@@ -93,14 +97,26 @@ def test_metrics_are_those_of_scikit_learn(seed):
 
 def test_each_class_is_measured_as_scikit_learn_does():
     logits, labels = drawn()
-    found = MultiScored(logits, labels, [], lambda rows: torch.empty(0)).details("abcdef").classes
+    found = MULTI_LABEL.details(logits.numpy(), labels.numpy(), "abcdef").classes
     expected = precision_recall_fscore_support(labels, (logits > 0).numpy(), average=None, zero_division=np.nan)
     for name, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         numbers = [math.nan if number is None else number for number in (getattr(one, name) for one in found)]
         assert numbers == pytest.approx(list(column), nan_ok=True), name
     for k in range(5):
         assert found[k].average_precision == pytest.approx(average_precision_score(labels[:, k], logits[:, k]))
+        assert found[k].average_precision == pytest.approx(area(logits[:, k].numpy(), labels[:, k].numpy() > 0))
     assert found[5].average_precision is None
+
+
+def area(scores: np.ndarray, truths: np.ndarray) -> float:
+    """Precision times the step of recall, from the highest threshold to the lowest."""
+    total = before = 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        answered = scores >= threshold
+        recall = (answered & truths).sum() / truths.sum()
+        total += (answered & truths).sum() / answered.sum() * (recall - before)
+        before = recall
+    return total
 
 
 def test_average_precision_by_hand_and_of_equal_scores():
@@ -110,15 +126,30 @@ def test_average_precision_by_hand_and_of_equal_scores():
 
 
 def test_where_nothing_is_to_be_found_nothing_is_divided_by_zero():
-    found = measure_several(torch.full((3, 2), -1.0), torch.zeros(3, 2, dtype=torch.uint8))
+    found = measured(torch.full((3, 2), -1.0), torch.zeros(3, 2, dtype=torch.uint8))
     assert (found.mean_ap, found.micro_f1, found.macro_f1, found.exact) == (0, 0, 0, 1)
 
 
 def test_metrics_that_are_no_numbers_survive_json():
-    found = measure_several(torch.full((2, 2), math.nan), torch.ones(2, 2, dtype=torch.uint8))
+    found = measured(torch.full((2, 2), math.nan), torch.ones(2, 2, dtype=torch.uint8))
     plain = {**found.to_json(), "log_loss": None}
     assert math.isnan(found.log_loss)
-    assert "log-loss nan, n 2" in str(metrics_of(plain))
+    assert "log-loss nan, n 2" in str(MultiMetrics.from_json(plain))
+
+
+def test_a_single_class_is_measured_like_any_other():
+    logits, labels = drawn(50, 3)
+    alone = MULTI_LABEL.details(logits[:, :1].numpy(), labels[:, :1].numpy(), "a").classes
+    assert alone == MULTI_LABEL.details(logits.numpy(), labels.numpy(), "abc").classes[:1]
+    assert measured(logits[:, :1], labels[:, :1]).micro_f1 == pytest.approx(alone[0].f1)
+
+
+@pytest.mark.parametrize("far", [math.inf, -math.inf])
+def test_infinite_logits_cost_no_warning(far):
+    logits, labels = drawn(20, 3)
+    logits[:5] = far
+    logits[5:8] = math.nan
+    assert math.isnan(measured(logits, labels).log_loss)
 
 
 def test_the_loss_is_the_mean_over_the_classes_of_each_picture():
@@ -127,34 +158,38 @@ def test_the_loss_is_the_mean_over_the_classes_of_each_picture():
         -sum(math.log(p) if y else math.log(1 - p) for p, y in zip(row, truth, strict=True)) / 3
         for row, truth in zip(logits.sigmoid().tolist(), labels.tolist(), strict=True)
     ]
-    assert ManyClasses().loss(logits, labels, None, 0.0).tolist() == pytest.approx(expected)
+    assert BinaryCrossEntropy().loss(logits, labels, None, 0.0).tolist() == pytest.approx(expected)
 
 
 def test_smoothing_moves_every_target_towards_a_half():
     logits, labels = drawn(5, 3)
     expected = F.binary_cross_entropy_with_logits(logits, 0.8 * labels.double() + 0.1, reduction="none").mean(1)
-    torch.testing.assert_close(ManyClasses().loss(logits, labels, None, 0.2), expected)
-    assert ManyClasses().loss(torch.zeros(1, 3).double(), labels[:1], None, 0.2).item() == pytest.approx(math.log(2))
+    torch.testing.assert_close(BinaryCrossEntropy().loss(logits, labels, None, 0.2), expected)
+    assert BinaryCrossEntropy().loss(torch.zeros(1, 3).double(), labels[:1], None, 0.2).item() == pytest.approx(
+        math.log(2)
+    )
 
 
 def test_class_weights_give_both_sides_of_a_class_the_same_weight():
     labels = torch.tensor([[1, 1], [0, 1], [0, 0], [0, 1]], dtype=torch.uint8)
-    weights = ManyClasses().class_weights(labels, 2)
+    weights = BinaryCrossEntropy().class_weights(labels, 2)
     assert weights.tolist() == pytest.approx([3, 1 / 3])
     # At probability 0.5 a class loses as much by its pictures as by the others.
-    each = ManyClasses().loss(torch.zeros(4, 2), labels, weights, 0.0) * 2 / math.log(2)
+    each = BinaryCrossEntropy().loss(torch.zeros(4, 2), labels, weights, 0.0) * 2 / math.log(2)
     assert each.sum().item() == pytest.approx(2 * 3 + 2 * 1)
 
 
 def test_a_picture_is_a_hit_when_all_of_it_is_right():
     labels = torch.tensor([[1, 0], [0, 0], [1, 1]], dtype=torch.uint8)
     logits = torch.tensor([[2.0, -1.0], [-0.1, -3.0], [1.0, 0.0]])
-    assert int(ManyClasses().hits(logits, labels)) == 2, "a logit of 0 is no answer"
+    assert int(BinaryCrossEntropy().hits(logits, labels)) == 2, "a logit of 0 is no answer"
 
 
-def test_the_shape_of_the_labels_tells_the_task():
-    assert isinstance(task_of(torch.zeros(4, 2, dtype=torch.uint8)), ManyClasses)
-    assert isinstance(task_of(torch.zeros(4, dtype=torch.int64)), OneClass)
+def test_each_task_has_its_own_loss():
+    assert task_of(True) is MULTI_LABEL
+    assert task_of(False) is SINGLE_LABEL
+    assert isinstance(MULTI_LABEL.criterion(), BinaryCrossEntropy)
+    assert isinstance(SINGLE_LABEL.criterion(), CrossEntropy)
 
 
 # A run
@@ -318,7 +353,7 @@ def test_a_step_sums_all_heads_and_both_pictures_of_a_mixture_by_their_weights()
     assert len(weights) == 2
     heads = {name: torch.randn(4, 3, requires_grad=True) for name in weights}
     recipe = Recipe(label_smoothing=0.1)
-    stepper = Stepper(net, recipe, Device("cpu"), heads=lambda _: heads, task=ManyClasses())
+    stepper = Stepper(net, recipe, Device("cpu"), heads=lambda _: heads, task=MULTI_LABEL)
     found = stepper.step(0, 0.0, [(values, Targets(labels, others, share))])
 
     def cost(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -6,13 +6,14 @@ import math
 from dataclasses import fields
 from itertools import permutations
 
-from inceptory.measure.results import Epoch, best_epoch
+from inceptory.measure.results import best_epoch
+from inceptory.measure.single_label import SingleEpoch
 
 
-def row(number: int, top1: float, loss: float) -> Epoch:
-    names = [each.name for each in fields(Epoch)]
+def row(number: int, top1: float, loss: float) -> SingleEpoch:
+    names = [each.name for each in fields(SingleEpoch)]
     known = {"epoch": number, "validation_top1": top1, "validation_log_loss": loss}
-    return Epoch(**{**dict.fromkeys(names, 0.0), **known})
+    return SingleEpoch(**{**dict.fromkeys(names, 0.0), **known})
 
 
 def test_the_best_epoch_has_most_right_and_of_those_the_smallest_loss_and_a_loss_that_is_no_number_is_the_worst():

@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 import inceptory
 from inceptory import Card
 from inceptory.errors import DataError, MissingError, UsageError, WriteError
-from inceptory.measure.evaluate import wilson
+from inceptory.measure.metrics import wilson
 from inceptory.weights.card import KEY
-from tests.report.test_page import check_alone
+from tests.report.test_page import check_alone, headings
 
 HISTORY = (
     "epoch,lr,train_objective,train_log_loss,train_top1,validation_log_loss,validation_top1,seconds,images_per_second\n"
@@ -108,7 +108,9 @@ def test_out_writes_a_page_a_drawing_and_a_table(tmp_path: Path):
     a, b = made(tmp_path / "a", 300), made(tmp_path / "<script>", 200, width=0.5)
     inceptory.compare(a, b, out=tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"compare.csv", "compare.html", "compare.png"}
-    found = check_alone((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+    text = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    assert headings(text) == ["Curves", "What differs in network and recipe", "Measured on"]
+    found = check_alone(text)
     words = " ".join(" ".join(found.words).split())
     assert "option a <script> width 0.25 0.5 lr 0.025 0.05" in words
     assert "<script> pets test (n 400)" in words

@@ -10,7 +10,8 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from inceptory.measure.results import Bin, ClassScore, Details, Epoch
+from inceptory.measure.results import ClassScore
+from inceptory.measure.single_label import Bin, SingleDetails, SingleEpoch
 from inceptory.report import plots
 
 STRANGE = [
@@ -69,12 +70,13 @@ def details(labels, seed=0):
     count = len(labels)
     confusion = np.random.default_rng(seed).integers(0, 3, (count, count)) + 20 * np.eye(count, dtype=int)
     scores = tuple(ClassScore(label, 0.5, 0.5, 0.5, int(n)) for label, n in zip(labels, confusion.sum(1), strict=True))
-    return Details(scores, confusion, ())
+    return SingleDetails(scores, confusion, ())
 
 
 def epochs(count, loss=1.0):
     return [
-        Epoch(i, 0.1, 3.0, loss / i, 1 - 0.9 / i, 2 * loss / i, 1 - 0.95 / i, 1.0, 10.0) for i in range(1, count + 1)
+        SingleEpoch(i, 0.1, 3.0, loss / i, 1 - 0.9 / i, 2 * loss / i, 1 - 0.95 / i, 1.0, 10.0)
+        for i in range(1, count + 1)
     ]
 
 
@@ -129,7 +131,7 @@ def test_few_classes_carry_their_numbers_and_many_do_not(monkeypatch):
 
 def test_beyond_200_classes_the_worst_pairs_are_drawn():
     assert size(plots.confusion(details([f"class {i}" for i in range(plots.DRAWN + 1)])))[0] < 1500
-    perfect = Details(details("a" * 201).classes, np.eye(201, dtype=int), ())
+    perfect = SingleDetails(details("a" * 201).classes, np.eye(201, dtype=int), ())
     assert size(plots.confusion(perfect))[0] < 1500
 
 
@@ -175,7 +177,7 @@ def test_a_class_without_pictures_leaves_an_empty_row(figures):
 def test_calibration_draws_the_bins_that_hold_pictures_and_no_other(filled, figures):
     bins = [Bin(k / 15, (k + 1) / 15, 0, None, None) for k in range(15)]
     bins[filled] = Bin(filled / 15, (filled + 1) / 15, 9, (filled + 0.5) / 15, 0.5)
-    plots.calibration(bins, 0.1)
+    plots.calibration(SingleDetails((), np.zeros((0, 0), dtype=int), tuple(bins)))
     (upper, lower), dots = figures[0].axes, pixels(figures[0])
     for axes, name, height in ((upper, plots.TRAIN, 0.2), (lower, plots.GREY, 4.5)):
         shown = [colour(dots, axes, (k + 0.5) / 15, height) == as_bytes(name) for k in range(15)]

@@ -11,9 +11,12 @@ import pytest
 import inceptory
 from inceptory import Card
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.measure.results import Bin, ClassScore, Details, Ending, Epoch, Metrics, Mistake
+from inceptory.measure.multi_label import MultiDetails, MultiEpoch, MultiMetrics, MultiScore
+from inceptory.measure.results import ClassScore, Ending, Mistake
+from inceptory.measure.single_label import Bin, SingleDetails, SingleEpoch, SingleMetrics
+from inceptory.measure.tasks import MULTI_LABEL, SINGLE_LABEL
 from inceptory.report.story import Story
-from tests.report.test_page import check_alone, drawn
+from tests.report.test_page import EVIL, check_alone, drawn, headings
 
 PLAN = inceptory.plan("cifar_inception_v2", classes=2, width=0.5, in_channels=1, se=True)
 CARD = Card.of(
@@ -32,7 +35,7 @@ CARD = Card.of(
     data={"name": "pets", "splits": {"train": 1234, "validation": 100, "test": 10}, "fingerprint": "abc123"},
     versions={"inceptory": "9.9", "torch": "8.8"},
 )
-EPOCHS = [Epoch(i, 0.1, 1.2, 1.0, 0.5, 1.0, 0.5 + 0.1 * (i == 2), 2.0, 100.0) for i in (1, 2, 3)]
+EPOCHS = [SingleEpoch(i, 0.1, 1.2, 1.0, 0.5, 1.0, 0.5 + 0.1 * (i == 2), 2.0, 100.0) for i in (1, 2, 3)]
 PLOTS = {name: drawn() for name in ("curves", "confusion", "calibration")}
 
 
@@ -40,14 +43,15 @@ PLOTS = {name: drawn() for name in ("curves", "confusion", "calibration")}
 def story() -> Story:
     confusion = np.array([[4, 1], [2, 3]])
     scores = (ClassScore("cat", 4 / 6, 0.8, 8 / 11, 5), ClassScore("<i>dog</i>", 0.75, 0.6, 2 / 3, 5))
-    details = Details(scores, confusion, (Bin(0.0, 1.0, 10, 0.9, 0.7),))
+    details = SingleDetails(scores, confusion, (Bin(0.0, 1.0, 10, 0.9, 0.7),))
     pixels = np.zeros((32, 32, 1), np.uint8)
     mistakes = [Mistake("/photos/<b>.png", "<i>dog</i>", "cat", 0.987, 0.013, pixels)]
     return Story(
+        task=SINGLE_LABEL,
         card=CARD,
         plan=PLAN,
         epochs=EPOCHS,
-        metrics=Metrics(0.7, 1.0, 0.6543, 10, (0.3968, 0.8922)),
+        metrics=SingleMetrics(0.7, 1.0, 0.6543, 10, (0.3968, 0.8922)),
         details=details,
         mistakes=mistakes,
         split="test",
@@ -126,3 +130,41 @@ def test_the_recipe_is_told_in_the_words_of_the_help(story: Story):
     assert not re.search(r"<td>(None|True|\[\])</td>", told)
     for name, word in (("time", "none"), ("drops", "none"), ("nesterov", "yes"), ("lr", "0.05")):
         assert f"<td>{name}</td><td>{word}</td>" in told
+
+
+AGAIN = ["Reproduce this run", "Recipe", "Data and versions"]
+
+
+def test_the_sections_are_those_of_the_task(story: Story):
+    answers = ["Confusion matrix", "Metrics of each class", "Most confident mistakes", "Calibration"]
+    assert headings(story.html(PLOTS)) == ["Curves", *answers, *AGAIN]
+    assert headings(story.html({**PLOTS, "batch": drawn()})) == ["Curves", *answers, "The first batch", *AGAIN]
+    several = replace(
+        story,
+        task=MULTI_LABEL,
+        epochs=[MultiEpoch(1, 0.1, 1.2, 1.0, 0.5, 1.0, 0.5, 0.6, 2.0, 100.0)],
+        metrics=MultiMetrics(0.5, 0.6, 0.7, 0.3, 0.65, 10, (0.2, 0.4)),
+        details=MultiDetails((MultiScore("cat", None, 0.5, 0.25, 5, 0.75), MultiScore("dog", 0.1, 1.0, 0.2, 5, None))),
+        mistakes=[],
+    )
+    text = several.html({"curves": drawn()})
+    assert headings(text) == ["Curves", "Metrics of each class", *AGAIN]
+    words = " ".join(" ".join(check_alone(text).words).split())
+    assert "cat 5 75.0 % - 50.0 % 25.0 %" in words
+    assert "test mean average precision" in words
+
+
+def test_no_text_of_the_data_becomes_an_element(story: Story):
+    card = replace(
+        story.card,
+        labels=("cat", EVIL),
+        recipe={EVIL: EVIL},
+        data={"name": EVIL, "fingerprint": EVIL},
+        versions={EVIL: EVIL},
+    )
+    scores = tuple(replace(score, label=label) for score, label in zip(story.details.classes, card.labels, strict=True))
+    mistake = replace(story.mistakes[0], name=EVIL, truth=EVIL, answer=EVIL)
+    evil = replace(story, card=card, command=EVIL, mistakes=[mistake], details=replace(story.details, classes=scores))
+    found = check_alone(evil.html(PLOTS))
+    assert sum("<script>alert(1)</script>" in words for words in found.words) >= 12
+    assert not any("1337" in words for words in found.words), "no template is read from the data"

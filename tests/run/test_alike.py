@@ -16,7 +16,8 @@ import inceptory
 from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.errors import ConfigError
-from inceptory.measure.results import Metrics, MultiMetrics, metrics_of
+from inceptory.measure.multi_label import MultiMetrics
+from inceptory.measure.single_label import SingleMetrics
 from inceptory.weights.card import read_card
 from tests.conftest import COLOURS
 
@@ -110,12 +111,12 @@ def test_a_run_in_half_precision_is_measured_in_full_as_evaluate_does(colours, t
 
 
 @pytest.mark.parametrize(
-    "metrics", [Metrics(0.5, 1.0, 0.7, 4, (0.1, 0.9)), MultiMetrics(0.5, 0.5, 0.5, 0.5, 0.7, 4, (0.1, 0.9))]
+    "metrics", [SingleMetrics(0.5, 1.0, 0.7, 4, (0.1, 0.9)), MultiMetrics(0.5, 0.5, 0.5, 0.5, 0.7, 4, (0.1, 0.9))]
 )
 def test_metrics_in_json_come_back(metrics):
     for precision in ("fp32", "fp16"):
         known = type(metrics)(**{**vars(metrics), "precision": precision})
         plain = json.loads(json.dumps(known.to_json()))
         assert ("precision" in plain) is (precision != "fp32")
-        assert metrics_of(plain) == known
+        assert type(metrics).from_json(plain) == known
         assert ("computed in fp16" in str(known)) is (precision != "fp32")
