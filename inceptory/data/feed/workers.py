@@ -79,15 +79,16 @@ class Threads:
 class Processes:
     """Decodes in `count` other processes; each is started when it is first needed.
 
-    One thread for each process waits for it, so answers are fetched while the caller computes; it also reads the
-    pictures that are no files by themselves.
+    Threads wait for them, so answers are fetched while the caller computes, and read the pictures that are no files
+    by themselves.
     """
 
     def __init__(self, decoder: Decoder, names: Sequence[str], count: int) -> None:
         self._decoder, self._names = decoder, names
         # Its warnings are for the person.
         self._children = Children(CHILD, "data worker", count, loud=True)
-        self._executor = ThreadPoolExecutor(count)
+        # One thread waits for each process, and one has the next question ready.
+        self._executor = ThreadPoolExecutor(2 * count)
         # Also where the caller forgets to close, or ends with an error.
         self._end = weakref.finalize(self, _end, self._executor, self._children)
 
@@ -136,7 +137,7 @@ def _end(executor: ThreadPoolExecutor, workers: Children) -> None:
 
 def _question(decoder: Decoder, rows: NDArray[np.int64], names: list[str], draws: Draws | None) -> tuple[Any, ...]:
     """A question's JSON and bytes: the draws, then every picture that is no file by itself."""
-    pictures, parts = list[dict[str, Any]](), list[bytes | memoryview]()
+    pictures, parts = list[Any](), list[bytes | memoryview]()
     if draws is not None:
         parts.append(np.ascontiguousarray(draws, dtype="<f8").tobytes())
     for row in rows.tolist():
@@ -154,16 +155,16 @@ def _question(decoder: Decoder, rows: NDArray[np.int64], names: list[str], draws
 
 
 def _piece(pictures: Sequence[Picture], row: int) -> tuple[Any, ...]:
-    """A picture as JSON, and as bytes where it is no file by itself; or why it cannot be read."""
+    """A picture as JSON: its path, or the number or shape of the bytes beside it, or {"fault": why there are none}."""
     try:
         picture = pictures[row]
     except InceptoryError as fault:
         return ({"fault": str(fault)},)
     if isinstance(picture, Path):
-        return ({"path": str(picture)},)
+        return (str(picture),)
     if isinstance(picture, bytes):
-        return {"bytes": len(picture)}, picture
-    return {"pixels": picture.shape}, np.ascontiguousarray(picture).reshape(-1).data
+        return len(picture), picture
+    return picture.shape, np.ascontiguousarray(picture).reshape(-1).data
 
 
 # The worker's side
@@ -172,16 +173,18 @@ def _piece(pictures: Sequence[Picture], row: int) -> tuple[Any, ...]:
 class Carried(Frozen[Picture]):
     """Pictures that came along with a question; those that could not be read raise a DataError."""
 
-    def __init__(self, told: Sequence[dict[str, Any]], content: memoryview) -> None:
-        self._pieces: list[Picture | str] = []
+    def __init__(self, told: Sequence[Any], content: memoryview) -> None:
+        self._pieces: list[Picture | DataError] = []
         for piece in told:
-            size = piece.get("bytes", math.prod(piece.get("pixels", (0,))))
-            here, content = content[:size], content[size:]
-            if "fault" in piece or "path" in piece:
-                self._pieces.append(piece["fault"] if "fault" in piece else Path(piece["path"]))
+            if isinstance(piece, str):
+                self._pieces.append(Path(piece))
+            elif isinstance(piece, dict):
+                self._pieces.append(DataError(piece["fault"]))
             else:
+                size = piece if isinstance(piece, int) else math.prod(piece)
+                here, content = content[:size], content[size:]
                 pixels = np.frombuffer(here, dtype=np.uint8)
-                self._pieces.append(pixels.reshape(piece["pixels"]) if "pixels" in piece else bytes(here))
+                self._pieces.append(bytes(here) if isinstance(piece, int) else pixels.reshape(piece))
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -189,8 +192,8 @@ class Carried(Frozen[Picture]):
     def item(self, row: int) -> Picture:
         """A picture; raises DataError."""
         piece = self._pieces[row]
-        if isinstance(piece, str):
-            raise DataError(piece)
+        if isinstance(piece, DataError):
+            raise piece
         return piece
 
 
