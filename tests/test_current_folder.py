@@ -28,7 +28,7 @@ RC = b"backend: module://canary\nfigure.facecolor: red\n\xff\xfe\n"
 STREAMED = """
 import sys
 from inceptory.cli import main
-from inceptory.data import feed
+from inceptory.data.feed import feed
 feed.IN_MEMORY = 0
 sys.exit(main())
 """

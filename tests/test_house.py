@@ -100,3 +100,51 @@ FORBIDDEN = r"torch\.load\(|\bpickle\.|(?<![.\w])eval\(|(?<![.\w])exec\(|shell=T
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_source_runs_what_a_file_says(path: Path):
     assert re.findall(FORBIDDEN, path.read_text(encoding="utf-8")) == []
+
+
+PICKLERS = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "multiprocessing"}
+"""Modules that pickle what they keep or send; queues, pipes, managers and pools of processes do it unseen."""
+PICKLED = (
+    r"Pickler\b|ProcessPoolExecutor|gather_object|scatter_object_list|broadcast_object_list|(?:send|recv)_object_list"
+)
+"""The same in the standard library's executors and between torch's processes."""
+
+
+def picklers(source: str) -> set[str]:
+    """What a source imports or names that pickles."""
+    imported = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in imported if PICKLERS & set(name.split("."))} | set(re.findall(PICKLED, source))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_is_pickled_on_any_wire(path: Path):
+    assert picklers(path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from multiprocessing.reduction import ForkingPickler",
+        "from multiprocessing import Queue",
+        "from multiprocessing import Pool, Pipe",
+        "import multiprocessing.managers",
+        "import torch.multiprocessing as mp",
+        "from torch import multiprocessing",
+        "from pickle import loads",
+        "from concurrent.futures import ProcessPoolExecutor",
+        "torch.distributed.all_gather_object(found, told)",
+        "distributed.send_object_list([told], 1)",
+        "distributed.broadcast_object_list([told])",
+    ],
+)
+def test_what_pickles_is_seen(source: str):
+    assert picklers(source)
+
+
+def test_what_does_not_pickle_is_let_through():
+    assert picklers("import pickletools\nfrom concurrent.futures import ThreadPoolExecutor") == set()

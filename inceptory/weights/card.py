@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any, Required, TypedDict
 import msgspec
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.errors import DataError, MissingError, UsageError
+from inceptory.errors import DataError, UsageError
 from inceptory.nets.catalogue import Plan, plan
-from inceptory.system.files import json_text, reason
-from inceptory.weights.files.source import LARGEST_HEADER
+from inceptory.system.files import json_text
+from inceptory.weights.files.safetensors_file import METADATA, read_header
+from inceptory.weights.files.source import Source
 from inceptory.weights.seal import WORD, is_sealed
 
 KEY = "inceptory"
@@ -113,33 +113,18 @@ def _check_aliases(card: Card) -> None:
         raise ValueError(f"aliases of {label!r}, which is no class")
 
 
-def read_header(path: Path | str) -> dict[str, Any]:
-    """The JSON header of a safetensors file: names, types, shapes, metadata; no tensor is read.
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Texts beside the tensors of a safetensors file, by name; empty where there are none. No tensor is read.
 
     Raises MissingError where the file cannot be read, DataError where it is no such file.
     """
-    path = Path(path)
+    source = Source.open(path)
     try:
-        if not path.is_file():
-            kind = "not a regular file" if path.exists() else "no such file"
-            raise MissingError(f"{path}: {kind} (give a checkpoint, a .safetensors file)")
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            length = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
-            text = file.read(length) if 0 < length <= min(LARGEST_HEADER, size - 8) else b""
-        header = json.loads(text.decode("utf-8"))
-    except OSError as fault:
-        raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
-    except (ValueError, RecursionError):
+        metadata = read_header(source)[0].get(METADATA)
+    except DataError:
         raise DataError(f"{path}: not a safetensors file (give a checkpoint saved by inceptory)") from None
-    if not isinstance(header, dict):
-        raise DataError(f"{path}: not a safetensors file (give a checkpoint saved by inceptory)")
-    return header
-
-
-def read_metadata(path: Path | str) -> dict[str, Any]:
-    """Texts beside the tensors of a safetensors file, by name; empty where there are none."""
-    metadata = read_header(path).get("__metadata__")
+    finally:
+        source.close()
     return metadata if isinstance(metadata, dict) else {}
 
 

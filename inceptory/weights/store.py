@@ -19,6 +19,7 @@ from inceptory.system.outputs import MARK
 from inceptory.version import __version__
 from inceptory.weights.card import KEY, Card
 from inceptory.weights.files.formats import Weights
+from inceptory.weights.files.safetensors_file import header_length
 from inceptory.weights.files.source import LARGEST_HEADER
 from inceptory.weights.identify import shapes_of
 from inceptory.weights.seal import Tensor as Described
@@ -49,7 +50,7 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
     )
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata={KEY: seal(known.to_json(), described(tensors))})
-    header = int.from_bytes(content[:8], "little")
+    header = header_length(content)
     if header > LARGEST_HEADER:
         raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
     files.write(path, content)

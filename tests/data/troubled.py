@@ -1,4 +1,4 @@
-"""Sequences of pictures that make trouble where they are read; workers import this module, so it imports no torch."""
+"""Workers that make trouble over some pictures. They import this module, so it imports no torch."""
 
 from __future__ import annotations
 
@@ -6,60 +6,56 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
-from inceptory.data.sources.sequences import Frozen
+from inceptory.data.feed import decoding, workers
 from tests.data.pictures import encoded, noise
 
 FILES = [encoded(noise(8, 8, seed=seed)) for seed in range(40)]
 
 
-class Fine(Frozen[bytes]):
-    """Forty small pictures."""
-
-    def __len__(self):
-        return len(FILES)
-
-    def item(self, row):
-        self.trouble(row)
-        return FILES[row]
-
-    def trouble(self, row):
-        pass
+def deadly(picture: bytes, counter: str, row: int, how: str) -> None:
+    """One picture ends or stops the process that decodes it, as often as a file says."""
+    if picture != FILES[row] or not (left := int(Path(counter).read_text())):
+        return
+    Path(counter).write_text(str(left - 1))
+    if how == "hangs":
+        time.sleep(600)
+    os.kill(os.getpid(), signal.SIGKILL if how == "is killed" else signal.SIGSTOP)
 
 
-class Deadly(Fine):
-    """One picture ends or stops the process that reads it, as often as a file says."""
-
-    def __init__(self, counter, row, how):
-        self.counter, self.row, self.how = counter, row, how
-
-    def trouble(self, row):
-        if row != self.row or not (left := int(self.counter.read_text())):
-            return
-        self.counter.write_text(str(left - 1))
-        if self.how == "hangs":
-            time.sleep(600)
-        os.kill(os.getpid(), signal.SIGKILL if self.how == "is killed" else signal.SIGSTOP)
+def faulty(picture: bytes) -> None:
+    """A bug in the decoding."""
+    raise ZeroDivisionError(f"row {FILES.index(picture)}")
 
 
-class Faulty(Fine):
-    """A sequence with a bug in it."""
-
-    def trouble(self, row):
-        raise ZeroDivisionError(f"row {row}")
-
-
-class Chatty(Fine):
-    """Pictures whose reading prints."""
-
-    def trouble(self, row):
-        print("noise " * 100)
-        os.write(1, b"more noise\n")
+def chatty(picture: bytes) -> None:
+    """A decoder that prints."""
+    print("noise " * 100)
+    os.write(1, b"more noise\n")
 
 
-class Torchless(Fine):
-    """Pictures that may be read only where torch is not imported."""
+def torchless(picture: bytes) -> None:
+    """Decoding where torch must not be imported."""
+    if "torch" in sys.modules:
+        raise ImportError("torch is here")
 
-    def trouble(self, row):
-        if "torch" in sys.modules:
-            raise ImportError("torch is here")
+
+def serve(trouble: str, *words: object) -> None:
+    """The worker that has this trouble with every picture."""
+    plain, make = decoding.open_picture, globals()[trouble]
+
+    def odd(picture: bytes, name: str) -> object:
+        make(picture, *words)
+        return plain(picture, name)
+
+    decoding.open_picture = odd  # type: ignore[assignment]
+    workers.serve()
+
+
+def child(trouble: str, *words: object) -> str:
+    """The source of that worker."""
+    return workers.CHILD.replace(
+        "from inceptory.data.feed.workers import serve; serve()",
+        f"from tests.data.troubled import serve; serve({', '.join(map(repr, (trouble, *words)))})",
+    )

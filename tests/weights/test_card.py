@@ -16,7 +16,7 @@ import inceptory
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, MissingError
 from inceptory.nets.catalogue import plan
-from inceptory.weights.card import KEY, Card, read_card, read_header
+from inceptory.weights.card import KEY, Card, read_card, read_metadata
 from inceptory.weights.files.source import LARGEST_HEADER
 
 PLAN = plan("cifar_inception_v1", width=0.25, classes=6)
@@ -186,6 +186,7 @@ NO_SAFETENSORS = {
     "a number": struct.pack("<Q", 1) + b"5",
     "depth without end": struct.pack("<Q", 100_000) + b"[" * 100_000,
     "digits without end": struct.pack("<Q", 10_000) + b"9" * 10_000,
+    "a key twice": struct.pack("<Q", 34) + b'{"__metadata__":{"a":"1","a":"2"}}',
     "a page of the web": b"<!DOCTYPE html><html><title>404 Not Found</title></html>",
     "a pointer of git": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
     "a zip file": b"PK\x03\x04" + bytes(60),
@@ -205,7 +206,7 @@ def test_a_header_longer_than_any_of_ours_is_not_even_parsed(tmp_path, monkeypat
     real, seen = json.loads, []
     monkeypatch.setattr(json, "loads", lambda text: (seen.append(len(text)), real(text))[1])
     with pytest.raises(DataError, match="not a safetensors file"):
-        read_header(path)
+        read_metadata(path)
     assert sum(seen) == 0
 
 
@@ -228,7 +229,7 @@ def test_a_missing_checkpoint_is_a_missing_error(tmp_path):
 
 
 def test_a_folder_is_no_checkpoint(tmp_path):
-    with pytest.raises(MissingError, match="not a regular file"):
+    with pytest.raises(MissingError, match="a folder, not a file"):
         read_card(tmp_path)
 
 

@@ -1,26 +1,23 @@
 """What one picture of a data set is like, and the child process that finds it out.
 
-The child reads requests on its standard input and answers on its standard output: a line of JSON
-each way, after a request the bytes of the picture where it is no file. No pickle on the wire.
+A question (`system.children`) is {"name", "path"}, or {"name"} with the bytes of the picture; the answer is a Look.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import os
-import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from inceptory.data.picture.decode import Picture, content_of, examine
 from inceptory.errors import InceptoryError
-from inceptory.system.children import limit
+from inceptory.system import children
 
 SIDE = 16
 """Of the grey thumbnail by which near duplicates are found."""
@@ -67,33 +64,21 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def ask(pipe: IO[bytes], picture: Path | bytes, name: str) -> None:
-    """Write one request; the child's `serve` reads it."""
-    inside = isinstance(picture, bytes)
-    where = {"bytes": len(picture)} if isinstance(picture, bytes) else {"path": str(picture)}
-    pipe.write(json.dumps({"name": name, **where}).encode() + b"\n")
-    if inside:
-        pipe.write(picture)  # type: ignore[arg-type]
-    pipe.flush()
+def asked(picture: Path | bytes, name: str) -> tuple[Any, ...]:
+    """The question for a picture: JSON and bytes."""
+    return ({"name": name}, picture) if isinstance(picture, bytes) else ({"name": name, "path": str(picture)},)
 
 
-def answer(pipe: IO[bytes]) -> Look | None:
-    """Read one answer; None where the child has gone."""
-    line = pipe.readline()
-    if not line.endswith(b"\n"):
-        return None
-    plain: dict[str, Any] = json.loads(line)
-    return Look(**{**plain, "traits": tuple(plain["traits"])})
+def answered(told: dict[str, Any]) -> Look:
+    """The Look of an answer."""
+    return Look(**{**told, "traits": tuple(told["traits"])})
 
 
 def serve() -> None:
-    """The child: answer requests until there are no more, with limits on what a decoder may take."""
-    limit()
-    replies = os.fdopen(os.dup(1), "wb")
-    # What a C library prints must not end up among the answers.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for line in sys.stdin.buffer:
-        asked = json.loads(line)
-        picture = Path(asked["path"]) if "path" in asked else sys.stdin.buffer.read(asked["bytes"])
-        replies.write(json.dumps(asdict(look(picture, asked["name"]))).encode() + b"\n")
-        replies.flush()
+    """The child, with limits on what a decoder may take."""
+    children.serve(_answer, limited=True)
+
+
+def _answer(told: dict[str, Any], body: memoryview) -> Iterator[tuple[dict[str, Any]]]:
+    picture = Path(told["path"]) if "path" in told else bytes(body)
+    yield (asdict(look(picture, told["name"])),)

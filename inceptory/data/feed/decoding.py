@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoder:
-    """Everything that decoding takes; can be sent to another process."""
+    """Everything that decoding takes."""
 
     pictures: Sequence[Picture]
     preprocess: Preprocess

@@ -224,7 +224,7 @@ class Stream:
         self._ahead = AHEAD * (count or cores)
         if is_local(split.pictures):
             count = 0  # threads, whose decoders work side by side too
-        pool = Processes(decoder, split.names, count, carried=self._held is not None) if count else None
+        pool = Processes(decoder, split.names, count) if count else None
         self._pool: Pool = pool or Threads(decoder, split.names)
         self._split, self._classes, self._group = split, classes, batch
         self._mixture: Mixture | None = None

@@ -1,53 +1,44 @@
-"""Decoding in other processes, which may die or hang without the run being lost. No torch.
+"""Decoding in other processes, which may die or hang without the run being lost (`system.children`). No torch.
 
-A worker is a fresh interpreter that reads requests from its standard input and writes answers to
-its standard output, so it needs neither fork nor the caller's main module, imports no torch, and
-ends by itself when the caller's end of the pipe closes.
+A question is JSON and bytes: what is done to the pictures, their names, the numbers that choose parts of them, and
+for each picture its path, or the bytes that follow: a file's own, or pixels. This process reads whatever is no file
+by itself, so that a worker has nothing but what it is asked for.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import queue
-import signal
-import subprocess
 import sys
-import threading
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from multiprocessing.reduction import ForkingPickler
-from typing import IO, Any, Protocol
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.feed.decoding import Decoded, Decoder
+from inceptory.data.picture.crops import Crops
 from inceptory.data.picture.decode import Picture
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.sequences import Frozen
 from inceptory.errors import DataError, Doubt, InceptoryError, InterruptedRun, one_line
-from inceptory.system.children import receive, send
-from inceptory.system.files import reason
+from inceptory.system import children
+from inceptory.system.children import Children, Lost, program
 
 PATIENCE = 60.0
-"""Seconds that a request may take before its worker counts as hanging; the start of a worker is among them."""
+"""Seconds that a request may take before its worker counts as hanging."""
 PATIENCE_EACH = 2.0
 """Seconds more for each picture."""
 REPLACEMENTS = 3
 """Workers that are tried after the first one for the same pictures."""
+CHILD = program("inceptory.data.feed.workers")
 Draws = NDArray[np.float64]
 """(n, DRAWS) numbers that choose a part of each picture."""
-Pieces = list[bytes | str]
-"""Encoded pictures, or for each that could not be read its fault."""
-
-START = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "sys.path[:] = {path!r}; from inceptory.data.feed.workers import serve; serve()"
-)
 
 
 class Pool(Protocol):
@@ -88,54 +79,49 @@ class Threads:
 class Processes:
     """Decodes in `count` other processes; each is started when it is first needed.
 
-    One thread for each process waits for it, so answers are fetched while the caller computes. Where
-    pictures are `carried`, that thread reads them, and their bytes go along with each request.
+    Threads wait for them, so answers are fetched while the caller computes, and read the pictures that are no files
+    by themselves.
     """
 
-    def __init__(self, decoder: Decoder, names: Sequence[str], count: int, carried: bool = False) -> None:
-        self._names = names
-        self._carried = decoder.pictures if carried else None
-        decoder = replace(decoder, pictures=()) if carried else decoder
-        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._workers = [Worker(decoder) for _ in range(count)]
-        for worker in self._workers:
-            self._idle.put(worker)
-        self._executor = ThreadPoolExecutor(count)
+    def __init__(self, decoder: Decoder, names: Sequence[str], count: int) -> None:
+        self._decoder, self._names = decoder, names
+        # Its warnings are for the person.
+        self._children = Children(CHILD, "data worker", count, loud=True)
+        # One thread waits for each process, and one has the next question ready.
+        self._executor = ThreadPoolExecutor(2 * count)
         # Also where the caller forgets to close, or ends with an error.
-        self._end = weakref.finalize(self, _end, self._executor, self._workers)
+        self._end = weakref.finalize(self, _end, self._executor, self._children)
 
     @property
     def replaced(self) -> int:
         """Workers that died or hung so far."""
-        return sum(worker.deaths for worker in self._workers)
+        return self._children.deaths
 
     def submit(self, rows: NDArray[np.int64], draws: Draws | None = None) -> Future[Decoded]:
         """Ask for these rows; InterruptedRun where four workers in a row died or hung on them."""
         return self._executor.submit(self._answer, rows, draws)
 
     def _answer(self, rows: NDArray[np.int64], draws: Draws | None) -> Decoded:
-        worker = self._idle.get()
-        # Names go along with each request: a worker has no use for a million of them.
         names = [self._names[row] for row in rows.tolist()]
+        patience = PATIENCE + PATIENCE_EACH * len(rows)
         try:
-            pieces = None if self._carried is None else [_piece(self._carried, row) for row in rows.tolist()]
-            for _ in range(1 + REPLACEMENTS):
-                try:
-                    return worker.ask(rows, names, draws, PATIENCE + PATIENCE_EACH * len(rows), pieces)
-                except _WorkerDied:
-                    continue
-        finally:
-            self._idle.put(worker)
-        where = f"{names[0]} and {len(names) - 1} more" if names else "no picture"
-        raise InterruptedRun(
-            f"{where}: {1 + REPLACEMENTS} data workers died or hung on them "
-            "(look at the pictures and at the machine's memory, then resume)"
-        )
+            question = _question(self._decoder, rows, names, draws)
+            ((told, body),) = self._children.ask(patience, *question, tries=1 + REPLACEMENTS)
+        except Lost:
+            where = f"{names[0]} and {len(names) - 1} more" if names else "no picture"
+            raise InterruptedRun(
+                f"{where}: {1 + REPLACEMENTS} data workers died or hung on them "
+                "(look at the pictures and at the machine's memory, then resume)"
+            ) from None
+        if "bug" in told:
+            raise RuntimeError(f"a data worker failed: {told['bug']}")
+        pixels = np.frombuffer(body, dtype=np.uint8).reshape(told["shape"])
+        faults = [(int(rows[place]), fault) for place, fault in told["faults"]]
+        return Decoded(pixels, rows[np.asarray(told["places"], dtype=np.int64)], faults)
 
     def rest(self) -> None:
         """End the processes until the next request: an epoch is long, and each holds 80 MB and more."""
-        for worker in self._workers:
-            worker.end()
+        self._children.rest()
 
     def close(self) -> None:
         """End the processes."""
@@ -143,187 +129,99 @@ class Processes:
         self._executor.shutdown()
 
 
-def _end(executor: ThreadPoolExecutor, workers: list[Worker]) -> None:
+def _end(executor: ThreadPoolExecutor, workers: Children) -> None:
     # Nobody is waited for: the last reference may be given up by one of the executor's own threads.
     executor.shutdown(wait=False, cancel_futures=True)
-    for worker in workers:
-        worker.end(for_good=True)
+    workers.close()
 
 
-class _WorkerDied(Exception):
-    """The process ended, or was ended because it hung; another may be asked."""
+def _question(decoder: Decoder, rows: NDArray[np.int64], names: list[str], draws: Draws | None) -> tuple[Any, ...]:
+    """A question's JSON and bytes: the draws, then every picture that is no file by itself."""
+    pictures, parts = list[Any](), list[bytes | memoryview]()
+    if draws is not None:
+        parts.append(np.ascontiguousarray(draws, dtype="<f8").tobytes())
+    for row in rows.tolist():
+        told, *content = _piece(decoder.pictures, row)
+        pictures.append(told)
+        parts += content
+    told = {
+        "preprocess": decoder.preprocess.to_json(),
+        "crops": None if decoder.crops is None else asdict(decoder.crops),
+        "names": names,
+        "draws": None if draws is None else draws.shape,
+        "pictures": pictures,
+    }
+    return told, *parts
 
 
-class _Process(subprocess.Popen[bytes]):
-    """A fresh interpreter that serves."""
-
-    stdin: IO[bytes]
-    stdout: IO[bytes]
-
-    def __init__(self) -> None:
-        # Workers work side by side; none needs threads of its own for arithmetic.
-        quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        # -P: the current folder may be a data set in which a signal.py lies.
-        command = [sys.executable, "-P", "-c", START.format(path=sys.path)]
-        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet)
-
-
-class Worker:
-    """One process at a time, started by the first request and again after a death."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
-        self._process: _Process | None = None
-        self._lock = threading.Lock()
-        self._over = False
-        self.deaths = 0
-
-    def ask(
-        self,
-        rows: NDArray[np.int64],
-        names: list[str],
-        draws: Draws | None,
-        patience: float,
-        pieces: Pieces | None = None,
-    ) -> Decoded:
-        """The answer of the process; raises _WorkerDied after `patience` seconds without one.
-
-        `pieces` are the encoded pictures, where the process cannot read them itself, or their faults.
-        """
-        process, fresh = self._running()
-        # The watch kills, and the pipe's end then wakes whoever reads it, wherever the process hung.
-        watch = threading.Timer(patience, process.kill)
-        watch.daemon = True
-        watch.start()
-        try:
-            if fresh:
-                send(process.stdin, {}, ForkingPickler.dumps(self._decoder))
-            send(process.stdin, *_request(rows, names, draws, pieces))
-            told, body = receive(process.stdout)
-        except (OSError, EOFError, ValueError):
-            self.end()
-            self.deaths += 1
-            raise _WorkerDied from None
-        finally:
-            watch.cancel()
-        if "bug" in told:
-            raise RuntimeError(f"a data worker failed: {told['bug']}")
-        pixels = np.frombuffer(body, dtype=np.uint8).reshape(told["shape"])
-        return Decoded(pixels, np.asarray(told["rows"], dtype=np.int64), [(row, text) for row, text in told["faults"]])
-
-    def _running(self) -> tuple[_Process, bool]:
-        with self._lock:
-            if self._over:
-                raise _WorkerDied
-            if self._process is not None:
-                return self._process, False
-            try:
-                self._process = _Process()
-            except OSError as fault:
-                raise InterruptedRun(
-                    f"no data worker can be started, {reason(fault)} (free memory or processes, then resume)"
-                ) from fault
-            return self._process, True
-
-    def end(self, for_good: bool = False) -> None:
-        """End the process; the next request starts another, unless it is for good."""
-        with self._lock:
-            self._over = self._over or for_good
-            process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what was still to be written has no reader
-                pipe.close()
-
-
-def _piece(pictures: Sequence[Picture], row: int) -> bytes | str:
-    """The encoded picture of a row, or why it cannot be read."""
+def _piece(pictures: Sequence[Picture], row: int) -> tuple[Any, ...]:
+    """A picture as JSON: its path, or the number or shape of the bytes beside it, or {"fault": why there are none}."""
     try:
-        piece = pictures[row]
+        picture = pictures[row]
     except InceptoryError as fault:
-        return str(fault)
-    assert isinstance(piece, bytes)
-    return piece
+        return ({"fault": str(fault)},)
+    if isinstance(picture, Path):
+        return (str(picture),)
+    if isinstance(picture, bytes):
+        return len(picture), picture
+    return picture.shape, np.ascontiguousarray(picture).reshape(-1).data
 
 
-class Carried(Frozen[bytes]):
-    """Pictures of a few rows that came along with a request; those that could not be read raise a DataError."""
+# The worker's side
 
-    def __init__(self, rows: Sequence[int], sizes: Sequence[int | str], content: memoryview) -> None:
-        self._pieces: dict[int, bytes | str] = {}
-        for row, size in zip(rows, sizes, strict=True):
-            self._pieces[row] = size if isinstance(size, str) else bytes(content[:size])
-            content = content if isinstance(size, str) else content[size:]
+
+class Carried(Frozen[Picture]):
+    """Pictures that came along with a question; those that could not be read raise a DataError."""
+
+    def __init__(self, told: Sequence[Any], content: memoryview) -> None:
+        self._pieces: list[Picture | DataError] = []
+        for piece in told:
+            if isinstance(piece, str):
+                self._pieces.append(Path(piece))
+            elif isinstance(piece, dict):
+                self._pieces.append(DataError(piece["fault"]))
+            else:
+                size = piece if isinstance(piece, int) else math.prod(piece)
+                here, content = content[:size], content[size:]
+                pixels = np.frombuffer(here, dtype=np.uint8)
+                self._pieces.append(bytes(here) if isinstance(piece, int) else pixels.reshape(piece))
 
     def __len__(self) -> int:
-        return max(self._pieces, default=-1) + 1
+        return len(self._pieces)
 
-    def item(self, row: int) -> bytes:
-        """The bytes of a picture."""
+    def item(self, row: int) -> Picture:
+        """A picture; raises DataError."""
         piece = self._pieces[row]
-        if isinstance(piece, str):
-            raise DataError(piece)
+        if isinstance(piece, DataError):
+            raise piece
         return piece
 
 
 def serve() -> None:
-    """The worker's side: decode what is asked for until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the caller's to handle
+    """The worker: decode what is asked for. It may write what it likes to where the person's own errors go."""
     warnings.filterwarnings("always", category=Doubt)
     warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
-    # Whatever a library prints goes to standard error: the pipe is for answers only.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    children.serve(_answer, limited=False)
+
+
+def _answer(told: dict[str, Any], body: memoryview) -> Iterator[tuple[Any, ...]]:
+    """One frame: the places of the pictures that could be read, and their pixels."""
     try:
-        decoder = ForkingPickler.loads(receive(sys.stdin.buffer)[1])
-        while True:
-            told, body = receive(sys.stdin.buffer)
-            rows, names, draws, carried = _asked(told, body)
-            if carried is not None:
-                decoder = replace(decoder, pictures=carried)
-            _answer(answers, decoder, rows, names, draws)
-    except (EOFError, BrokenPipeError):
-        os._exit(0)
-
-
-def _request(
-    rows: NDArray[np.int64], names: list[str], draws: Draws | None, pieces: Pieces | None
-) -> tuple[dict[str, Any], bytes]:
-    """A request's JSON and bytes: the rows, and behind them what draws and pictures there are."""
-    told: dict[str, Any] = {"names": names, "draws": None if draws is None else draws.shape}
-    content = [np.ascontiguousarray(rows, dtype="<i8").tobytes()]
-    if draws is not None:
-        content.append(np.ascontiguousarray(draws, dtype="<f8").tobytes())
-    if pieces is not None:
-        told["pieces"] = [len(piece) if isinstance(piece, bytes) else piece for piece in pieces]
-        content += [piece for piece in pieces if isinstance(piece, bytes)]
-    return told, b"".join(content)
-
-
-def _asked(told: dict[str, Any], body: memoryview) -> tuple[NDArray[np.int64], list[str], Draws | None, Carried | None]:
-    """What `_request` was made of."""
-    names, draws = told["names"], None
-    rows = np.frombuffer(body, dtype="<i8", count=len(names))
-    at = rows.nbytes
-    if told["draws"] is not None:
-        draws = np.frombuffer(body, dtype="<f8", offset=at, count=math.prod(told["draws"])).reshape(told["draws"])
-        at += draws.nbytes
-    carried = Carried(rows.tolist(), told["pieces"], body[at:]) if "pieces" in told else None
-    return rows, names, draws, carried
-
-
-def _answer(
-    answers: IO[bytes], decoder: Decoder, rows: NDArray[np.int64], names: list[str], draws: Draws | None
-) -> None:
-    try:
-        found = decoder(rows, names, draws)
+        found = _decoded(told, body)
     except MemoryError:
         raise
     except Exception as bug:
-        send(answers, {"bug": f"{type(bug).__name__}: {bug}"}, b"")
+        yield ({"bug": f"{type(bug).__name__}: {bug}"},)
         return
-    told = {"rows": found.rows.tolist(), "faults": found.faults, "shape": found.pixels.shape}
-    send(answers, told, found.pixels.tobytes())
+    pixels = np.ascontiguousarray(found.pixels)
+    yield {"places": found.rows.tolist(), "faults": found.faults, "shape": pixels.shape}, pixels.reshape(-1).data
+
+
+def _decoded(told: dict[str, Any], body: memoryview) -> Decoded:
+    draws = None
+    if told["draws"] is not None:
+        draws = np.frombuffer(body, dtype="<f8", count=math.prod(told["draws"])).reshape(told["draws"])
+        body = body[draws.nbytes :]
+    crops = None if told["crops"] is None else Crops(**told["crops"])
+    decoder = Decoder(Carried(told["pictures"], body), Preprocess.from_json(told["preprocess"]), crops)
+    return decoder(np.arange(len(told["names"])), told["names"], draws)

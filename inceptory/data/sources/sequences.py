@@ -1,6 +1,6 @@
 """Long sequences in little memory: a million names or paths take megabytes, not gigabytes.
 
-All of them can be sent to another process. A view of rows shares the sequence that it shows.
+A view of rows shares the sequence that it shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Frozen(Sequence[T], Generic[T]):
     """A sequence made of `item(row)` and `__len__`: slices, negative rows and equality to any sequence."""
 
     LOCAL = False
-    """Whether only this process can read it, since it holds what is too much to send."""
+    """Whether it holds pixels, or an object of the caller's: this process' threads prepare them where they lie."""
 
     @abstractmethod
     def item(self, row: int) -> T:
@@ -87,7 +87,7 @@ class Numbered(Frozen[str]):
 
 
 class Mapped(Frozen[T]):
-    """What a function makes of each text; the function is one that other processes can import."""
+    """What a function makes of each text."""
 
     def __init__(self, texts: Sequence[str], make: Callable[[str], T]) -> None:
         self._texts, self.make = texts, make
@@ -159,7 +159,7 @@ def are_paths(sequence: Sequence[object]) -> bool:
 
 
 def is_local(sequence: Sequence[object]) -> bool:
-    """Whether a sequence, or the one behind a view, must be read by this process."""
+    """Whether the pictures of a sequence, or of the one behind a view, are prepared by this process."""
     base = sequence.base if isinstance(sequence, View) else sequence
     return isinstance(base, Frozen) and base.LOCAL
 

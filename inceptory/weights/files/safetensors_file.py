@@ -46,26 +46,40 @@ DTYPES = {
     "BOOL": "bool",
 }
 
+METADATA = "__metadata__"
+"""Where the header keeps what is no tensor: texts by name."""
 Header = dict[str, Any]
 
 
 def looks_like_safetensors(head: bytes) -> bool:
     """Whether a file that starts with these bytes means to be one."""
-    length = int.from_bytes(head[:LENGTH], "little")
-    return len(head) > LENGTH and head[LENGTH] == ord("{") and length < 2**48
+    return len(head) > LENGTH and head[LENGTH] == ord("{") and header_length(head) < 2**48
+
+
+def header_length(head: bytes) -> int:
+    """Bytes of the header of a file that starts with these bytes, as it says itself."""
+    return int.from_bytes(head[:LENGTH], "little")
+
+
+def read_header(source: Source) -> tuple[Header, int]:
+    """(the header's table as it stands, where the tensors begin): for all who want to know only what the file says.
+
+    Raises DataError for a header that is longer than any of ours, no JSON, nested too deeply, or has a key twice.
+    """
+    length = header_length(source.at(0, LENGTH))
+    source.require(length <= LARGEST_HEADER, "its header is longer than 2 MiB", "give a file of weights")
+    return _parse(source, source.at(LENGTH, length)), LENGTH + length
 
 
 def read_safetensors(source: Source) -> Contents:
     """Names, shapes and types of all tensors, and the metadata; raises DataError."""
-    length = int.from_bytes(source.at(0, LENGTH), "little")
-    source.require(length <= LARGEST_HEADER, "its header is longer than 2 MiB", "give a file of weights")
-    header = _parse(source, source.at(LENGTH, length))
-    metadata = _metadata(source, header.pop("__metadata__", {}))
+    header, begin = read_header(source)
+    metadata = _metadata(source, header.pop(METADATA, {}))
     source.require(len(header) <= MOST_TENSORS, f"holds more than {MOST_TENSORS:,} tensors", "give a file of weights")
     entries = {name: _entry(source, name, told) for name, told in header.items()}
     check(source, entries)
-    starts = {name: LENGTH + length + told["data_offsets"][0] for name, told in header.items()}
-    _tile(source, entries, starts, LENGTH + length)
+    starts = {name: begin + told["data_offsets"][0] for name, told in header.items()}
+    _tile(source, entries, starts, begin)
 
     def fetch(name: str) -> NDArray[Any]:
         entry = entries[name]

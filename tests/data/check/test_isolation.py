@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from inceptory.data.check import isolation
-from inceptory.data.check.isolation import Children, look_all
+from inceptory.data.check.isolation import look_all, look_at, lookers
 from inceptory.data.check.look import look
 from inceptory.data.sources.source import Split
+from inceptory.errors import InterruptedRun
 from tests.data.pictures import encoded, noise
 
 GOOD = [encoded(noise(8, 9, seed=seed)) for seed in range(8)]
@@ -40,7 +42,7 @@ def test_pictures_come_back_in_order(monkeypatch):
 
 BROKEN = (
     "import json, sys, os, time; sys.path[:] = json.loads(sys.argv[1])\n"
-    "from inceptory.data import look\n"
+    "from inceptory.data.check import look\n"
     "plain = look.look\n"
     "def odd(picture, name):\n"
     "    if picture == b'kill': os._exit(139)\n"
@@ -95,10 +97,18 @@ def test_a_child_may_write_no_file_and_dump_no_core(monkeypatch):
 
 
 def test_no_child_outlives_its_work():
-    with Children(2) as children:
-        children.look(GOOD[0], "a")
-        processes = [child._process for child in children._every]
-    assert all(process.poll() is not None for process in processes)
+    before = threading.active_count()
+    with lookers(2) as children:
+        look_at(children, GOOD[0], "a")
+        (process,) = children.processes
+    assert process.poll() is not None
+    assert threading.active_count() == before
+
+
+def test_a_machine_that_gives_no_process_is_no_fault_of_the_pictures(monkeypatch):
+    monkeypatch.setattr(isolation, "CHILD", "raise SystemExit(1)")
+    with pytest.raises(InterruptedRun, match="no process that looks at pictures can be started"):
+        list(look_all(split([GOOD[0]])))
 
 
 def test_a_script_without_a_guard_may_look(tmp_path):
@@ -116,5 +126,5 @@ def test_a_script_without_a_guard_may_look(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\nb", "a\udcffb", "日本", "\x1b[2J", '"}'], ids=ascii)
 def test_names_cross_the_pipe_as_they_are(name):
-    with Children(1) as children:
-        assert children.look(b"text", name).fault.startswith(f"{name}: not a picture")
+    with lookers(1) as children:
+        assert look_at(children, b"text", name).fault.startswith(f"{name}: not a picture")

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -21,7 +22,7 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError, InterruptedRun
 from tests.data.pictures import noise
-from tests.data.troubled import FILES, Chatty, Deadly, Faulty, Torchless
+from tests.data.troubled import FILES, child
 
 COLOUR = Preprocess(size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
 CLASSES = ("cat", "dog")
@@ -51,6 +52,12 @@ def opened():
     yield open_feed
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def troubled(monkeypatch):
+    """Let workers have some trouble with their pictures."""
+    return lambda *told: monkeypatch.setattr(working, "CHILD", child(*told))
 
 
 WAYS = {"memory": {}, "threads": {"memory": 0, "workers": 0}, "processes": {"memory": 0, "workers": 2}}
@@ -190,13 +197,14 @@ def test_an_epoch_may_be_left_in_the_middle(opened):
 @pytest.mark.parametrize(
     "how", ["is killed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("hangs", "is stopped"))]
 )
-def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_is_lost(opened, tmp_path, monkeypatch, how):
+def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_is_lost(opened, troubled, tmp_path, monkeypatch, how):
     times = 2 if how == "is killed" else 1
     if how != "is killed":
         monkeypatch.setattr(working, "PATIENCE", 8.0)
         monkeypatch.setattr(working, "PATIENCE_EACH", 0.0)
     (tmp_path / "count").write_text(str(times))
-    one = opened(Deadly(tmp_path / "count", 11, how), memory=0, workers=2)
+    troubled("deadly", str(tmp_path / "count"), 11, how)
+    one = opened(memory=0, workers=2)
     batches = collect(one, torch.arange(40).split(6))
     assert torch.equal(torch.cat([batch.rows for batch in batches]), torch.arange(40))
     assert torch.equal(torch.cat([batch.pixels for batch in batches]), PIXELS)
@@ -205,18 +213,20 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_is_lost(opened, tmp
 
 
 @POSIX
-def test_pictures_that_kill_four_workers_interrupt_the_run_with_exit_code_75(opened, tmp_path):
+def test_pictures_that_kill_four_workers_interrupt_the_run_with_exit_code_75(opened, troubled, tmp_path):
     (tmp_path / "count").write_text("4")
-    one = opened(Deadly(tmp_path / "count", 11, "is killed"), memory=0, workers=2)
+    troubled("deadly", str(tmp_path / "count"), 11, "is killed")
+    one = opened(memory=0, workers=2)
     with pytest.raises(InterruptedRun, match=r"photos/6.png and 5 more: 4 data workers died") as caught:
         collect(one, torch.arange(40).split(6))
     assert caught.value.exit_code == 75
 
 
 @POSIX
-def test_three_dead_workers_are_forgiven(opened, tmp_path):
+def test_three_dead_workers_are_forgiven(opened, troubled, tmp_path):
     (tmp_path / "count").write_text("3")
-    one = opened(Deadly(tmp_path / "count", 11, "is killed"), memory=0, workers=1)
+    troubled("deadly", str(tmp_path / "count"), 11, "is killed")
+    one = opened(memory=0, workers=1)
     (batch,) = one.batches([torch.arange(40)])
     assert torch.equal(batch.pixels, PIXELS)
 
@@ -227,25 +237,28 @@ def test_a_worker_that_cannot_be_started_interrupts_the_run(opened, monkeypatch)
         collect(opened(memory=0, workers=1), [torch.arange(4)])
 
 
-def test_a_bug_in_a_worker_is_told_as_one_and_not_repeated(opened):
-    one = opened(Faulty(), memory=0, workers=1)
+def test_a_bug_in_a_worker_is_told_as_one_and_not_repeated(opened, troubled):
+    troubled("faulty")
+    one = opened(memory=0, workers=1)
     with pytest.raises(RuntimeError, match="a data worker failed: ZeroDivisionError: row 0"):
         collect(one, [torch.arange(4)])
     assert one._pool.replaced == 0
 
 
-def test_what_a_library_prints_does_not_disturb_the_answers(opened):
-    (batch,) = opened(Chatty(), memory=0, workers=1).batches([torch.arange(40)])
+def test_what_a_library_prints_does_not_disturb_the_answers(opened, troubled):
+    troubled("chatty")
+    (batch,) = opened(memory=0, workers=1).batches([torch.arange(40)])
     assert torch.equal(batch.pixels, PIXELS)
 
 
-def test_workers_import_no_torch(opened):
-    (batch,) = opened(Torchless(), memory=0, workers=1).batches([torch.arange(40)])
+def test_workers_import_no_torch(opened, troubled):
+    troubled("torchless")
+    (batch,) = opened(memory=0, workers=1).batches([torch.arange(40)])
     assert torch.equal(batch.pixels, PIXELS)
 
 
 def processes_of(one):
-    return [worker._process for worker in one._pool._workers if worker._process is not None]
+    return one._pool._children.processes
 
 
 def test_closing_ends_the_workers(opened):
@@ -281,6 +294,28 @@ def test_workers_rest_after_an_epoch_and_not_while_another_is_read(opened):
     assert one._pool.replaced == 0
 
 
+def test_every_kind_of_picture_crosses_to_a_worker_as_it_is(opened, tmp_path):
+    (tmp_path / "żółw\udcff.png").write_bytes(FILES[1])
+    grey = noise(8, 8, 1, 5)
+    gone = tmp_path / "gone.png"
+    pictures = [FILES[0], tmp_path / "żółw\udcff.png", noise(8, 8, seed=2), noise(8, 8, seed=3)[:, ::-1], grey, gone]
+    here, there = (opened(pictures, memory=0, workers=workers) for workers in (0, 1))
+    (wanted,), (batch,) = (collect(one, [torch.tensor([5, 4, 3, 2, 1, 0])]) for one in (here, there))
+    assert batch.rows.tolist() == wanted.rows.tolist() == [4, 3, 2, 1, 0]
+    assert torch.equal(batch.pixels, wanted.pixels)
+    assert torch.equal(batch.pixels[2:], PIXELS[[2, 1, 0]])
+    assert there.skipped == here.skipped
+    assert "gone.png" in there.skipped[0]
+
+
+def test_no_thread_outlives_a_stream(opened):
+    before = threading.active_count()
+    one = opened(memory=0, workers=2)
+    collect(one, torch.arange(40).split(6))
+    one.close()
+    assert threading.active_count() == before
+
+
 def test_no_process_is_started_before_a_picture_is_asked_for(opened):
     assert processes_of(opened(memory=0, workers=2)) == []
 
@@ -311,7 +346,7 @@ def test_a_script_needs_no_guard_around_its_main_part_and_ends_at_once(tmp_path,
 
 @POSIX
 def test_the_workers_of_a_killed_program_end_by_themselves(tmp_path):
-    told = "print(*[w._process.pid for w in one._pool._workers if w._process], flush=True); import time; time.sleep(60)"
+    told = "print(*[w.pid for w in one._pool._children.processes], flush=True); import time; time.sleep(60)"
     (tmp_path / "script.py").write_text(SCRIPT.format(end=told))
     program = subprocess.Popen([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None

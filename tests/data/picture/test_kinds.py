@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from inceptory.data.check.isolation import Children
+from inceptory.data.check.isolation import look_at, lookers
 from inceptory.data.picture import decode as images
 from inceptory.data.picture import kinds
 from inceptory.data.picture.decode import examine, open_picture, size_of
@@ -160,8 +160,8 @@ def test_damage_behind_the_first_picture_of_a_gif_is_none_of_ours():
     second = data.index(place, data.index(place) + 1)
     broken = data[:second] + place[:5] + b"\xff"
     plain = np.asarray(open_picture(broken, "a"))
-    with Children(1) as children:
-        found = children.look(broken, "a.gif")
+    with lookers(1) as children:
+        found = look_at(children, broken, "a.gif")
     assert found.fault == ""
     assert np.array_equal(np.asarray(examine(broken, "a").picture), plain)
 

@@ -1,19 +1,16 @@
 """The child process that opens parquet files: what meets pyarrow meets it here, for a damaged file may end the process.
 
-Requests and answers are frames (`children`): {"open": file, ...} is answered by one frame that describes the
-file, {"read": file, ...} by a frame for every batch ("more") and an empty one, and either by a frame with a fault.
+Questions (`system.children`): {"open": file, ...} is answered by one frame that describes the file,
+{"read": file, ...} by a frame for every batch ("more") and an empty one, and either by a frame with a fault.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +21,7 @@ from numpy.typing import NDArray
 from inceptory.data.sources.labels import cell_of
 from inceptory.data.sources.layout import Layout
 from inceptory.errors import ConfigError, DataError, InceptoryError, MissingError
-from inceptory.system.children import limit, receive, send
+from inceptory.system import children
 from inceptory.system.files import LARGEST, reason
 
 LABELS = ("label", "labels", "class")
@@ -40,25 +37,23 @@ LARGEST_GROUP, PACKED = 256 * 2**20, 100
 encoded pictures hardly shrink, and a file of a few KiB that grows to gigabytes is none of ours."""
 
 
+FOOTERS: dict[str, Any] = {}
+"""Of the files of which pictures were read."""
+
+
 def serve() -> None:
-    """Answer requests until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the caller's to handle
-    limit()
-    answers = os.fdopen(os.dup(1), "wb")
-    # What a C library prints must not end up among the answers.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    footers: dict[str, Any] = {}
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        send(answers, {})  # it runs
-        while True:
-            asked, body = receive(sys.stdin.buffer)
-            try:
-                if "open" in asked:
-                    send(answers, *_opened(Path(asked["open"]), asked))
-                else:
-                    _send_pictures(answers, asked, np.frombuffer(body, dtype="<i8"), footers)
-            except InceptoryError as fault:
-                send(answers, {"fault": type(fault).__name__, "told": str(fault)})
+    """Answer questions, within limits: a damaged file may ask for anything."""
+    children.serve(_answer, limited=True)
+
+
+def _answer(asked: dict[str, Any], body: memoryview) -> Iterator[tuple[Any, ...]]:
+    try:
+        if "open" in asked:
+            yield _opened(Path(asked["open"]), asked)
+        else:
+            yield from _pictures(asked, np.frombuffer(body, dtype="<i8"))
+    except InceptoryError as fault:
+        yield ({"fault": type(fault).__name__, "told": str(fault)},)
 
 
 @contextlib.contextmanager
@@ -66,7 +61,7 @@ def _readable(file: Path) -> Iterator[None]:
     """Whatever pyarrow raises as an error of ours."""
     try:
         yield
-    except (InceptoryError, BrokenPipeError):
+    except InceptoryError:
         raise
     except FileNotFoundError:
         raise MissingError(f"{file}: no such file (has it been moved?)") from None
@@ -164,24 +159,24 @@ def _without_bytes(row: int) -> str:
 # Pictures
 
 
-def _send_pictures(answers: IO[bytes], asked: dict[str, Any], rows: NDArray[np.int64], footers: dict[str, Any]) -> None:
+def _pictures(asked: dict[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
     """Rows of one row group, in ascending order, a little at a time: their lengths, -1 for none, and their bytes."""
     file, start = Path(asked["read"]), 0
     with (
         _readable(file),
-        pq.ParquetFile(file, metadata=footers.get(asked["read"]), buffer_size=BUFFER) as opened,
+        pq.ParquetFile(file, metadata=FOOTERS.get(asked["read"]), buffer_size=BUFFER) as opened,
     ):
-        footers[asked["read"]] = opened.metadata
+        FOOTERS[asked["read"]] = opened.metadata
         for some in opened.iter_batches(asked["at_once"], [asked["group"]], [asked["image"]], use_threads=False):
             wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(some))]
             blobs = _blobs(some.column(0))
             if len(wanted) < len(some) or blobs.null_count:
                 blobs = blobs.take(pa.array(wanted - start))  # of a null, too, nothing is left
-            send(answers, {"more": len(blobs)}, *_parts(blobs))
+            yield {"more": len(blobs)}, *_parts(blobs)
             start += len(some)
             if start > rows[-1]:
                 break
-    send(answers, {})
+    yield ({},)
 
 
 def _parts(blobs: Any) -> tuple[bytes, memoryview]:

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import threading
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.sources.layout import Layout
 from inceptory.data.sources.sequences import Frozen
-from inceptory.errors import ConfigError, DataError, InterruptedRun, MissingError
-from inceptory.system.children import receive, send, widen
-from inceptory.system.files import reason, regular, too_large
+from inceptory.errors import ConfigError, DataError, MissingError
+from inceptory.system.children import Children, Frame, Lost, program
+from inceptory.system.files import regular, too_large
 
 PATIENCE = 120.0
 """Seconds that a frame may take: labels of millions of rows, or some MiB of pictures from a slow disk."""
 IDLE = 60.0
 """Seconds after which a process that nobody asks gives its 80 MB back."""
 REMEDY = "write it again"
-CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from inceptory.data.sources.parquet.child import serve; serve()"
-)
-"""Started with -P, for the current folder may be a data set in which a json.py lies."""
+CHILD = program("inceptory.data.sources.parquet.child")
 FAULTS = {kind.__name__: kind for kind in (DataError, MissingError, ConfigError)}
 """Errors that cross the pipe."""
 
-Frame = tuple[dict[str, Any], memoryview]
 Row = tuple[int | str, ...]
 """The labels of a picture."""
 
@@ -94,28 +82,11 @@ class Pieces(Frozen[bytes]):
         return bytes(self._bodies[self._part[row]][end - length : end])
 
 
-class _Process(subprocess.Popen[bytes]):
-    """A fresh interpreter that serves."""
-
-    stdin: IO[bytes]
-    stdout: IO[bytes]
-
-    def __init__(self) -> None:
-        quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-P", "-c", CHILD, json.dumps(sys.path)]
-        # What a process that dies says of it is no line of ours.
-        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=quiet)
-
-
 class Reader:
-    """One process at a time, started by the first question, ended when nobody asks, and replaced when it dies."""
+    """One process, started by the first question, ended when nobody asks, and replaced when it dies."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: list[_Process] = []
-        self._timers: list[threading.Timer] = []
-        self._late = False
-        weakref.finalize(self, _end, self._running, self._timers)
+        self._children = Children(CHILD, "process for parquet files", idle=IDLE)
 
     def open(self, file: Path, layout: Layout) -> Shard:
         """What a file holds; raises DataError, MissingError or ConfigError."""
@@ -148,89 +119,13 @@ class Reader:
 
     def _ask(self, file: str, asked: dict[str, Any], body: bytes) -> list[Frame]:
         """The frames of an answer; raises the error that is one, or DataError where the file ends the process."""
-        with self._lock:
+        try:
             # Twice, for a system that is short of memory ends processes too.
-            frames = self._answer(asked, body) or self._answer(asked, body)
-        if not frames:
-            how = f"takes longer than {PATIENCE:.0f} s to read" if self._late else "damaged, reading it ends a process"
-            raise DataError(f"{file}: {how} ({REMEDY})")
+            frames = self._children.ask(PATIENCE, asked, body, tries=2)
+        except Lost as lost:
+            how = f"takes longer than {PATIENCE:.0f} s to read" if lost.late else "damaged, reading it ends a process"
+            raise DataError(f"{file}: {how} ({REMEDY})") from None
         told, _ = frames[-1]
         if "fault" in told:
             raise FAULTS[told["fault"]](told["told"])
         return frames
-
-    def _answer(self, asked: dict[str, Any], body: bytes) -> list[Frame]:
-        """The frames of an answer; none where the process died or hung."""
-        process, frames, whole = self._process(), list[Frame](), False
-        self._late = False
-        try:
-            self._watch(PATIENCE, self._stop_late)
-            send(process.stdin, asked, body)
-            while not whole:
-                frames.append(receive(process.stdout))
-                self._watch(PATIENCE, self._stop_late)
-                whole = "more" not in frames[-1][0]
-        except (OSError, EOFError):
-            return []
-        finally:
-            # An interrupt, too, would leave half an answer in the pipe.
-            if not whole:
-                _end(self._running, self._timers)
-            self._watch(IDLE, self._rest)
-        return frames
-
-    def _process(self) -> _Process:
-        """The one that runs, or a new one; raises InterruptedRun where the system gives none."""
-        if not self._running:
-            try:
-                self._running.append(_Process())
-                widen(self._running[0].stdout)
-                self._watch(PATIENCE, self._stop_late)
-                receive(self._running[0].stdout)
-            except (OSError, EOFError) as fault:
-                _end(self._running, self._timers)
-                told = f", {reason(fault)}" if isinstance(fault, OSError) else ""
-                remedy = "free memory or processes, then try again"
-                raise InterruptedRun(f"no process for parquet files can be started{told} ({remedy})") from None
-        return self._running[0]
-
-    def _watch(self, seconds: float, do: Callable[[], None]) -> None:
-        """Do this after some seconds, instead of what was to be done before."""
-        _cancel(self._timers)
-        # A timer that knew the reader would keep it, and its process, as long as it waits.
-        timer = threading.Timer(seconds, _call, (weakref.WeakMethod(do),))
-        timer.daemon = True
-        timer.start()
-        self._timers.append(timer)
-
-    def _stop_late(self) -> None:
-        """Wake whoever waits for the process: its pipe ends."""
-        self._late = True
-        for process in self._running:
-            process.kill()
-
-    def _rest(self) -> None:
-        with self._lock:
-            _end(self._running, self._timers)
-
-
-def _call(do: weakref.WeakMethod[Callable[[], None]]) -> None:
-    if (found := do()) is not None:
-        found()
-
-
-def _cancel(timers: list[threading.Timer]) -> None:
-    while timers:
-        timers.pop().cancel()
-
-
-def _end(running: list[_Process], timers: list[threading.Timer]) -> None:
-    """End the process, where there is one."""
-    _cancel(timers)
-    while running:
-        process = running.pop()
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what was still to be written has no reader
-                pipe.close()

@@ -12,7 +12,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,21 +46,10 @@ class ParquetPictures(Frozen[bytes]):
         each = max(sum(sum(shard.sizes) for shard in shards) // len(self._groups), 1)
         self._most = max(HELD // each, min(HELD_AT_MOST // each, GROUPS), 1)
         self._each = np.concatenate([_each(shard) for shard in shards])
-        self._start(reader)
-
-    def _start(self, reader: Reader) -> None:
         self._reader = reader
         self._lock = threading.Lock()
         self._held: OrderedDict[int, Pieces] = OrderedDict()
         self._damaged: dict[int, str] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Where the pictures are, without those that are held."""
-        return {name: getattr(self, name) for name in ("_files", "_groups", "_ends", "_most", "_each")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._start(Reader())
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -1,27 +1,25 @@
 """A pickle read as data: a stack machine over inert values, on which a name never becomes code.
 
 A name (a "global") must be on the caller's list, and what a call of it gives is built by the
-caller's own function; any other name ends the reading. Opcodes: protocols 0 to 5 as CPython's
-pickletools documents them; those that only serve programs are left out on purpose.
+caller's own function; any other name ends the reading. The bytes are cut into instructions and their
+arguments by the standard library's pickletools, which runs nothing (protocols 0 to 5); what they mean
+is decided here, and those that only serve programs are left out on purpose.
 """
 
 from __future__ import annotations
 
-import re
-import struct
+import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 MOST_OPCODES = 400_000
 """A state dict takes about 45 for each tensor."""
-LONGEST_LINE = 2**12
 LONGEST_STRING = 2**16
-"""Bytes of a string that is kept; a longer one is skipped, for it cannot be a name."""
-LONGEST_INTEGER = 16
-LONGEST_DECIMAL = 40
-
-STOP = ord(".")
+"""Characters of a string that is kept; a longer one cannot be a name."""
+LONGEST_INTEGER = 128
+"""Bits of a number."""
 
 Constructor = Callable[[tuple[Any, ...]], Any]
 Names = Mapping[str, Constructor | None]
@@ -65,62 +63,29 @@ class Machine:
         self._data = data
         self._names = names
         self._persistent = persistent
-        self._position = 0
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, start: int = 0) -> tuple[Any, int]:
+    def run(self) -> tuple[Any, int]:
         """(value, position behind the pickle); raises RefusedName or BrokenPickle."""
-        self._position = start
         try:
-            for _ in range(MOST_OPCODES):
-                code = self._data[self._position]
-                self._position += 1
-                if code == STOP:
-                    return self._last(), self._position
-                self._step(code)
-        except (LookupError, ValueError, struct.error):
+            for code, argument, position in islice(pickletools.genops(self._data), MOST_OPCODES):
+                if code.name == "STOP":
+                    assert position is not None, "bytes have positions"
+                    return self._last(), position + 1
+                if code.name not in ACTIONS:
+                    raise BrokenPickle(f"it uses instruction {ord(code.code):#04x}, which no weights need")
+                ACTIONS[code.name](self, argument)
+        except (LookupError, ValueError):
             raise BrokenPickle("it is cut short or damaged") from None
         raise BrokenPickle(f"it has more than {MOST_OPCODES:,} instructions")
-
-    def _step(self, code: int) -> None:
-        action = ACTIONS.get(code)
-        if action is None:
-            raise BrokenPickle(f"it uses instruction {code:#04x}, which no weights need")
-        action(self)
 
     def _last(self) -> Any:
         value = self.pop()
         if self._stack or self._marks:
             raise BrokenPickle("it leaves values behind")
         return value
-
-    # Bytes
-
-    def take(self, count: int) -> bytes:
-        """The next bytes."""
-        end = self._position + count
-        if count < 0 or end > len(self._data):
-            raise BrokenPickle("it is cut short")
-        data = self._data[self._position : end]
-        self._position = end
-        return data
-
-    def skip(self, count: int) -> None:
-        """Pass over bytes."""
-        self.take(count)
-
-    def number(self, form: str) -> Any:
-        """The next number, as `struct` names its form."""
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
-
-    def line(self) -> str:
-        """The text up to the end of the line."""
-        end = self._data.find(b"\n", self._position, self._position + LONGEST_LINE)
-        if end < 0:
-            raise BrokenPickle("a line does not end")
-        return self.take(end + 1 - self._position)[:-1].decode("utf-8")
 
     # Stack and memo
 
@@ -180,27 +145,15 @@ class Machine:
 
     # Values
 
-    def integer(self, text: str) -> None:
-        """A decimal integer; "00" and "01" are the truth values of protocol 1."""
-        text = text.removesuffix("L")
-        if len(text) > LONGEST_DECIMAL:
+    def integer(self, value: int) -> None:
+        """A number, or a truth value of protocol 1."""
+        if value.bit_length() > LONGEST_INTEGER:
             raise BrokenPickle("it holds an integer that no weights need")
-        self.push(text == "01" if text in ("00", "01") else int(text))
+        self.push(value)
 
-    def bytes_integer(self, length: int) -> None:
-        """A little-endian two's complement integer."""
-        if length > LONGEST_INTEGER:
-            raise BrokenPickle("it holds an integer that no weights need")
-        self.push(int.from_bytes(self.take(length), "little", signed=True))
-
-    def string(self, length: int, encoding: str) -> None:
-        """A string of so many bytes."""
-        data = self.take(length)
-        self.push(data.decode(encoding) if length <= LONGEST_STRING else "")
-
-    def raw(self, length: int) -> None:
-        """Bytes, kept for nothing but their place on the stack."""
-        self.push(self.take(length)[:LONGEST_LINE])
+    def text(self, value: str) -> None:
+        """A string."""
+        self.push(value if len(value) <= LONGEST_STRING else "")
 
     def extend(self, values: list[Any]) -> None:
         """Append to the list on top."""
@@ -218,9 +171,8 @@ class Machine:
 
     # Names and calls
 
-    def name(self, module: Any, name: Any) -> None:
+    def name(self, path: str) -> None:
         """A name, or the end of the reading."""
-        path = f"{module}.{name}"
         if path not in self._names:
             raise RefusedName(path)
         self.push(Name(path))
@@ -230,7 +182,7 @@ class Machine:
         module, name = self.pop_tuple(2)
         if not isinstance(module, str) or not isinstance(name, str):
             raise BrokenPickle("it names something that is no text")
-        self.name(module, name)
+        self.name(f"{module}.{name}")
 
     def call(self) -> None:
         """What the constructor of a name makes of its arguments."""
@@ -254,9 +206,9 @@ class Machine:
         told = self.pop()
         self.push(self._persistent(told if isinstance(told, tuple) else ()))
 
-    def instance(self) -> None:
+    def instance(self, path: str) -> None:
         """Old protocols' call of a class: its name is read and nothing on the list is one."""
-        self.name(self.line(), self.line())
+        self.name(path)
         raise BrokenPickle("it makes an object of a class")
 
 
@@ -266,95 +218,76 @@ def pairs(keys: Any, values: Any) -> dict[str, Any]:
     return {key: value for key, value in zip(keys, values, strict=False) if isinstance(key, str)}
 
 
-def _dict(machine: Machine) -> None:
+def _dict(machine: Machine, _: Any) -> None:
     values = machine.pop_mark()
     machine.push({})
     machine.update(values)
 
 
-def _named_object(machine: Machine) -> None:
+def _object(machine: Machine, _: Any) -> None:
     raise BrokenPickle("it makes an object of a class")
 
 
-def _with_words(machine: Machine) -> None:
+def _with_words(machine: Machine, _: Any) -> None:
     """An object of a class with arguments by name, which tell nothing of what is on the list."""
     machine.pop()
     machine.call()
 
 
-ACTIONS: dict[int, Callable[[Machine], None]] = {
-    ord("("): Machine.mark,
-    ord("0"): Machine.discard,
-    ord("1"): lambda m: m.pop_mark().clear(),
-    ord("2"): lambda m: m.push(m.top()),
-    ord("N"): lambda m: m.push(None),
-    0x88: lambda m: m.push(True),
-    0x89: lambda m: m.push(False),
-    # Numbers
-    ord("I"): lambda m: m.integer(m.line()),
-    ord("L"): lambda m: m.integer(m.line()),
-    ord("F"): lambda m: m.push(float(m.line())),
-    ord("J"): lambda m: m.push(m.number("<i")),
-    ord("K"): lambda m: m.push(m.number("<B")),
-    ord("M"): lambda m: m.push(m.number("<H")),
-    ord("G"): lambda m: m.push(m.number(">d")),
-    0x8A: lambda m: m.bytes_integer(m.number("<B")),
-    0x8B: lambda m: m.bytes_integer(m.number("<I")),
-    # Texts and bytes; those of Python 2 are Latin-1
-    ord("S"): lambda m: m.push(m.line()),
-    ord("V"): lambda m: m.push(m.line()),
-    ord("T"): lambda m: m.string(m.number("<i"), "latin-1"),
-    ord("U"): lambda m: m.string(m.number("<B"), "latin-1"),
-    ord("X"): lambda m: m.string(m.number("<I"), "utf-8"),
-    0x8C: lambda m: m.string(m.number("<B"), "utf-8"),
-    0x8D: lambda m: m.string(m.number("<Q"), "utf-8"),
-    ord("B"): lambda m: m.raw(m.number("<I")),
-    ord("C"): lambda m: m.raw(m.number("<B")),
-    0x8E: lambda m: m.raw(m.number("<Q")),
-    0x96: lambda m: m.raw(m.number("<Q")),
+def _path(pair: str) -> str:
+    """A name of two lines, between which pickletools puts a space."""
+    return pair.replace(" ", ".", 1)
+
+
+Action = Callable[[Machine, Any], None]
+TEXTS = ("STRING", "UNICODE", "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
+BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+INTEGERS = ("INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4")
+ACTIONS: dict[str, Action] = {
+    "MARK": lambda m, _: m.mark(),
+    "POP": lambda m, _: m.discard(),
+    "POP_MARK": lambda m, _: m.pop_mark().clear(),
+    "DUP": lambda m, _: m.push(m.top()),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    **dict.fromkeys(INTEGERS, Machine.integer),
+    **dict.fromkeys(("FLOAT", "BINFLOAT"), Machine.push),
+    **dict.fromkeys(TEXTS, Machine.text),
+    # Bytes are kept for nothing but their place on the stack.
+    **dict.fromkeys(BYTES, lambda m, _: m.push(b"")),
     # Containers
-    ord(")"): lambda m: m.push(()),
-    ord("]"): lambda m: m.push([]),
-    ord("}"): lambda m: m.push({}),
-    0x8F: lambda m: m.push([]),
-    ord("t"): lambda m: m.push(tuple(m.pop_mark())),
-    ord("l"): lambda m: m.push(m.pop_mark()),
-    ord("d"): _dict,
-    0x91: lambda m: m.push(m.pop_mark()),
-    0x85: lambda m: m.push(m.pop_tuple(1)),
-    0x86: lambda m: m.push(m.pop_tuple(2)),
-    0x87: lambda m: m.push(m.pop_tuple(3)),
-    ord("a"): lambda m: m.extend([m.pop()]),
-    ord("e"): lambda m: m.extend(m.pop_mark()),
-    0x90: lambda m: m.extend(m.pop_mark()),
-    ord("s"): lambda m: m.update(list(m.pop_tuple(2))),
-    ord("u"): lambda m: m.update(m.pop_mark()),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "EMPTY_SET": lambda m, _: m.push([]),
+    "TUPLE": lambda m, _: m.push(tuple(m.pop_mark())),
+    "LIST": lambda m, _: m.push(m.pop_mark()),
+    "DICT": _dict,
+    "FROZENSET": lambda m, _: m.push(m.pop_mark()),
+    "TUPLE1": lambda m, _: m.push(m.pop_tuple(1)),
+    "TUPLE2": lambda m, _: m.push(m.pop_tuple(2)),
+    "TUPLE3": lambda m, _: m.push(m.pop_tuple(3)),
+    "APPEND": lambda m, _: m.extend([m.pop()]),
+    "APPENDS": lambda m, _: m.extend(m.pop_mark()),
+    "ADDITEMS": lambda m, _: m.extend(m.pop_mark()),
+    "SETITEM": lambda m, _: m.update(list(m.pop_tuple(2))),
+    "SETITEMS": lambda m, _: m.update(m.pop_mark()),
     # Memo
-    ord("p"): lambda m: m.remember(_index(m.line())),
-    ord("q"): lambda m: m.remember(m.number("<B")),
-    ord("r"): lambda m: m.remember(m.number("<I")),
-    0x94: Machine.remember,
-    ord("g"): lambda m: m.recall(_index(m.line())),
-    ord("h"): lambda m: m.recall(m.number("<B")),
-    ord("j"): lambda m: m.recall(m.number("<I")),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), Machine.remember),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.recall),
     # Names and calls
-    ord("c"): lambda m: m.name(m.line(), m.line()),
-    0x93: Machine.name_from_stack,
-    ord("R"): Machine.call,
-    ord("b"): Machine.build,
-    ord("Q"): Machine.persistent,
-    ord("i"): Machine.instance,
-    ord("o"): _named_object,
+    "GLOBAL": lambda m, pair: m.name(_path(pair)),
+    "STACK_GLOBAL": lambda m, _: m.name_from_stack(),
+    "REDUCE": lambda m, _: m.call(),
+    "BUILD": lambda m, _: m.build(),
+    "BINPERSID": lambda m, _: m.persistent(),
+    "INST": lambda m, pair: m.instance(_path(pair)),
+    "OBJ": _object,
     # An object of a class is made as by a call of it.
-    0x81: Machine.call,
-    0x92: _with_words,
-    # Protocol and frame say nothing that we need
-    0x80: lambda m: m.skip(1),
-    0x95: lambda m: m.skip(8),
+    "NEWOBJ": lambda m, _: m.call(),
+    "NEWOBJ_EX": _with_words,
+    # Say nothing that we need.
+    **dict.fromkeys(("PROTO", "FRAME"), lambda _, __: None),
 }
-
-
-def _index(text: str) -> int:
-    if not re.fullmatch(r"\d{1,7}", text, re.ASCII):
-        raise BrokenPickle("it counts its values strangely")
-    return int(text)
+"""What each instruction does, by pickletools' name for it."""

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from inceptory.data.sources.parquet import reader as parquet_reader
 from inceptory.data.sources.parquet.reader import Reader
 from inceptory.data.sources.sequences import blocks_of
 from inceptory.errors import DataError, InceptoryError, InterruptedRun
+from inceptory.system import children
 from tests.data.parquet_files import PICTURES, described, refused, store, structs
 
 
@@ -93,8 +95,8 @@ def deadly(monkeypatch):
     """Readers that end, or hang, at a file whose name says so."""
     child = (
         "import json, os, signal, sys, time; sys.path[:] = json.loads(sys.argv[1])\n"
-        "from inceptory.data import parquet_child\n"
-        "for name in ('_opened', '_send_pictures'):\n"
+        "from inceptory.data.sources.parquet import child as parquet_child\n"
+        "for name in ('_opened', '_pictures'):\n"
         "    def odd(*given, plain=getattr(parquet_child, name)):\n"
         "        told = str(given)\n"
         "        if 'aborts' in told or ('later' in told and '.bytes' in told): os.abort()\n"
@@ -124,8 +126,8 @@ def test_a_row_group_that_ends_its_reader_is_tried_once_and_costs_its_pictures_o
     path = store(tmp_path / "later.parquet", [0, 1, 0, 1])
     store(tmp_path / "more.parquet", [0, 1, 0, 1])
     pictures = open_source(tmp_path).split("train").pictures
-    started, plain = [], parquet_reader._Process
-    monkeypatch.setattr(parquet_reader, "_Process", lambda: started.append(1) or plain())
+    started, plain = [], children._Process
+    monkeypatch.setattr(children, "_Process", lambda *told: started.append(1) or plain(*told))
     for row in range(4):
         with pytest.raises(DataError, match=r"later\.parquet: damaged"):
             pictures[row]
@@ -138,7 +140,7 @@ def test_a_reader_that_dies_once_is_replaced(tmp_path, monkeypatch):
     path = store(tmp_path / "a.parquet", [0, 1, 0, 1])
     reader = Reader()
     reader.open(path, parquet_reader.Layout())
-    os.kill(reader._running[0].pid, signal.SIGKILL)
+    os.kill(reader._children.processes[0].pid, signal.SIGKILL)
     assert reader.open(path, parquet_reader.Layout()).groups == (4,)
 
 
@@ -147,15 +149,16 @@ def test_an_idle_reader_ends_and_comes_again(tmp_path, monkeypatch):
     path = store(tmp_path / "a.parquet", [0, 1, 0, 1])
     reader = Reader()
     reader.open(path, parquet_reader.Layout())
-    process = reader._running[0] if reader._running else None
-    if process is not None:
-        process.wait(10)
+    deadline = time.monotonic() + 10
+    while reader._children.processes:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert reader.open(path, parquet_reader.Layout()).groups == (4,)
 
 
 def test_no_reader_outlives_its_data(tmp_path):
     source = open_source(store(tmp_path / "a.parquet", [0, 1, 0, 1]))
-    process = source.split("train").pictures._reader._running[0]
+    process = source.split("train").pictures._reader._children.processes[0]
     assert process.poll() is None
     del source
     gc.collect()
