@@ -27,11 +27,10 @@ from inceptory.measure.metrics import (
     wilson,
 )
 from inceptory.measure.multi_label import MultiDetails, MultiEpoch, MultiMetrics
-from inceptory.measure.results import Details, Epoch, Metrics, Mistake
+from inceptory.measure.results import Answered, Details, Epoch, Metrics, Mistake
 from inceptory.measure.single_label import SingleDetails, SingleEpoch, SingleMetrics
 
 if TYPE_CHECKING:
-    from inceptory.measure.evaluate import Scored
     from inceptory.measure.losses import Criterion
 
 
@@ -61,7 +60,7 @@ class Task(ABC):
         """The same taken apart; `classes` names the K logits."""
 
     @abstractmethod
-    def mistakes(self, scored: Scored, classes: Sequence[str], most: int) -> list[Mistake]:
+    def mistakes(self, scored: Answered, classes: Sequence[str], most: int) -> list[Mistake]:
         """The wrong answers that were given with the highest probability, highest first."""
 
     @abstractmethod
@@ -107,7 +106,7 @@ class SingleLabel(Task):
             reliability(probabilities(logits, answers), labels == answers),
         )
 
-    def mistakes(self, scored: Scored, classes: Sequence[str], most: int) -> list[Mistake]:
+    def mistakes(self, scored: Answered, classes: Sequence[str], most: int) -> list[Mistake]:
         """Pictures whose largest logit is another class's."""
         labels, answers = scored.labels, scored.logits.argmax(1)
         sure, truth = (probabilities(scored.logits, columns) for columns in (answers, labels))
@@ -166,7 +165,7 @@ class MultiLabel(Task):
         """By class."""
         return MultiDetails(scores_of_several(logits, labels, classes))
 
-    def mistakes(self, scored: Scored, classes: Sequence[str], most: int) -> list[Mistake]:
+    def mistakes(self, scored: Answered, classes: Sequence[str], most: int) -> list[Mistake]:
         """None: an answer of several classes is right in parts."""
         return []
 
