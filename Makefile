@@ -24,7 +24,6 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/make_pages.py --check
 	$(PYTEST)
 
 # One line of the package broken after another, each noticed by the test named for it (tests/mutants): 13 minutes of a

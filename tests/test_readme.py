@@ -11,7 +11,6 @@ import pytest
 
 from inceptory import Recipe
 from inceptory.cli import main
-from inceptory.nets.drawing.table import catalogue_markdown
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.zh-CN.md")
@@ -56,13 +55,6 @@ def test_the_python_quickstart_runs_and_its_comments_are_true(tmp_path: Path):
         exec(compile(code, "README.md", "exec"), names)
     assert {name: tuple(value.shape) for name, value in names["maps"].items()} == {"Mixed_6e": (2, 192, 17, 17)}
     assert tuple(names["logits"].shape) == (2, 10)
-
-
-@pytest.mark.parametrize("name", READMES)
-def test_the_table_of_networks_is_the_catalogues(name: str):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    inside = text.split("<!-- networks -->\n")[1].split("\n<!-- /networks -->")[0]
-    assert inside == catalogue_markdown()
 
 
 def test_both_readmes_hold_the_same_commands_and_sections():

@@ -183,7 +183,7 @@ def _loop(
     """The loop at its start: a fresh network, everything in its place."""
     plan = job.plan(len(source.classes))
     torch.manual_seed(job.recipe.seed)
-    net = create(plan.architecture, dialect=plan.dialect, **plan.options())
+    net = create(plan)
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = feeds["train"].labels
     task = task_of(labels)

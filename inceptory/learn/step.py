@@ -17,9 +17,10 @@ from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.update.average import Average
+from inceptory.learn.update.norms import choose_variance
 from inceptory.learn.update.optim import Optimizer
 from inceptory.measure.tasks import OneClass, Task
-from inceptory.nets.layers import BatchNorm, Residual
+from inceptory.nets.layers import Residual
 from inceptory.nets.network import Network
 from inceptory.system.ranks import Ranks
 
@@ -64,9 +65,7 @@ class Stepper:
         self.task = task or OneClass()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
-        for module in net.modules():
-            if isinstance(module, BatchNorm):
-                module.biased = recipe.moving_variance == "biased"
+        choose_variance(net, recipe.moving_variance)
         _drop_paths(net, recipe.drop_path)
         net.checkpointing = recipe.gradient_checkpointing
         self.optimizer = Optimizer(net, recipe, device.scaler())

@@ -66,6 +66,15 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def fixed_padding(kernel: int, stride: int, pad: str) -> int | None:
+    """Cells that every map gets on either side; None where they depend on its size."""
+    if pad == "same":
+        # A period of sizes shows all that there is.
+        sides = {cells for size in range(1, stride + 1) for cells in same_padding(size, kernel, stride)}
+        return sides.pop() if len(sides) == 1 else None
+    return kernel // 2 if pad == "symmetric" else 0
+
+
 def output_size(size: int, kernel: int, stride: int, pad: str) -> int:
     """Cells along one side after a window; raises MapVanished where none is left."""
     match pad:
@@ -222,6 +231,30 @@ def trace_head(head: Head, before: Shape) -> tuple[Shape, list[Step]]:
         before, more = trace(node, before, path)
         steps += more
     return before, steps
+
+
+def reduction(node: Node) -> int:
+    """How many cells of its input one cell of a node's output steps over."""
+    match node:
+        case Conv(stride=stride) | Pool(stride=stride):
+            return stride
+        case Chain(nodes):
+            return prod(map(reduction, nodes))
+        case Concat(branches):
+            return reduction(branches[0])
+        case Residual(body):
+            return reduction(body)
+        case _:
+            return 1
+
+
+def levels(tree: Tree) -> dict[int, str]:
+    """Pixels of the image that a cell steps over, and the last stage with so many, in order."""
+    found, pixels = dict[int, str](), 1
+    for stage in tree.stages:
+        pixels *= reduction(stage.body)
+        found[pixels] = stage.name
+    return found
 
 
 @cache

@@ -1,66 +1,174 @@
-"""The torch module of each node type. `build` is the only way in; names are those of `blocks.children`."""
+"""The torch module of each node type. `build` is the only way in; names are those of `blocks.children`.
+
+Convolutions, batch norms and linear layers are torch's own classes, subclassed where padding, gamma
+or variance differ, so that whatever looks for those (SyncBatchNorm, FX, counters, a freezing loop)
+finds them.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.utils.checkpoint import checkpoint
 
+from inceptory.errors import ConfigError
 from inceptory.nets import blocks
-from inceptory.nets.arithmetic import MapVanished, Shape, output_size, projection, same_padding, trace
+from inceptory.nets.arithmetic import MapVanished, Shape, fixed_padding, output_size, projection, same_padding, trace
 from inceptory.nets.blocks import Init, Node
+from inceptory.nets.initialisation import start
 from inceptory.nets.rewrite import pools_late
 
-# A truncated normal cut at two deviations keeps this share of its deviation; Keras and tf-slim
-# widen theirs by it so that the variance asked for is the variance got.
-TRUNCATED_STD = 0.87962566103423978
+
+def whole(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A layer's forward that `torch.fx` takes as one call of the layer, as it does with torch's own classes.
+
+    What such a layer does depends on the size of the map or on train and eval mode, which a traced
+    graph would otherwise keep as they were when it was traced.
+    """
+
+    @functools.wraps(forward)
+    def inner(self: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if isinstance(x, Proxy) and x.tracer.root is not self:
+            place = x.tracer.path_of_module(self)
+            return x.tracer.create_proxy("call_module", place, (x, *args), kwargs)
+        return forward(self, x, *args, **kwargs)
+
+    return inner
 
 
-@torch.no_grad()
-def start(weight: Tensor, bias: Tensor | None, init: Init) -> None:
-    """Fill a layer's tensors in place as its origin does before training."""
-    fan_in = weight[0].numel()
-    match init.kind:
-        case "he_normal":
-            _truncated_normal(weight, math.sqrt(2 / fan_in) / TRUNCATED_STD)
-        case "he_normal_out":
-            nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
-        case "glorot_uniform":
-            nn.init.xavier_uniform_(weight)
-        case "xavier_caffe":
-            weight.uniform_(-math.sqrt(3 / fan_in), math.sqrt(3 / fan_in))
-        case "truncated_normal":
-            _truncated_normal(weight, init.std)
-        case "normal":
-            weight.normal_(0, init.std)
-        case "torch":
-            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-    if bias is not None:
-        if init.bias is None:
-            bias.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
-        else:
-            bias.fill_(init.bias)
+class Kernel(nn.Conv2d):
+    """A bare convolution whose "same" padding follows the actual map.
+
+    Where every map gets the same padding, `padding` says it. Else `padding` is 0, as torch has no word
+    for it, and `forward` takes what the map needs.
+    """
+
+    init: Init | None = None
+    """How the origin draws weights; None while torch's constructor asks for them, so that none are drawn twice."""
+
+    def __init__(self, node: blocks.Conv, channels: int) -> None:
+        out, groups = (channels * node.multiplier, channels) if node.multiplier else (node.filters, 1)
+        height, width = (fixed_padding(side, node.stride, str(node.pad)) for side in node.kernel)
+        fixed = None if height is None or width is None else (height, width)
+        super().__init__(channels, out, node.kernel, node.stride, fixed or 0, groups=groups, bias=bool(node.bias))
+        assert node.init is not None, "the tree is inherited"
+        self.init, self.follows_map = node.init, fixed is None
+
+    def reset_parameters(self) -> None:
+        """Fresh values, drawn as the origin draws them."""
+        if self.init is not None:
+            start(self.weight, self.bias, self.init)
+
+    @whole
+    def forward(self, x: Tensor, biased: bool = True) -> Tensor:
+        padding = self.padding
+        if self.follows_map:
+            sides = zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+            (top, bottom), (left, right) = (same_padding(*side) for side in sides)
+            padding = (top, left)
+            if (top, left) != (bottom, right):
+                x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
+        bias = self.bias if biased else None
+        return F.conv2d(x, self.weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        """What torch says of a convolution, and whose padding follows the map."""
+        padding = ", padding as TensorFlow's same" if self.follows_map else ""
+        return f"{super().extra_repr()}{padding}"  # type: ignore[no-untyped-call]
 
 
-def _truncated_normal(weight: Tensor, std: float) -> None:
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm over all but the channels; gamma only where the origin has one, and no counter of batches."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+
+    def __init__(self, channels: int, node: blocks.Norm) -> None:
+        super().__init__(channels, float(node.eps or 0), float(node.momentum or 0))
+        if not node.gamma:
+            self.register_parameter("weight", None)
+        self.num_batches_tracked = None
+        self.biased = False
+        """Whether running_var takes in the variance over n, as Keras does, and not over n - 1."""
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The identity: mean 0, variance 1, gamma 1, beta 0."""
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.bias.zero_()
+        if self.weight is not None:
+            self.weight.fill_(1)
+
+    @whole
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.biased):
+            return self._normalised(x, self.running_var)
+        # Autograd keeps what batch norm was given, so a copy of it takes in the unbiased variance.
+        unbiased, n = self.running_var.clone(), x.numel() // x.shape[1]
+        x = self._normalised(x, unbiased)
+        kept = self.running_var * (1 - self.momentum)
+        self.running_var.copy_(kept.lerp_(unbiased, (n - 1) / n))
+        return x
+
+    def _normalised(self, x: Tensor, running_var: Tensor) -> Tensor:
+        return F.batch_norm(
+            x, self.running_mean, running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        # Of a state without a version torch thinks that its counter was forgotten, and adds one.
+        super()._load_from_state_dict(state_dict, prefix, {**local_metadata, "version": self._version}, *rest)
+
+    def extra_repr(self) -> str:
+        """What torch says of a batch norm, and what is missing or other."""
+        other = ", no gamma" * (self.weight is None) + ", biased variance" * self.biased
+        return f"{super().extra_repr()}{other}"  # type: ignore[no-untyped-call]
 
 
-class Conv(nn.Module):
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+"""Our batch norms, and what SyncBatchNorm's conversion puts in their place."""
+
+
+class Holder(nn.Module):
+    """What batch norms lie in: where `SyncBatchNorm.convert_sync_batchnorm` exchanges one, the new one fits."""
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """As torch's; raises ConfigError where a norm with the biased variance would lose it."""
+        before = self._modules.get(name)
+        if isinstance(before, BatchNorm) and isinstance(module, nn.SyncBatchNorm):
+            if before.biased:
+                told = "SyncBatchNorm knows the unbiased variance only (leave the network unconverted)"
+                raise ConfigError(f"moving variance biased: {told}")
+            # It cannot train without a counter, which must not enter our state dict, nor be missed in one.
+            counter = torch.zeros((), dtype=torch.long, device=before.bias.device)
+            module.register_buffer("num_batches_tracked", counter, persistent=False)
+            module._register_load_state_dict_pre_hook(_drop_counter)  # type: ignore[no-untyped-call]
+        super().add_module(name, module)
+
+
+def _drop_counter(state: dict[str, Any], prefix: str, *_: object) -> None:
+    state.pop(f"{prefix}num_batches_tracked", None)
+
+
+class Conv(Holder):
     """Convolution, batch norm, ReLU. (N, C, H, W) -> (N, filters, H', W')."""
 
     def __init__(self, node: blocks.Conv, channels: int) -> None:
         super().__init__()
-        out = node.filters or channels * node.multiplier
-        assert node.init is not None, "the tree is inherited"
-        self.conv = Kernel(out, channels, node, node.init)
-        self.bn = BatchNorm(out, node.norm) if isinstance(node.norm, blocks.Norm) else None
+        self.conv = Kernel(node, channels)
+        self.bn = BatchNorm(self.conv.out_channels, node.norm) if isinstance(node.norm, blocks.Norm) else None
         self.act = node.act
 
     def forward(self, x: Tensor, pool: Pool | None = None) -> Tensor:
@@ -80,78 +188,6 @@ class Conv(nn.Module):
         return x + bias.to(x.dtype)[:, None, None]
 
 
-class Kernel(nn.Module):
-    """A bare convolution whose "same" padding follows the actual map."""
-
-    def __init__(self, out: int, channels: int, node: blocks.Conv, init: Init) -> None:
-        super().__init__()
-        self.groups = channels if node.multiplier else 1
-        self.size, self.stride, self.pad, self.init = node.kernel, node.stride, node.pad, init
-        self.weight = nn.Parameter(torch.empty(out, channels // self.groups, *node.kernel))
-        self.bias = nn.Parameter(torch.empty(out)) if node.bias else None
-
-    def reset_parameters(self) -> None:
-        """Fresh values, drawn as the origin draws them."""
-        start(self.weight, self.bias, self.init)
-
-    def forward(self, x: Tensor, biased: bool = True) -> Tensor:
-        (kh, kw), padding = self.size, (0, 0)
-        if self.pad == "symmetric":
-            padding = (kh // 2, kw // 2)
-        elif self.pad == "same":
-            (top, bottom) = same_padding(x.shape[2], kh, self.stride)
-            (left, right) = same_padding(x.shape[3], kw, self.stride)
-            padding = (top, left)
-            if (top, left) != (bottom, right):
-                x, padding = F.pad(x, (left, right, top, bottom)), (0, 0)
-        bias = self.bias if biased else None
-        return F.conv2d(x, self.weight, bias, self.stride, padding, groups=self.groups)
-
-
-class BatchNorm(nn.Module):
-    """Batch norm over all but the channels; gamma only where the origin has one."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, node: blocks.Norm) -> None:
-        super().__init__()
-        self.eps, self.momentum = float(node.eps or 0), float(node.momentum or 0)
-        self.weight = nn.Parameter(torch.empty(channels)) if node.gamma else None
-        self.bias = nn.Parameter(torch.empty(channels))
-        self.register_buffer("running_mean", torch.empty(channels))
-        self.register_buffer("running_var", torch.empty(channels))
-        self.biased = False
-        """Whether running_var takes in the variance over n, as Keras does, and not over n - 1."""
-        self.recomputing = False
-        """Whether a batch passes for the second time (`recomputed`), so that statistics have it already."""
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """The identity: mean 0, variance 1, gamma 1, beta 0."""
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.bias.zero_()
-        if self.weight is not None:
-            self.weight.fill_(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and self.biased) or self.recomputing:
-            return self._normalised(x, self.running_var)
-        # Autograd keeps what batch norm was given, so a copy of it takes in the unbiased variance.
-        unbiased, n = self.running_var.clone(), x.numel() // x.shape[1]
-        x = self._normalised(x, unbiased)
-        kept = self.running_var * (1 - self.momentum)
-        self.running_var.copy_(kept.lerp_(unbiased, (n - 1) / n))
-        return x
-
-    def _normalised(self, x: Tensor, running_var: Tensor) -> Tensor:
-        momentum = 0.0 if self.recomputing else self.momentum
-        return F.batch_norm(
-            x, self.running_mean, running_var, self.weight, self.bias, self.training, momentum, self.eps
-        )
-
-
 class Pool(nn.Module):
     """Max or average pool; padding follows the actual map."""
 
@@ -159,6 +195,7 @@ class Pool(nn.Module):
         super().__init__()
         self.node = node
 
+    @whole
     def forward(self, x: Tensor) -> Tensor:
         node, padding = self.node, (0, 0)
         if node.pad == "symmetric":
@@ -182,6 +219,7 @@ class GridPool(nn.Module):
         self.node = node.window
         self.window = None if node.window is None else Pool(node.window)
 
+    @whole
     def forward(self, x: Tensor) -> Tensor:
         if self.window is not None and self._gives_grid(x.shape[2]) and self._gives_grid(x.shape[3]):
             return self.window(x)  # type: ignore[no-any-return]
@@ -216,25 +254,28 @@ class SE(nn.Module):
         return x * factors[:, :, None, None]
 
 
-class Linear(nn.Module):
+class Linear(nn.Linear):
     """Fully connected layer on the flattened input. (N, ...) -> (N, features)."""
 
+    init: Init | None = None
+    """As that of `Kernel`."""
+
     def __init__(self, node: blocks.Linear, inputs: int) -> None:
-        super().__init__()
-        assert node.init is not None
+        super().__init__(inputs, node.features, node.bias)
+        assert node.init is not None, "the tree is inherited"
         self.init = node.init
-        self.weight = nn.Parameter(torch.empty(node.features, inputs))
-        self.bias = nn.Parameter(torch.empty(node.features)) if node.bias else None
 
     def reset_parameters(self) -> None:
         """Fresh values, drawn as the origin draws them."""
-        start(self.weight, self.bias, self.init)
+        if self.init is not None:
+            start(self.weight, self.bias, self.init)
 
+    @whole
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x.flatten(1), self.weight, self.bias)
 
 
-class Chain(nn.Module):
+class Chain(Holder):
     """Modules one after another, registered under their names in the tree."""
 
     def __init__(self, node: blocks.Chain, shape: Shape) -> None:
@@ -303,7 +344,7 @@ class Residual(nn.Module):
         if self.training and self.drop:
             # Divided by the share that is kept, a branch has the mean that it has in answering.
             share = 1 - self.drop
-            branch = branch * branch.new_empty(len(branch), 1, 1, 1).bernoulli_(share).div_(share)
+            branch = branch * branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(share).div_(share)
         kept = x if self.shortcut is None else self.shortcut(x)
         total = torch.add(kept, branch, alpha=self.scale)
         return total.relu_() if self.act else total
@@ -320,14 +361,14 @@ def recomputed(module: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _second_pass(module: nn.Module) -> Iterator[None]:
-    norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
-    for norm in norms:
-        norm.recomputing = True
+    momenta = [(part, part.momentum) for part in module.modules() if isinstance(part, NORMS)]
+    for norm, _ in momenta:
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.recomputing = False
+        for norm, momentum in momenta:
+            norm.momentum = momentum
 
 
 def build(node: Node, shape: Shape) -> nn.Module:

@@ -7,18 +7,31 @@ What a call returns never depends on train or eval mode.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 
-from inceptory.errors import UnknownName, UsageError
+from inceptory.errors import ConfigError, UnknownName, UsageError
 from inceptory.nets import blocks
 from inceptory.nets import layers as modules
-from inceptory.nets.arithmetic import fits, head_parts, minimum_image, steps, trace
+from inceptory.nets.arithmetic import fits, head_parts, levels, minimum_image, steps, trace
 from inceptory.nets.catalogue import Plan, plan
+
+
+class Record(Protocol):
+    """What a network asks of the card that it came with; `weights.card.Card` is one."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        ...
+
+    def without_classes(self) -> Self:
+        """The same without what belongs to the classifier: names and figures."""
+        ...
 
 
 class Network(nn.Module):
@@ -31,8 +44,10 @@ class Network(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
-        self.card: Any = None
-        """What the checkpoint knew of itself, where the network came from one (`weights.card.Card`)."""
+        self.card: Record | None = None
+        """What the checkpoint knew of itself, where the network came from one."""
+        self.minimum = minimum_image(plan.tree, plan.in_channels)
+        """Smallest height and width in pixels that this network takes."""
         self.checkpointing = False
         """Whether training keeps the maps between stages only (`modules.recomputed`)."""
         parts = steps(plan.tree, plan.in_channels, plan.image, plan.image)
@@ -43,12 +58,14 @@ class Network(nn.Module):
             shape = after[stage.name]
         for aux in plan.tree.aux:
             self.add_module(aux.name, AuxHead(aux, after[aux.after]))
+        self.num_features = shape[0]
+        """Channels of the last map, as timm counts them; the embedding is longer or shorter where a neck follows."""
+        self.feature_info: list[dict[str, Any]] = [
+            {"num_chs": after[name][0], "reduction": reduction, "module": name}
+            for reduction, name in levels(plan.tree).items()
+        ]
+        """The last map of each resolution in timm's words: channels, pixels a cell, name for `features`."""
         self.head = Head(plan.tree.head, shape[0])
-
-    @property
-    def minimum(self) -> int:
-        """Smallest height and width in pixels that this network takes."""
-        return minimum_image(self.plan.tree, self.plan.in_channels)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -64,7 +81,8 @@ class Network(nn.Module):
             yield name, x
 
     def _check(self, x: Tensor) -> None:
-        if torch.compiler.is_compiling():
+        # A graph that is traced knows no sizes yet.
+        if torch.compiler.is_compiling() or isinstance(x, Proxy):
             return
         channels = self.plan.in_channels
         if x.ndim != 4 or x.shape[1] != channels:
@@ -120,8 +138,7 @@ class Network(nn.Module):
         """
         old = self.plan
         if self.card is not None:
-            # Names and figures belong to the old classifier.
-            self.card = replace(self.card, labels=(), metrics={})
+            self.card = self.card.without_classes()
         aux = old.aux and classes > 0
         options = {**old.options(), "classes": classes, "aux": aux}
         self.plan = plan(old.architecture, dialect=old.dialect, **options)
@@ -157,7 +174,7 @@ class Head(nn.Module):
 
     def __init__(self, node: blocks.Head, channels: int) -> None:
         super().__init__()
-        self.dropout, self.normalise = node.dropout, node.normalise
+        self.dropout, self.normalise = nn.Dropout(node.dropout), node.normalise
         self.neck: nn.Module | None = None
         self.classifier: nn.Module | None = None
         shape = (channels, 1, 1)
@@ -166,7 +183,7 @@ class Head(nn.Module):
             shape, _ = trace(part, shape)
 
     def _pooled(self, x: Tensor) -> Tensor:
-        x = F.dropout(x.mean((2, 3)), self.dropout, self.training)
+        x = self.dropout(x.mean((2, 3)))
         return x if self.neck is None else self.neck(x)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -194,16 +211,21 @@ def empty(plan: Plan) -> Network:
         return Network(plan)
 
 
-def create(name: str, **options: Any) -> Network:
+def create(name: str | Plan, **options: Any) -> Network:
     """A network of the catalogue with fresh weights, as its origin starts training.
 
     `options` are those of `catalogue.plan`: dialect, classes, image, width, in_channels, dropout,
-    se, scale, aux. Raises UsageError with the remedy for a name or value that cannot be.
+    se, scale, aux. A plan in place of the name has decided them. Raises UsageError with the remedy
+    for a name or value that cannot be, ConfigError for options beside a plan.
     Draws from torch's global generator: call `torch.manual_seed` first to repeat it.
 
         net = inceptory.create("inception_v3", classes=10, width=0.5)
         logits = net(torch.rand(1, 3, 299, 299))      # (1, 10)
     """
-    net = Network(plan(name, **options))
+    if not isinstance(name, Plan):
+        name = plan(name, **options)
+    elif options:
+        raise ConfigError(f"{', '.join(options)}: a plan has decided every option (give these to inceptory.plan)")
+    net = Network(name)
     initialise(net)
     return net

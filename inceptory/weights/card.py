@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Required, TypedDict
@@ -69,6 +69,10 @@ class Card:
     @cached_property
     def _plan(self) -> Plan:
         return plan(self.architecture, dialect=self.dialect, **self.options)
+
+    def without_classes(self) -> Card:
+        """The card of the same network with a fresh classifier: names and figures belonged to the old one."""
+        return replace(self, labels=(), metrics={})
 
     def to_json(self) -> str:
         """The record as text."""

@@ -33,13 +33,20 @@ def test_a_changed_a_missing_and_a_foreign_page_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pages, "NETWORKS", tmp_path / "networks")
+    readme = tmp_path / "README.md"
+    old = f"before{pages.OPEN}an old table{pages.CLOSE}after"
+    readme.write_text(old, encoding="utf-8")
+    monkeypatch.setattr(pages, "READMES", (readme,))
     assert pages.main([]) == 0
+    assert readme.read_text(encoding="utf-8").startswith(f"before{pages.OPEN}| name |")
+    readme.write_text(old, encoding="utf-8")
     (tmp_path / "networks" / "xception.md").write_text("changed", encoding="utf-8")
     (tmp_path / "networks" / "googlenet.svg").unlink()
     (tmp_path / "networks" / "alexnet.md").write_text("foreign", encoding="utf-8")
     assert pages.main(["--check"]) == 1
-    named = re.findall(r"docs/networks/(\S+): stale", capsys.readouterr().err)
-    assert named == ["alexnet.md", "googlenet.svg", "xception.md"]
+    named = re.findall(r"(\S+): stale", capsys.readouterr().err)
+    pages_named = [f"docs/networks/{name}" for name in ("alexnet.md", "googlenet.svg", "xception.md")]
+    assert named == [*pages_named, "README.md"]
     assert pages.main([]) == 0
     assert pages.main(["--check"]) == 0
     assert not (tmp_path / "networks" / "alexnet.md").exists()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inceptory.nets.blocks import Init
-from inceptory.nets.layers import start
+from inceptory.nets.initialisation import start
 from inceptory.nets.network import create
 
 SHAPE = (256, 128, 3, 3)

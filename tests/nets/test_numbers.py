@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterable
+from math import prod
 
+import pytest
+from torch import Tensor
+
+from inceptory.nets.arithmetic import steps
+from inceptory.nets.blocks import SE, Conv, Linear
 from inceptory.nets.catalogue import catalogue, plan
+from inceptory.nets.network import empty
 
 # name, dialect, classes, parameters, total with batch norm statistics, multiply-adds in 10^9
 PUBLISHED = [
@@ -78,9 +85,34 @@ def test_gamma_is_all_that_separates_two_counts_of_inception_v2():
 
 
 @pytest.mark.parametrize("name", catalogue())
-def test_stages_add_up_to_the_whole(name):
-    numbers = plan(name, aux=catalogue()[name].aux).numbers()
-    assert sum(stage["parameters"] for stage in numbers["stages"]) == numbers["parameters"]
-    assert numbers["parameters"] + numbers["statistics"] == numbers["total"]
-    aux = {head.name for head in plan(name, aux=catalogue()[name].aux).tree.aux}
-    assert sum(stage["macs"] for stage in numbers["stages"] if stage["name"] not in aux) == numbers["macs"]
+def test_the_numbers_of_every_stage_are_those_of_its_module(name):
+    decided = plan(name, aux=catalogue()[name].aux, se=True)
+    net, numbers = empty(decided), decided.numbers()
+    for stage in numbers["stages"]:
+        assert stage["parameters"] == held(net.get_submodule(stage["name"]).parameters()), stage["name"]
+    assert numbers["parameters"] == held(net.parameters())
+    assert numbers["statistics"] == held(net.buffers())
+    assert numbers["total"] == held(net.state_dict().values())
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_every_weight_of_a_kernel_costs_a_multiply_add_for_each_cell_of_its_map(name):
+    decided = plan(name, aux=catalogue()[name].aux, se=True)
+    net, numbers = empty(decided), decided.numbers()
+    costs = {
+        part: sum(
+            held(value for value in net.get_submodule(step.path).parameters() if value.ndim > 1)
+            * (prod(step.after[1:]) if isinstance(step.node, Conv) else 1)
+            for step in inside
+            if isinstance(step.node, Conv | Linear | SE)
+        )
+        for part, _, inside in steps(decided.tree, 3, decided.image, decided.image)
+    }
+    assert {stage["name"]: stage["macs"] for stage in numbers["stages"]} == costs
+    training_only = {aux.name for aux in decided.tree.aux}
+    assert numbers["macs"] == sum(cost for part, cost in costs.items() if part not in training_only)
+
+
+def held(tensors: Iterable[Tensor]) -> int:
+    """Values in all of them."""
+    return sum(tensor.numel() for tensor in tensors)

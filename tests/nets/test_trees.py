@@ -7,7 +7,7 @@ import random
 import pytest
 
 from inceptory.errors import UnknownName, UsageError
-from inceptory.nets.arithmetic import fits, minimum_image, output_size, same_padding, state_shapes, steps
+from inceptory.nets.arithmetic import fits, minimum_image, output_size, same_padding, state_shapes, steps, tensors
 from inceptory.nets.blocks import Residual
 from inceptory.nets.catalogue import catalogue, plan
 from inceptory.nets.transform import scaled
@@ -151,7 +151,8 @@ def test_any_combination_of_options_adds_up(name, seed):
     if found.classes:
         assert parts[-1][1] == (found.classes, 1, 1)
     shapes = state_shapes(found.tree, found.in_channels, found.image)
-    assert len(shapes) == len(set(shapes))
+    names = [name for _, _, inside in parts for step in inside for name, _, _ in tensors(step)]
+    assert sorted(names) == sorted(shapes), "no two tensors share a name"
     numbers = found.numbers()
     assert numbers["total"] == sum(_size(shape) for shape in shapes.values())
 

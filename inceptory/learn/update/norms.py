@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from inceptory.nets.layers import BatchNorm
+from inceptory.errors import ConfigError
+from inceptory.nets.layers import NORMS, BatchNorm
 from inceptory.nets.network import Network
 
 FASTEST = 0.1
@@ -41,9 +43,28 @@ def momentum(setting: str | float, origin: float, steps: int | None) -> float:
     return float(setting)
 
 
-def norms_of(net: nn.Module) -> Iterator[BatchNorm]:
+class Norm(Protocol):
+    """A batch norm, ours or torch's synchronised one; None, a mean over all batches, is no momentum of ours."""
+
+    momentum: float
+
+    def train(self, mode: bool = True) -> object:
+        """Standardise by the batch, and remember it."""
+
+
+def norms_of(net: nn.Module) -> Iterator[Norm]:
     """Every batch norm of a network."""
-    return (module for module in net.modules() if isinstance(module, BatchNorm))
+    return (cast(Norm, module) for module in net.modules() if isinstance(module, NORMS))
+
+
+def choose_variance(net: nn.Module, kind: Literal["biased", "unbiased"]) -> None:
+    """Which variance every batch norm remembers; raises ConfigError where one cannot."""
+    for norm in norms_of(net):
+        if isinstance(norm, BatchNorm):
+            norm.biased = kind == "biased"
+        elif kind == "biased":
+            told = "SyncBatchNorm knows the unbiased variance only (give unbiased, or leave the network unconverted)"
+            raise ConfigError(f"--moving-variance biased: {told}")
 
 
 @torch.no_grad()
@@ -93,7 +114,7 @@ def memory(net: Network) -> str:
 
 
 @contextmanager
-def _by_batch(net: nn.Module) -> Iterator[list[BatchNorm]]:
+def _by_batch(net: nn.Module) -> Iterator[list[Norm]]:
     """Only the norms are in train mode inside; their momenta are as before afterwards, and all is in eval mode."""
     norms = list(norms_of(net))
     momenta = [norm.momentum for norm in norms]
