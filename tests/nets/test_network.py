@@ -196,14 +196,6 @@ def test_the_same_seed_builds_the_same_network():
     assert all(torch.equal(value, nets[1][key]) for key, value in nets[0].items())
 
 
-@pytest.mark.slow
-def test_export_keeps_the_answer():
-    net = small("inception_v3", classes=5).eval()
-    images = picture(net)
-    exported = torch.export.export(net, (images,)).module()
-    assert torch.allclose(exported(images), net(images), atol=1e-5)
-
-
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 def test_windows_that_round_up_are_those_of_pytorch(kernel, stride):

@@ -22,12 +22,16 @@ from inceptory.nets.layers import Kernel
 from inceptory.nets.network import Network, create, empty
 from tests.nets.test_trees import EVERY
 
-KINDS = [("googlenet", "caffe"), ("inception_v3", "keras"), ("xception", "keras"), ("cifar_inception_v2", "keras")]
-"""Biases and ceil pools without norms; no gamma; padding that follows the map; gamma, biases and norms."""
-EACH = [pytest.param(pair, marks=[] if pair in KINDS else pytest.mark.slow, id="-".join(pair)) for pair in EVERY]
+KINDS = [("googlenet", "caffe"), ("inception_v3", "keras"), ("xception", "keras")]
+"""Biases and ceil pools without norms; pools taken late and no gamma; padding that follows the map, and gamma."""
 
 
-@pytest.fixture(scope="module", params=EACH)
+def each(fast: list[tuple[str, str]]) -> list[object]:
+    """Every network in every dialect; those that are not `fast` show nothing new and are slow."""
+    return [pytest.param(pair, marks=[] if pair in fast else pytest.mark.slow, id="-".join(pair)) for pair in EVERY]
+
+
+@pytest.fixture(scope="module", params=each(KINDS))
 def net(request: pytest.FixtureRequest) -> Network:
     """A thin network whose norms remember something, in eval mode; a test that changes it takes a copy."""
     name, dialect = request.param
@@ -199,6 +203,7 @@ def test_flop_counters_count_the_multiply_adds_of_the_arithmetic(net: Network):
         assert sum(counted.get(f"Network.{stage['name']}", {}).values()) == 2 * 2 * stage["macs"], stage["name"]
 
 
+@pytest.mark.parametrize("net", each(KINDS[-1:]), indirect=True)
 def test_export_keeps_the_answer(net: Network):
     x = values(net)
     exported = torch.export.export(net, (x,)).module()
@@ -224,10 +229,10 @@ def test_features_are_described_as_timm_describes_them():
     assert modules == ["Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"]
 
 
-@pytest.mark.parametrize(("name", "dialect"), EVERY)
-def test_features_are_the_last_map_of_each_resolution(name: str, dialect: str):
+@pytest.mark.parametrize("pair", each([(name, next(iter(found.dialects))) for name, found in catalogue().items()]))
+def test_features_are_the_last_map_of_each_resolution(pair: tuple[str, str]):
     """Of a large picture, where borders matter little, a map shows by its size how many pixels a cell steps over."""
-    net, size = empty(plan(name, dialect=dialect, width=0.25)), 8192
+    net, size = empty(plan(pair[0], dialect=pair[1], width=0.25)), 8192
     shapes = {part: shape for part, shape, _ in steps(net.plan.tree, 3, size, size)}
     last = {round(size / shapes[stage][1]): stage for stage in net.stage_names}
     assert [(level["reduction"], level["module"]) for level in net.feature_info] == list(last.items())

@@ -164,7 +164,7 @@ def test_shapes_are_channels_height_width() -> None:
 
 def test_drawing_a_network_imports_no_torch() -> None:
     code = (
-        "from inceptory.nets import catalogue, drawing, picture; net = catalogue.plan('inception_v3');"
-        "drawing.network_table(net), drawing.catalogue_table(), picture.svg(net)"
+        "from inceptory.nets import catalogue; from inceptory.nets.drawing import svg, table;"
+        "net = catalogue.plan('inception_v3'); table.network_table(net), table.catalogue_table(), svg.svg(net)"
     )
     assert "torch" not in loaded_by(code)

@@ -209,7 +209,10 @@ def test_the_picture_brings_everything_with_it() -> None:
 
 
 def test_the_same_plan_gives_the_same_picture_in_another_process() -> None:
-    code = "from inceptory.nets import catalogue as c, picture; print(picture.svg(c.plan('xception')), end='')"
+    code = (
+        "from inceptory.nets import catalogue; from inceptory.nets.drawing.svg import svg;"
+        "print(svg(catalogue.plan('xception')), end='')"
+    )
     other = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, check=True
     )
