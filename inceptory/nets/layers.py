@@ -142,7 +142,7 @@ NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Holder(nn.Module):
-    """What batch norms lie in: where `SyncBatchNorm.convert_sync_batchnorm` exchanges one, the new one fits."""
+    """What batch norms may lie in: where `SyncBatchNorm.convert_sync_batchnorm` exchanges one, the new one fits."""
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         """As torch's; raises ConfigError where a norm with the biased variance would lose it."""
@@ -320,7 +320,7 @@ class Concat(nn.Module):
         return x if self.se is None else self.se(x)
 
 
-class Residual(nn.Module):
+class Residual(Holder):
     """shortcut(x) + scale * se(up(body(x))), then perhaps ReLU."""
 
     def __init__(self, node: blocks.Residual, shape: Shape) -> None:

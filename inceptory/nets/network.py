@@ -34,7 +34,7 @@ class Record(Protocol):
         ...
 
 
-class Network(nn.Module):
+class Network(modules.Holder):
     """One network of the catalogue.
 
     `net(x)` takes (N, in_channels, H, W) and gives logits (N, classes), or with classes=0 the
@@ -155,7 +155,7 @@ class Network(nn.Module):
             mine.classifier = None if new.classifier is None else initialise(new.classifier).to(where.dtype)
 
 
-class AuxHead(nn.Module):
+class AuxHead(modules.Holder):
     """An auxiliary classifier on an inner map. (N, C, H, W) -> (N, classes)."""
 
     def __init__(self, node: blocks.Aux, shape: tuple[int, int, int]) -> None:
@@ -169,7 +169,7 @@ class AuxHead(nn.Module):
         return self.classifier(self.body(x))  # type: ignore[no-any-return]
 
 
-class Head(nn.Module):
+class Head(modules.Holder):
     """Global average pool, dropout, neck, classifier. (N, C, H, W) -> (N, classes or embedding)."""
 
     def __init__(self, node: blocks.Head, channels: int) -> None:

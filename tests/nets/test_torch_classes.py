@@ -22,8 +22,9 @@ from inceptory.nets.layers import Kernel
 from inceptory.nets.network import Network, create, empty
 from tests.nets.test_trees import EVERY
 
-KINDS = [("googlenet", "caffe"), ("inception_v3", "keras"), ("xception", "keras")]
-"""Biases and ceil pools without norms; pools taken late and no gamma; padding that follows the map, and gamma."""
+KINDS = [("googlenet", "caffe"), ("inception_v3", "keras"), ("xception", "keras"), ("cifar_inception_v1", "keras")]
+"""Biases and ceil pools without norms; pools taken late and no gamma; padding that follows the map, and gamma; a
+norm that is a stage of its own."""
 
 
 def each(fast: list[tuple[str, str]]) -> list[object]:
@@ -47,6 +48,12 @@ def values(net: Network, extra: int = 0) -> Tensor:
     """Four pictures near the smallest that the network takes, of unequal sides."""
     size = net.minimum + 16 + extra
     return torch.rand(4, 3, size, size + 3, generator=torch.Generator().manual_seed(extra))
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Whether two networks hold the same tensors under the same names, to the last bit."""
+    one, other = a.state_dict(), b.state_dict()
+    return list(one) == list(other) and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def copied(net: Network) -> Network:
@@ -121,16 +128,15 @@ def test_synchronised_norms_keep_all_that_they_replace(net: Network):
     assert not any(isinstance(part, nn.BatchNorm2d) for part in converted.modules())
     for old, new in zip(norms, replaced, strict=True):
         assert (old.eps, old.momentum, old.weight is None) == (new.eps, new.momentum, new.weight is None)
-    assert list(plain.state_dict()) == list(converted.state_dict())
+    assert same(plain, converted)
     x = values(net)
     with torch.no_grad():
         assert torch.equal(plain(x), converted(x))
         assert torch.equal(plain.train()(x), converted.train()(x))
-    trained = plain.state_dict()
-    assert all(torch.equal(value, trained[key]) for key, value in converted.state_dict().items())
+    assert same(plain, converted)
     # As a file of tensors gives them, which knows no versions of torch's classes.
     assert not any(converted.load_state_dict(dict(net.state_dict())))
-    assert all(torch.equal(value, converted.state_dict()[key]) for key, value in net.state_dict().items())
+    assert same(net, converted)
 
 
 def test_gradient_checkpointing_takes_a_batch_in_once_by_synchronised_norms_too():
@@ -140,8 +146,7 @@ def test_gradient_checkpointing_takes_a_batch_in_once_by_synchronised_norms_too(
     converted.checkpointing = True
     for each in (plain, converted):
         each(values(plain)).sum().backward()
-    state = plain.state_dict()
-    assert all(torch.equal(value, state[key]) for key, value in converted.state_dict().items())
+    assert same(plain, converted)
 
 
 def test_the_biased_variance_which_synchronised_norms_do_not_know_is_refused():
@@ -188,7 +193,7 @@ def test_fx_traces_training_too(name: str):
         torch.manual_seed(1)
         answers.append(each(values(net)))
     assert torch.equal(*answers)
-    assert all(torch.equal(value, other.state_dict()[key]) for key, value in net.state_dict().items())
+    assert same(net, other)
 
 
 def test_flop_counters_count_the_multiply_adds_of_the_arithmetic(net: Network):
@@ -251,7 +256,7 @@ def test_a_network_is_made_of_a_plan_as_of_its_name(monkeypatch: pytest.MonkeyPa
         nets.append(inceptory.create(given[0], **given[1]))
     assert nets[0].plan is decided
     assert nets[0].plan == nets[1].plan
-    assert all(torch.equal(value, nets[1].state_dict()[key]) for key, value in nets[0].state_dict().items())
+    assert same(*nets)
     with pytest.raises(ConfigError, match=r"^classes, width: a plan has decided every option \(.*\)$"):
         create(decided, classes=3, width=0.25)
 
