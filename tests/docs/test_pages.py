@@ -34,11 +34,11 @@ def test_a_changed_a_missing_and_a_foreign_page_are_named(
 ) -> None:
     monkeypatch.setattr(pages, "NETWORKS", tmp_path / "networks")
     readme = tmp_path / "README.md"
-    old = f"before{pages.OPEN}an old table{pages.CLOSE}after"
+    old = "".join(f"<!-- {name} -->\nold\n<!-- /{name} -->" for name in ("networks", "house"))
     readme.write_text(old, encoding="utf-8")
     monkeypatch.setattr(pages, "READMES", (readme,))
     assert pages.main([]) == 0
-    assert readme.read_text(encoding="utf-8").startswith(f"before{pages.OPEN}| name |")
+    assert readme.read_text(encoding="utf-8").startswith("<!-- networks -->\n| name |")
     readme.write_text(old, encoding="utf-8")
     (tmp_path / "networks" / "xception.md").write_text("changed", encoding="utf-8")
     (tmp_path / "networks" / "googlenet.svg").unlink()
