@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Feed, feed
-from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
-from inceptory.engines.device import Device, choose
+from inceptory.engines.torch import Engine
 from inceptory.measure.results import Details, Metrics, Mistake
 from inceptory.measure.tasks import Task, task_of
-from inceptory.nets.network import Network
 from inceptory.system.progress import meter
 from inceptory.system.ranks import Ranks
-from inceptory.weights.adopt import load
-from inceptory.weights.card import Card
-from inceptory.weights.resolve import Resolved
 
 BATCH = 256
 """Pictures that are measured at once."""
@@ -46,15 +40,15 @@ class Scored:
     """Arithmetic of the convolutions."""
 
     @classmethod
-    def of(cls, logits: Tensor, rows: Tensor, pictures: Feed) -> Scored:
-        """Answers to those rows of a feed."""
+    def of(cls, task: Task, logits: Tensor, rows: Tensor, pictures: Feed, precision: str = "fp32") -> Scored:
+        """Answers to those rows of a feed, whose labels are of this task."""
 
         def pixels(chosen: list[int]) -> NDArray[np.uint8]:
             found: NDArray[np.uint8] = next(pictures.batches([rows[chosen]])).pixels.permute(0, 2, 3, 1).numpy()
             return found
 
-        labels, names = pictures.labels[rows].numpy(), [pictures.names[int(row)] for row in rows]
-        return cls(task_of(labels.ndim == 2), logits.numpy(), labels, names, pixels)
+        names = [pictures.names[int(row)] for row in rows]
+        return cls(task, logits.numpy(), pictures.labels[rows].numpy(), names, pixels, precision)
 
     def metrics(self) -> Metrics:
         """The few numbers that everybody asks for."""
@@ -66,29 +60,24 @@ class Scored:
 
     def mistakes(self, classes: Sequence[str], most: int) -> list[Mistake]:
         """The wrong answers that were given with the highest probability, highest first."""
-        return self.task.mistakes(self, classes, most)
+        found = self.task.wrong(self.logits, self.labels, most)
+        pictures = self.pixels([one.row for one in found]) if found else ()
+        return [
+            Mistake(
+                name=self.names[one.row],
+                truth=classes[one.truth],
+                answer=classes[one.answer],
+                probability=one.probability,
+                probability_of_truth=one.probability_of_truth,
+                pixels=pixels,
+            )
+            for one, pixels in zip(found, pictures, strict=True)
+        ]
 
 
-def answering(model: Resolved, dialect: str, device: Device) -> Network:
-    """A checkpoint's network, ready to answer on a device."""
-    net = load(model, dialect=dialect).float().eval()
-    return net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-@torch.inference_mode()
-def answers(net: Network, pixels: Tensor, preprocess: Preprocess, device: Device) -> Tensor:
-    """Logits (N, K) in 32 bits on the processor, of pixels (N, C, H, W) uint8."""
-    with device.autocast():
-        found: Tensor = net(normalise(pixels, preprocess, device.name))
-    return found.float().cpu()
-
-
-@torch.inference_mode()
 def logits_of(
-    net: Network,
+    engine: Engine,
     pictures: Feed,
-    preprocess: Preprocess,
-    device: Device,
     progress: Callable[[int, int], None] | None = None,
     ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -96,14 +85,14 @@ def logits_of(
 
     Several processes share the work, and all of them get all of it. The network is left in eval mode.
     """
-    net.eval()
+    engine.net.eval()
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)))
-    logits, found, done = [torch.empty(0, net.plan.classes)], [rows[:0]], 0
-    most = preprocess.at_a_time(BATCH)
+    logits, found, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
+    most = engine.preprocess.at_a_time(BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
-            logits.append(answers(net, batch.pixels, preprocess, device))
+            logits.append(engine.logits(batch.pixels))
             found.append(batch.rows)
         done = min(done + most, len(rows))
         if progress is not None:
@@ -111,15 +100,12 @@ def logits_of(
     return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(found))
 
 
-def score(model: Resolved, card: Card, split: Split, name: str, device: str, precision: str) -> Scored:
+def score(engine: Engine, classes: Sequence[str], split: Split, name: str) -> Scored:
     """A network's answers to a split whose labels are in its own order of classes."""
-    place = choose(device, precision)
-    assert card.preprocess is not None
-    net = answering(model, card.dialect, place)
     with meter(f"decoding {name}", len(split)) as bar:
-        pictures = feed(split, card.labels, card.preprocess, progress=bar)
+        pictures = feed(split, classes, engine.preprocess, progress=bar)
         bar.say_skipped(pictures.skipped, len(pictures))
     with meter("evaluating", len(split)) as bar:
-        logits, rows = logits_of(net, pictures, card.preprocess, place, bar)
+        logits, rows = logits_of(engine, pictures, bar)
     pictures.close()
-    return replace(Scored.of(logits, rows, pictures), precision=place.precision)
+    return Scored.of(task_of(engine.multi_label), logits, rows, pictures, engine.device.precision)
