@@ -20,8 +20,7 @@ from inceptory.measure.single_label import SingleEpoch
 from inceptory.measure.tasks import SINGLE_LABEL
 from inceptory.report import folder as report
 from inceptory.weights.card import read_card
-
-from .test_page import check_alone, picture
+from tests.report.test_page import check_alone, picture
 
 LABELS = ("cat", "</title><script>", "狐\udcff")
 PLAN = inceptory.plan("cifar_inception_v1", classes=3, width=0.25)

@@ -16,8 +16,7 @@ from inceptory.measure.results import ClassScore, Ending, Mistake
 from inceptory.measure.single_label import Bin, SingleDetails, SingleEpoch, SingleMetrics
 from inceptory.measure.tasks import MULTI_LABEL, SINGLE_LABEL
 from inceptory.report.story import Story
-
-from .test_page import EVIL, check_alone, drawn, headings
+from tests.report.test_page import EVIL, check_alone, drawn, headings
 
 PLAN = inceptory.plan("cifar_inception_v2", classes=2, width=0.5, in_channels=1, se=True)
 CARD = Card.of(
