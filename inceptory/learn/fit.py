@@ -240,7 +240,8 @@ def _finished(loop: Loop, source: Source) -> Run:
     # In full precision whatever the training's was, so that `evaluate` gives the same again.
     engine = Engine(best, loop.preprocess, Device(loop.device.name))
     logits, rows = logits_of(engine, loop.validation.final, ranks=ranks)
-    test, minutes = Scored.of(logits, rows, loop.validation.final), loop.used() / 60
+    test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
+    minutes = loop.used() / 60
     if ranks.first:
         report.write_run(
             folder,

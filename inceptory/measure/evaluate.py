@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,15 +40,15 @@ class Scored:
     """Arithmetic of the convolutions."""
 
     @classmethod
-    def of(cls, logits: Tensor, rows: Tensor, pictures: Feed) -> Scored:
-        """Answers to those rows of a feed."""
+    def of(cls, task: Task, logits: Tensor, rows: Tensor, pictures: Feed, precision: str = "fp32") -> Scored:
+        """Answers to those rows of a feed, whose labels are of this task."""
 
         def pixels(chosen: list[int]) -> NDArray[np.uint8]:
             found: NDArray[np.uint8] = next(pictures.batches([rows[chosen]])).pixels.permute(0, 2, 3, 1).numpy()
             return found
 
-        labels, names = pictures.labels[rows].numpy(), [pictures.names[int(row)] for row in rows]
-        return cls(task_of(labels.ndim == 2), logits.numpy(), labels, names, pixels)
+        names = [pictures.names[int(row)] for row in rows]
+        return cls(task, logits.numpy(), pictures.labels[rows].numpy(), names, pixels, precision)
 
     def metrics(self) -> Metrics:
         """The few numbers that everybody asks for."""
@@ -60,7 +60,19 @@ class Scored:
 
     def mistakes(self, classes: Sequence[str], most: int) -> list[Mistake]:
         """The wrong answers that were given with the highest probability, highest first."""
-        return self.task.mistakes(self, classes, most)
+        found = self.task.wrong(self.logits, self.labels, most)
+        pictures = self.pixels([one.row for one in found]) if found else ()
+        return [
+            Mistake(
+                name=self.names[one.row],
+                truth=classes[one.truth],
+                answer=classes[one.answer],
+                probability=one.probability,
+                probability_of_truth=one.probability_of_truth,
+                pixels=pixels,
+            )
+            for one, pixels in zip(found, pictures, strict=True)
+        ]
 
 
 def logits_of(
@@ -96,4 +108,4 @@ def score(engine: Engine, classes: Sequence[str], split: Split, name: str) -> Sc
     with meter("evaluating", len(split)) as bar:
         logits, rows = logits_of(engine, pictures, bar)
     pictures.close()
-    return replace(Scored.of(logits, rows, pictures), precision=engine.device.precision)
+    return Scored.of(task_of(engine.multi_label), logits, rows, pictures, engine.device.precision)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import msgspec
 
@@ -94,26 +94,6 @@ class Details(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Plain values; None where there is nothing to divide by."""
-
-
-class Answered(Protocol):
-    """A split with a network's answers to it; `evaluate.Scored` is one."""
-
-    @property
-    def logits(self) -> NDArray[np.floating[Any]]:
-        """(N, K)."""
-
-    @property
-    def labels(self) -> NDArray[np.integer[Any]]:
-        """(N,) the truth; (N, K) where a picture may show several classes."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Where each picture lies."""
-
-    @property
-    def pixels(self) -> Callable[[list[int]], NDArray[np.uint8]]:
-        """Rows to (M, H, W, C), for showing a few pictures."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,11 +27,23 @@ from inceptory.measure.metrics import (
     wilson,
 )
 from inceptory.measure.multi_label import MultiDetails, MultiEpoch, MultiMetrics
-from inceptory.measure.results import Answered, Details, Epoch, Metrics, Mistake
+from inceptory.measure.results import Details, Epoch, Metrics
 from inceptory.measure.single_label import SingleDetails, SingleEpoch, SingleMetrics
 
 if TYPE_CHECKING:
     from inceptory.measure.losses import Criterion
+
+
+class Wrong(NamedTuple):
+    """An answer that is wrong."""
+
+    row: int
+    """Of the picture."""
+    truth: int
+    answer: int
+    probability: float
+    """Of the answer."""
+    probability_of_truth: float
 
 
 class Task(ABC):
@@ -60,7 +72,7 @@ class Task(ABC):
         """The same taken apart; `classes` names the K logits."""
 
     @abstractmethod
-    def mistakes(self, scored: Answered, classes: Sequence[str], most: int) -> list[Mistake]:
+    def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """The wrong answers that were given with the highest probability, highest first."""
 
     @abstractmethod
@@ -106,24 +118,15 @@ class SingleLabel(Task):
             reliability(probabilities(logits, answers), labels == answers),
         )
 
-    def mistakes(self, scored: Answered, classes: Sequence[str], most: int) -> list[Mistake]:
+    def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """Pictures whose largest logit is another class's."""
-        labels, answers = scored.labels, scored.logits.argmax(1)
-        sure, truth = (probabilities(scored.logits, columns) for columns in (answers, labels))
-        wrong = np.flatnonzero(labels != answers)
-        rows = wrong[np.argsort(-sure[wrong], kind="stable")][:most].tolist()
-        if not rows:
-            return []
+        answers = logits.argmax(1)
+        sure, truth = (probabilities(logits, columns) for columns in (answers, labels))
+        rows = np.flatnonzero(labels != answers)
+        rows = rows[np.argsort(-sure[rows], kind="stable")][:most]
         return [
-            Mistake(
-                name=scored.names[row],
-                truth=classes[labels[row]],
-                answer=classes[answers[row]],
-                probability=float(sure[row]),
-                probability_of_truth=float(truth[row]),
-                pixels=pixels,
-            )
-            for row, pixels in zip(rows, scored.pixels(rows), strict=True)
+            Wrong(row, int(labels[row]), int(answers[row]), float(sure[row]), float(truth[row]))
+            for row in rows.tolist()
         ]
 
     def purpose(self, classes: int) -> str:
@@ -165,7 +168,7 @@ class MultiLabel(Task):
         """By class."""
         return MultiDetails(scores_of_several(logits, labels, classes))
 
-    def mistakes(self, scored: Answered, classes: Sequence[str], most: int) -> list[Mistake]:
+    def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """None: an answer of several classes is right in parts."""
         return []
 

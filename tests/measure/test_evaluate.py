@@ -72,17 +72,15 @@ def test_progress_is_told_after_every_batch(net, images, monkeypatch):
 
 def test_answers_to_a_feed_know_their_pictures(net, images):
     logits, rows = logits_of(Engine(net, STEPS, CPU), images)
-    scored = Scored.of(logits, rows, images)
+    scored = Scored.of(SINGLE_LABEL, logits, rows, images)
     assert list(scored.names) == list("abcdegh")
     assert scored.labels.tolist() == [0, 1, 2, 3, 0, 2, 3]
     expected = next(images.batches([torch.tensor([6])])).pixels.permute(0, 2, 3, 1).numpy()
     assert (scored.pixels([5]) == expected).all()
-    assert scored.task is SINGLE_LABEL
 
 
-def test_answers_to_sets_of_classes_are_a_multi_label_task():
+def test_answers_to_sets_of_classes_are_measured_as_sets():
     split = Split([np.zeros((16, 16, 3), np.uint8)] * 2, np.array([[1, 0], [1, 1]], dtype=np.uint8), ["a", "b"])
     pictures = feed(split, ("x", "y"), STEPS)
-    scored = Scored.of(torch.tensor([[2.0, -1.0], [1.0, 1.0]]), torch.tensor([0, 1]), pictures)
-    assert scored.task is MULTI_LABEL
+    scored = Scored.of(MULTI_LABEL, torch.tensor([[2.0, -1.0], [1.0, 1.0]]), torch.tensor([0, 1]), pictures)
     assert scored.metrics().exact == 1
