@@ -199,7 +199,7 @@ def test_numbers_that_no_network_computes_with_are_65(dtype, tmp_path, colours, 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
 def test_other_precisions_are_cast_value_by_value(kind, dtype, tmp_path):
-    from inceptory.weights.adopt import load
+    from inceptory.weights.model import load
 
     state = net(dtype=dtype)
     if kind == "safetensors":
@@ -218,7 +218,7 @@ def test_a_double_that_no_float_can_hold_is_refused(tmp_path, capsys):
 
 
 def test_zeros_are_weights_like_any_other(tmp_path):
-    from inceptory.weights.adopt import load
+    from inceptory.weights.model import load
 
     state = {name: torch.zeros_like(tensor) for name, tensor in net().items()}
     save_file(state, tmp_path / "w")

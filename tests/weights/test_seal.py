@@ -10,9 +10,10 @@ import torch
 
 from inceptory.errors import DataError, Doubt
 from inceptory.weights.card import KEY, Card, read_card, read_metadata
-from inceptory.weights.certificate import inspect
+from inceptory.weights.model import load
 from inceptory.weights.seal import UNSEALED
-from inceptory.weights.store import load, save
+from inceptory.weights.store import save
+from inceptory.weights.verify import inspect
 
 from .checkpoints import small
 

@@ -13,7 +13,8 @@ import torch
 from inceptory.errors import DataError, MissingError, WriteError
 from inceptory.version import __version__
 from inceptory.weights.card import KEY, Card, read_card
-from inceptory.weights.store import load, save
+from inceptory.weights.model import load
+from inceptory.weights.store import save
 
 from .checkpoints import STEPS, small
 
