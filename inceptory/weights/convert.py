@@ -69,8 +69,8 @@ def convert(
         from inceptory.weights.keras.writer import keras_file
         from inceptory.weights.store import tensor_file
 
-        model.warn(2)
         net = model.network(classes, seeded=True)
+        model.warn(2)
         target = target_plan(net.plan, to, model.path)
         state = express(net.state_dict(), target)
         names = their_names(target, to, model.path)

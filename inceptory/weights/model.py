@@ -177,7 +177,9 @@ def load(
         net = inceptory.load("inception_v3.tf_in1k", classes=5)     # a backbone to be trained further
     """
     with open_model(model, name=name, dialect=dialect, preprocess=preprocess, raw=raw) as opened:
-        return opened.warn(2).network(classes)
+        net = opened.network(classes)
+        opened.warn(2)
+    return net
 
 
 def _own(weights: Weights) -> Model:

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 from inceptory.data.feed import decoding, workers
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 FILES = [encoded(noise(8, 8, seed=seed)) for seed in range(40)]
 

@@ -11,9 +11,8 @@ from inceptory.weights.identify import shapes_of
 from inceptory.weights.origins.caffe import GOOGLENET
 from inceptory.weights.rules import names_there
 from inceptory.weights.verify import inspect
-
-from .formats.checkpoints import field, varint
-from .formats.makers import fault_of
+from tests.weights.files.checkpoints import field, varint
+from tests.weights.files.makers import fault_of
 
 
 def tensors(*, aux: bool) -> dict[str, np.ndarray]:

@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 
 from inceptory.cli import main
 from inceptory.data.imagenet import labels
-
-from .formats import (
+from tests.weights.files import (
     checkpoints,
     makers,
     test_hostile_hdf5,
@@ -28,7 +27,7 @@ from .formats import (
     test_hostile_tensors,
     test_not_weights,
 )
-from .formats.hostile import files, styles
+from tests.weights.files.hostile import files, styles
 
 COMMANDS: dict[str, Callable[[str, Path], list[str]]] = {
     "verify": lambda file, _: ["verify", file],

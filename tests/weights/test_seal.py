@@ -14,8 +14,7 @@ from inceptory.weights.model import load
 from inceptory.weights.seal import UNSEALED
 from inceptory.weights.store import save
 from inceptory.weights.verify import inspect
-
-from .checkpoints import small
+from tests.weights.checkpoints import small
 
 
 def again(path, card=None, change=lambda tensors: None, **more):

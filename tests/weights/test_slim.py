@@ -17,8 +17,7 @@ from inceptory.weights.files.unpacking import unpacked
 from inceptory.weights.origins import slim
 from inceptory.weights.rules import present_names
 from inceptory.weights.verify import inspect
-
-from .formats.checkpoints import indexed, of_2016
+from tests.weights.files.checkpoints import indexed, of_2016
 
 NAMES = {
     slim.INCEPTION_V1: {
