@@ -152,7 +152,8 @@ class Machine:
         self.push(value)
 
     def text(self, value: str) -> None:
-        """A string."""
+        """A string; ValueError for half a letter, which pickletools lets pass and no other file could hold."""
+        value.encode()
         self.push(value if len(value) <= LONGEST_STRING else "")
 
     def extend(self, values: list[Any]) -> None:
