@@ -153,8 +153,9 @@ class Machine:
 
     def text(self, value: str) -> None:
         """A string; ValueError for half a letter, which pickletools lets pass and no other file could hold."""
-        value.encode()
-        self.push(value if len(value) <= LONGEST_STRING else "")
+        kept = value if len(value) <= LONGEST_STRING else ""
+        kept.encode()
+        self.push(kept)
 
     def extend(self, values: list[Any]) -> None:
         """Append to the list on top."""
