@@ -270,7 +270,8 @@ class _Watch:
         child.due = None
         if child.busy and child.process is not None:
             child.late = True
-            child.process.kill()  # the pipe's end wakes whoever reads it, wherever the child hung
+            # The pipe's end wakes whoever reads it, wherever the child hung.
+            child.process.kill()
         else:
             self.end(child)
 

@@ -29,6 +29,8 @@ def pickles() -> dict[str, bytes]:
         "dicts of one item": text("a") + b"q\0" + b"}h\0Ns" * (MOST // 4),
         "wide texts": b"\x8c\x04\xf0\x9f\x98\x80" * MOST,
         "long texts": (b"X\0\0\1\0" + "\U0001f600".encode() + b"a" * 65_532) * 120,
+        "one wide text": b"X\xe0\xff\x7f\0" + "\U0001f600".encode() * (2**21 - 8) + b".",
+        "one line": b"V" + b"a" * (8 * MIB - 100) + b"\n.",
         "integers": (b"\x8a\x10" + b"\1" * 16) * MOST,
         "floats": (b"G" + b"\1" * 8) * MOST,
         "bytes": (b"B\0\x10\0\0" + bytes(4096)) * 1900,

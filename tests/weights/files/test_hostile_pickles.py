@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from inceptory.weights.files.torch.pickle_reader import BrokenPickle, Machine
 from tests.weights.files.hostile import CALLS, EXTENSIONS, files, styles
 from tests.weights.files.makers import (
     MAGIC,
@@ -129,6 +130,8 @@ BROKEN = {
     "a text longer than the file": b"\x80\x02X\xff\xff\xff\xffab.",
     "a text of less than nothing": b"\x80\x02T\xff\xff\xff\xffab.",
     "a text that is no UTF-8": b"\x80\x02X\x02\0\0\0\xff\xfe.",
+    "a text of half a letter": b"\x80\x02X\x03\0\0\0\xed\xa0\x80.",
+    "a line of half a letter": b"\x80\x02V\\ud800\n.",
     "bytes beyond all memory": b"\x80\x02\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
     "a number of 2 GiB": b"\x80\x02\x8b\xff\xff\xff\x7f.",
     "a number of 5,000 digits": b"\x80\x02I" + b"9" * 5000 + b"\n.",
@@ -161,6 +164,40 @@ def test_pickles_that_no_one_wrote_are_refused_in_a_moment(tmp_path, kind):
     body = BROKEN[kind]
     for content in (MAGIC + body, legacy(body), legacy(mapping(), body), torch_zip(body), body):
         assert fault_of(tmp_path, content).exit_code == 65
+
+
+def machine(body):
+    return Machine(body, {}, lambda told: told).run()
+
+
+@pytest.mark.parametrize("kind", ["a text of half a letter", "a line of half a letter", "a number of 5,000 digits"])
+def test_values_that_nothing_else_could_hold_are_no_values(kind):
+    with pytest.raises(BrokenPickle):
+        machine(BROKEN[kind])
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"I01\n.", True),
+        (b"I00\n.", False),
+        (b"I-7\n.", -7),
+        (b"L9999999999L\n.", 9999999999),
+        (b"F0.5\n.", 0.5),
+        (b"S'a\\x41'\n.", "aA"),
+        (b"V\\u017c\n.", "ż"),
+        (b"U\x01\xe9.", "é"),
+        (b"X\x02\0\0\0\xc5\xbc.", "ż"),
+        (b"\x8a\x02\xff\xff.", -1),
+        (b"\x8b\x10\0\0\0" + b"\xff" * 15 + b"\x7f.", 2**127 - 1),
+        (b"(K\1K\2tp0\n0g0\n.", (1, 2)),
+        (b"\x80\x05\x95\x03\0\0\0\0\0\0\0K\1.", 1),
+    ],
+)
+def test_values_of_every_protocol_are_what_was_pickled(body, value):
+    found, end = machine(body + b"more")
+    assert (found, end) == (value, len(body))
+    assert type(found) is type(value)
 
 
 def test_a_dict_in_itself_is_searched_once(tmp_path):

@@ -152,8 +152,10 @@ class Machine:
         self.push(value)
 
     def text(self, value: str) -> None:
-        """A string."""
-        self.push(value if len(value) <= LONGEST_STRING else "")
+        """A string; ValueError for half a letter, which pickletools lets pass and no other file could hold."""
+        kept = value if len(value) <= LONGEST_STRING else ""
+        kept.encode()
+        self.push(kept)
 
     def extend(self, values: list[Any]) -> None:
         """Append to the list on top."""
