@@ -10,6 +10,7 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError, UnknownName
 from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.catalogue import MOST_CHANNELS, Plan, architecture, catalogue, plan
+from inceptory.nets.transform import inherit
 from inceptory.weights.files.source import quoted
 from inceptory.weights.origins.registry import ORIGINS, WITH_BACKGROUND, Origin
 from inceptory.weights.rules import Match, both_sides, fit, names_there, present_names
@@ -102,7 +103,11 @@ def _share(identity: Identity) -> float:
 @cache
 def _first(origin: Origin) -> tuple[str, tuple[int, ...]]:
     """What its package calls the first tensor of a network, and its shape: most origins are ruled out by it."""
-    first, shape = next(iter(shapes_of(plan(origin.architecture, dialect=origin.dialect)).items()))
+    # Of every origin this is asked, and a plan decided for the few that are left.
+    known = architecture(origin.architecture)
+    switches = known.dialects[origin.dialect]
+    tree = inherit(known.build(switches), switches.defaults)
+    first, shape = next(iter(state_shapes(tree, len(origin.preprocess.mean), switches.image).items()))
     return str(names_there(origin.table, [first])[first]), shape
 
 
