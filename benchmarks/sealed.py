@@ -20,7 +20,7 @@ import torch
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import DataError
-from inceptory.weights.store import load
+from inceptory.weights.model import load
 
 VALUES, NUMBERS = 3, 3000
 

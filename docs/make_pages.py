@@ -1,14 +1,17 @@
-"""Writes one page and one drawing for each network into docs/networks, and the table of the READMEs.
+"""Writes one page and one drawing for each network into docs/networks, and the two tables of the READMEs.
 
     python docs/make_pages.py            write them
     python docs/make_pages.py --check    exit with 1 and name the files that are not as they would be written
 
-A page is made of the words in docs/words/NAME.md and of the network itself; nothing on it is typed twice.
+A page is made of the words in docs/words/NAME.md and of the network itself, the tree of the house of each
+module's first sentence (in Chinese: docs/words/house.zh-CN.tsv); nothing is typed twice.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +24,9 @@ from inceptory.nets.drawing.table import catalogue_markdown, macs_text, markdown
 DOCS = Path(__file__).parent
 WORDS, NETWORKS = DOCS / "words", DOCS / "networks"
 READMES = (DOCS.parent / "README.md", DOCS.parent / "README.zh-CN.md")
-OPEN, CLOSE = "<!-- networks -->\n", "\n<!-- /networks -->"
+PACKAGE, CHINESE = DOCS.parent / "inceptory", WORDS / "house.zh-CN.tsv"
+ROOMS = ("system", "nets", "data", "weights", "engines", "measure", "report", "learn", "run")
+"""In order of import."""
 IDEA, DISAGREEMENTS = "## Idea", "## Where paper and code disagree"
 
 
@@ -140,13 +145,48 @@ def write(wanted: Mapping[str, str], folder: Path) -> None:
             (folder / name).unlink()
 
 
-def with_table(path: Path) -> str:
-    """A README's text with the table of networks between its two marks as it should be."""
-    before, opening, rest = path.read_text(encoding="utf-8").partition(OPEN)
-    _, closing, after = rest.partition(CLOSE)
-    if not opening or not closing:
-        raise SystemExit(f"{path}: must hold {OPEN.strip()} and {CLOSE.strip()}")
-    return before + opening + catalogue_markdown() + closing + after
+def phrase(path: Path) -> str:
+    """The first sentence of a module's docstring, up to a colon that only adds to it."""
+    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return re.split(r"\.\s|\.$", " ".join(told.split("\n\n")[0].split()))[0]
+
+
+def tree(folder: Path, words: Mapping[str, str] | None, depth: int = 1) -> list[str]:
+    """A line for each file and room below a folder, with its phrase; `words` has the phrases of another language."""
+
+    def line(path: Path, module: Path) -> str:
+        name = path.relative_to(PACKAGE).as_posix()
+        if words is not None and name not in words:
+            raise SystemExit(f"{CHINESE}: lacks {name}")
+        label = "  " * depth + path.name + "/" * path.is_dir()
+        return f"{label:<28}{phrase(module) if words is None else words[name]}"
+
+    files = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+    rooms = [path.parent for path in folder.glob("*/__init__.py")]
+    rooms.sort(key=lambda room: (ROOMS.index(room.name) if depth == 1 else 0, room.name))
+    lines = [line(path, path) for path in files]
+    for room in rooms:
+        lines += [line(room, room / "__init__.py"), *tree(room, words, depth + 1)]
+    return lines
+
+
+def house(chinese: bool) -> str:
+    """The package as a tree."""
+    rows = (row.split("\t") for row in CHINESE.read_text(encoding="utf-8").splitlines())
+    return "\n".join(["```", "inceptory/", *tree(PACKAGE, dict(rows) if chinese else None), "```"])
+
+
+def with_tables(path: Path) -> str:
+    """A README's text with what is generated between its marks as it should be."""
+    text = path.read_text(encoding="utf-8")
+    for name, content in (("networks", catalogue_markdown()), ("house", house(".zh" in path.name))):
+        opens, closes = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+        before, opening, rest = text.partition(opens)
+        _, closing, after = rest.partition(closes)
+        if not opening or not closing:
+            raise SystemExit(f"{path}: must hold {opens.strip()} and {closes.strip()}")
+        text = before + opening + content + closing + after
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,10 +197,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not parser.parse_args(argv).check:
         write(wanted, NETWORKS)
         for path in READMES:
-            path.write_text(with_table(path), encoding="utf-8", newline="\n")
+            path.write_text(with_tables(path), encoding="utf-8", newline="\n")
         return 0
     found = [f"docs/networks/{name}" for name in stale(wanted, NETWORKS)]
-    found += [path.name for path in READMES if path.read_text(encoding="utf-8") != with_table(path)]
+    found += [path.name for path in READMES if path.read_text(encoding="utf-8") != with_tables(path)]
     for name in found:
         print(f"{name}: stale (run: python docs/make_pages.py)", file=sys.stderr)
     return 1 if found else 0

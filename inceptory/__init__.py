@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from inceptory.run.demo import demo
     from inceptory.run.evaluate import evaluate
     from inceptory.run.predict import predict
-    from inceptory.weights.adopt import load
     from inceptory.weights.card import Card
-    from inceptory.weights.certificate import verify
     from inceptory.weights.convert import convert
+    from inceptory.weights.model import load
     from inceptory.weights.published.records import published
     from inceptory.weights.store import save
+    from inceptory.weights.verify import verify
 
 _HOMES = {
     "Card": "inceptory.weights.card",
@@ -49,7 +49,7 @@ _HOMES = {
     "evaluate": "inceptory.run.evaluate",
     "from_arrays": "inceptory.data.sources.arrays",
     "from_dataset": "inceptory.data.sources.datasets",
-    "load": "inceptory.weights.adopt",
+    "load": "inceptory.weights.model",
     "models": "inceptory.nets.show",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
@@ -57,7 +57,7 @@ _HOMES = {
     "save": "inceptory.weights.store",
     "show": "inceptory.nets.show",
     "train": "inceptory.learn.verbs",
-    "verify": "inceptory.weights.certificate",
+    "verify": "inceptory.weights.verify",
 }
 
 __all__ = [

@@ -29,7 +29,7 @@ COMMANDS = {
     "compare": ("inceptory.report.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
     "weights": ("inceptory.weights.published.listing:weights", "List every published weight file."),
-    "verify": ("inceptory.weights.certificate:verify", "Say what a weight file of any package is."),
+    "verify": ("inceptory.weights.verify:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),
     "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),
 }

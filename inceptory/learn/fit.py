@@ -18,6 +18,7 @@ from inceptory.data.picture.crops import Crops
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Source
 from inceptory.engines.device import Device, choose
+from inceptory.engines.torch import Engine
 from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, printable
 from inceptory.learn import state
 from inceptory.learn.compiled import compiled
@@ -42,8 +43,8 @@ from inceptory.system.progress import Meter, meter
 from inceptory.system.ranks import Ranks, joined
 from inceptory.system.signals import Stop, watched
 from inceptory.system.streams import is_first
-from inceptory.weights.adopt import load
 from inceptory.weights.card import Card
+from inceptory.weights.model import load
 from inceptory.weights.store import versions
 
 
@@ -238,7 +239,8 @@ def _finished(loop: Loop, source: Source) -> Run:
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
     # In full precision whatever the training's was, so that `evaluate` gives the same again.
-    logits, rows = logits_of(best, loop.validation.final, loop.preprocess, Device(loop.device.name), ranks=ranks)
+    engine = Engine(best, loop.preprocess, Device(loop.device.name))
+    logits, rows = logits_of(engine, loop.validation.final, ranks=ranks)
     test, minutes = Scored.of(logits, rows, loop.validation.final), loop.used() / 60
     if ranks.first:
         report.write_run(

@@ -12,9 +12,10 @@ from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Feed
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.device import Device
+from inceptory.engines.torch import Engine
 from inceptory.learn.step import Stepper
 from inceptory.learn.update import norms
-from inceptory.measure.evaluate import answers, logits_of
+from inceptory.measure.evaluate import logits_of
 from inceptory.measure.results import AnyEpoch, AnyMetrics
 from inceptory.system import clock
 
@@ -60,7 +61,7 @@ class Validation:
     def measure(self, look: Callable[[int, int], None]) -> AnyMetrics:
         """Metrics on the validation split; `look` is called now and then, and may raise."""
         net = self.stepper.answering
-        logits, rows = logits_of(net, self.pictures, self.preprocess, self.device, look, self.ranks)
+        logits, rows = logits_of(Engine(net, self.preprocess, self.device), self.pictures, look, self.ranks)
         metrics = self.stepper.task.measure(logits, self.pictures.labels[rows])
         return replace(metrics, precision=self.device.precision)
 
@@ -68,7 +69,7 @@ class Validation:
         """Seconds for a picture of the final measurement, which is in full precision, by one batch."""
         start = clock.now()
         batch = next(self.final.batches([torch.arange(min(len(self.final.labels), self.recipe.batch))]))
-        answers(self.stepper.answering, batch.pixels, self.preprocess, Device(self.device.name))
+        Engine(self.stepper.answering, self.preprocess, Device(self.device.name)).logits(batch.pixels)
         return (clock.now() - start) / max(len(batch.rows), 1) / self.ranks.world
 
     def doubt(self, row: AnyEpoch) -> str | None:

@@ -12,11 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Feed, feed
-from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
-from inceptory.engines.device import Device, choose
+from inceptory.engines.torch import Engine
 from inceptory.measure.multi_label import class_scores as scores_of_several
 from inceptory.measure.multi_label import mean_over_present, micro_f1
 from inceptory.measure.multi_label import quotient as _quotient
@@ -30,12 +28,8 @@ from inceptory.measure.results import (
     MultiDetails,
     MultiMetrics,
 )
-from inceptory.nets.network import Network
 from inceptory.system.progress import meter
 from inceptory.system.ranks import Ranks
-from inceptory.weights.adopt import load
-from inceptory.weights.card import Card
-from inceptory.weights.resolve import Resolved
 
 BATCH = 256
 """Pictures that are measured at once."""
@@ -197,26 +191,9 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tu
     )
 
 
-def answering(model: Resolved, dialect: str, device: Device) -> Network:
-    """A checkpoint's network, ready to answer on a device."""
-    net = load(model, dialect=dialect).float().eval()
-    return net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-@torch.inference_mode()
-def answers(net: Network, pixels: Tensor, preprocess: Preprocess, device: Device) -> Tensor:
-    """Logits (N, K) in 32 bits on the processor, of pixels (N, C, H, W) uint8."""
-    with device.autocast():
-        found: Tensor = net(normalise(pixels, preprocess, device.name))
-    return found.float().cpu()
-
-
-@torch.inference_mode()
 def logits_of(
-    net: Network,
+    engine: Engine,
     pictures: Feed,
-    preprocess: Preprocess,
-    device: Device,
     progress: Callable[[int, int], None] | None = None,
     ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -224,14 +201,14 @@ def logits_of(
 
     Several processes share the work, and all of them get all of it. The network is left in eval mode.
     """
-    net.eval()
+    engine.net.eval()
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)))
-    logits, found, done = [torch.empty(0, net.plan.classes)], [rows[:0]], 0
-    most = preprocess.at_a_time(BATCH)
+    logits, found, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
+    most = engine.preprocess.at_a_time(BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
-            logits.append(answers(net, batch.pixels, preprocess, device))
+            logits.append(engine.logits(batch.pixels))
             found.append(batch.rows)
         done = min(done + most, len(rows))
         if progress is not None:
@@ -239,15 +216,12 @@ def logits_of(
     return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(found))
 
 
-def score(model: Resolved, card: Card, split: Split, name: str, device: str, precision: str) -> Scored:
+def score(engine: Engine, classes: Sequence[str], split: Split, name: str) -> Scored:
     """A network's answers to a split whose labels are in its own order of classes."""
-    place = choose(device, precision)
-    assert card.preprocess is not None
-    net = answering(model, card.dialect, place)
     with meter(f"decoding {name}", len(split)) as bar:
-        pictures = feed(split, card.labels, card.preprocess, progress=bar)
+        pictures = feed(split, classes, engine.preprocess, progress=bar)
         bar.say_skipped(pictures.skipped, len(pictures))
     with meter("evaluating", len(split)) as bar:
-        logits, rows = logits_of(net, pictures, card.preprocess, place, bar)
+        logits, rows = logits_of(engine, pictures, bar)
     pictures.close()
-    return replace(Scored.of(logits, rows, pictures), precision=place.precision)
+    return replace(Scored.of(logits, rows, pictures), precision=engine.device.precision)

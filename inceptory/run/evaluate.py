@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,12 +15,12 @@ from inceptory.errors import ConfigError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import AnyMetrics
 from inceptory.system.outputs import claimed, keyed
+from inceptory.weights.model import Model, open_model
 
 if TYPE_CHECKING:
     from inceptory.data.sources.labels import Labels
     from inceptory.data.sources.source import Source
     from inceptory.weights.card import Card
-    from inceptory.weights.resolve import Resolved
 
 METRICS = keyed("metrics", "n", "split", "model", "data", "network")
 """What `evaluate` writes; a run's own metrics.json names neither model nor data."""
@@ -77,17 +77,19 @@ def evaluate(
     layout
         How the pictures are laid out, where that cannot be told from the files.
     """
-    meant, card = classifier(model, weights, raw)
-    read = [meant.path, *([data] if isinstance(data, str | Path) else [])]
-    with nullcontext() if out is None else claimed(out, METRICS, inputs=read, force=force) as place:
+    with ExitStack() as stack:
+        opened = stack.enter_context(classifier(model, weights, raw))
+        card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
+        place = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
         source, chosen, told = measured(source_of(data, layout=layout), card, split)
         print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
         matching = matched(source.name, source.classes, card)
         part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
 
+        from inceptory.engines.torch import open_engine
         from inceptory.measure.evaluate import score
 
-        scored = score(meant, card, part, source.name, device, precision)
+        scored = score(open_engine(opened, device, precision), card.labels, part, source.name)
         print(printable(matching), printable(told), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
         if place is not None:
@@ -95,24 +97,27 @@ def evaluate(
 
             known = {
                 "split": EVERY if chosen == "train" and split is None else chosen,
-                "model": str(meant.path),
+                "model": str(opened.path),
                 "data": source.name,
             }
-            place.write(json_page(record(metrics, scored.details(card.labels), card.plan(), meant.path, **known)))
+            place.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **known)))
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> tuple[Resolved, Card]:
-    """File and card of a model that can name pictures; raises ConfigError for one that cannot."""
-    from inceptory.weights.resolve import card_of, is_ours, resolve
+def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Model:
+    """An open model that can name pictures, its doubts told; raises ConfigError for one that cannot.
 
-    meant = resolve(model, weights, raw=raw)
-    card = card_of(meant)
-    if card.preprocess is None or not card.labels:
-        raise ConfigError(f"{meant.path}: knows no class names or preprocessing (train it first)")
-    if "read" in card.data and not is_ours(meant.path):
-        print(printable(f"{meant.path}: {card.data['read']}"), file=sys.stderr)
-    return meant, card
+    For commands of the first rank: the line that called them is the one that a doubt points to.
+    """
+    opened = open_model(model, weights=weights, raw=raw)
+    try:
+        opened.require_classifier()
+    except BaseException:
+        opened.close()
+        raise
+    if opened.remarks:
+        print(printable(f"{opened.path}: {'; '.join(opened.remarks)}"), file=sys.stderr)
+    return opened.warn(3)
 
 
 def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str, str]:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.errors import DataError, InceptoryError, MissingError, UsageError, printable
+from inceptory.errors import DataError, MissingError, UsageError, printable
 from inceptory.run.evaluate import classifier
 from inceptory.system import files
 from inceptory.system.outputs import MARK, Kind, claimed, headed, marked
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from inceptory.data.picture.preprocess import Preprocess
-    from inceptory.weights.card import Card
+    from inceptory.engines.torch import Engine
 
 BATCH = 32
 """Pictures decoded and answered at a time."""
@@ -136,17 +132,18 @@ def predict(
     if not images:
         raise UsageError("predict needs pictures (give one or more files or folders after the model)")
     kind = "" if out is None else _format(out, format)
-    meant, card = classifier(model, weights, raw)
     paths = _find(images)
-    read = [meant.path, *images]
-    with nullcontext() if out is None else claimed(out, KINDS[kind], inputs=read, force=force) as place:
-        from inceptory.run.answer import answerer
+    with ExitStack() as stack:
+        opened = stack.enter_context(classifier(model, weights, raw))
+        read = [opened.path, *images]
+        place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
+        from inceptory.engines.torch import open_engine
 
-        answer, taken = answerer(meant, card, device, precision)
-        found, skipped = _answer(paths, card, top, answer)
+        engine = open_engine(opened, device, precision)
+        found, skipped = _answer(paths, engine, opened.card.labels, top)
         if place is not None:
-            place.write(_written(found, kind, taken))
-    return Predictions(tuple(found), tuple(skipped), taken)
+            place.write(_written(found, kind, engine.device.precision))
+    return Predictions(tuple(found), tuple(skipped), engine.device.precision)
 
 
 def _format(out: Path | str, asked: str | None) -> str:
@@ -178,53 +175,33 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
     return found
 
 
-def _answer(
-    paths: list[Path],
-    card: Card,
-    top: int,
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-) -> tuple[list[Prediction], list[str]]:
+def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) -> tuple[list[Prediction], list[str]]:
+    """(answers to the pictures that could be read, a line for each that could not)."""
     import numpy as np
 
+    from inceptory.data.feed.decoding import Decoder
     from inceptory.system.progress import meter
 
     found: list[Prediction] = []
     skipped: list[str] = []
-    preprocess = card.preprocess
-    assert preprocess is not None
+    decoder, most = Decoder(paths, engine.preprocess), engine.preprocess.at_a_time(BATCH)
     with meter("predicting", len(paths)) as bar:
-        most = preprocess.at_a_time(BATCH)
         for start in range(0, len(paths), most):
-            read, faults = _decode(paths[start : start + most], preprocess)
-            if read:
-                scores = answer(np.stack([pixels for _, pixels in read]))
-                found += [_prediction(path, row, card, top) for (path, _), row in zip(read, scores, strict=True)]
-            skipped += faults
-            bar(start + len(read) + len(faults), len(paths))
+            rows = np.arange(start, min(start + most, len(paths)))
+            decoded = decoder(rows, [str(paths[row]) for row in rows])
+            skipped += [fault for _, fault in decoded.faults]
+            if len(decoded.rows):
+                scores = engine.probabilities(decoded.pixels)
+                for row, one in zip(decoded.rows.tolist(), scores, strict=True):
+                    ranked = one.argsort(kind="stable")[::-1][:top].tolist()
+                    best = [i for i in ranked if not engine.multi_label or one[i] > THRESHOLD]
+                    answers = tuple(labels[i] for i in best), tuple(float(one[i]) for i in best)
+                    found.append(Prediction(str(paths[row]), *answers))
+            bar(int(rows[-1]) + 1, len(paths))
         if not found:
             raise DataError(f"{skipped[0]} ({len(skipped)} of {len(paths)} pictures could not be read)")
         bar.say_skipped(skipped, len(found))
     return found, skipped
-
-
-def _decode(paths: list[Path], preprocess: Preprocess) -> tuple[list[tuple[Path, NDArray[np.uint8]]], list[str]]:
-    """(pictures that could be read, a line for each that could not)."""
-    from inceptory.data.picture.decode import open_picture
-
-    read: list[tuple[Path, NDArray[np.uint8]]] = []
-    faults: list[str] = []
-    for path in paths:
-        try:
-            read.append((path, preprocess.pixels(open_picture(path, str(path)))))
-        except InceptoryError as fault:
-            faults.append(str(fault))
-    return read, faults
-
-
-def _prediction(path: Path, scores: NDArray[np.float32], card: Card, top: int) -> Prediction:
-    ranked = scores.argsort(kind="stable")[::-1][:top]
-    best = [i for i in ranked if not card.multi_label or scores[i] > THRESHOLD]
-    return Prediction(str(path), tuple(card.labels[i] for i in best), tuple(float(scores[i]) for i in best))
 
 
 def _written(found: list[Prediction], kind: str, precision: str) -> bytes | str:

@@ -1,11 +1,9 @@
-"""A network out of another package's file."""
+"""A network out of an open model's tensors: our checkpoint's as they are, another package's by their pairs."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,78 +11,49 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data.picture.preprocess import Preprocess
-from inceptory.errors import DataError, Doubt
+from inceptory.errors import DataError
+from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import Network, empty
 from inceptory.version import __version__
-from inceptory.weights.files.formats import Weights, open_weights
+from inceptory.weights.card import Card
+from inceptory.weights.files.formats import Weights
 from inceptory.weights.identify import Identity, classifies, shapes_of
-from inceptory.weights.published.records import find
-from inceptory.weights.resolve import Resolved, card_from, is_ours, recognise, resolve
-from inceptory.weights.store import load as load_own
-from inceptory.weights.view import view
+from inceptory.weights.store import own_tensors
+from inceptory.weights.view import View
 
 
-def load(
-    model: Path | str | Resolved,
-    *,
-    name: str | None = None,
-    dialect: str | None = None,
-    preprocess: Preprocess | None = None,
-    classes: int | None = None,
-    raw: bool = False,
-) -> Network:
-    """The network behind a path or a published name, in eval mode, with its card in `net.card`.
+def own(weights: Weights, card: Card, plan: Plan) -> Network:
+    """The network of our checkpoint, in eval mode: it answers bit for bit as the saved one did."""
+    return _filled(weights, card, plan, own_tensors(weights, plan))
 
-    Our own checkpoint answers bit for bit as it did when it was saved. Files of torchvision, timm,
-    Keras, Cadene's pretrained-models, facenet-pytorch and pytorch-fid are recognised by their tensors;
-    `name` (a network or a published name), `dialect` and `preprocess` settle what tensors cannot tell.
-    A published name is downloaded once. `classes` asks for a new head, whatever the file has: fresh
-    classifiers from torch's global generator, as `Network.reset_classifier` puts them in.
-    Of a trainer's checkpoint with averaged weights these are taken, or with `raw` the others. Raises
-    MissingError, or DataError that lists what does not fit; nothing in a file is ever executed.
 
-        net = inceptory.load("runs/flowers")
-        net = inceptory.load("inception_v3_google-0cc3c7bd.pth")
-        net = inceptory.load("inception_v3.tf_in1k")
-        net = inceptory.load("inception_v3.tf_in1k", classes=5)     # a backbone to be trained further
+def adopted(weights: Weights, inside: View, identity: Identity, card: Card) -> Network:
+    """The network of another package's file, in eval mode."""
+    card = replace(card, versions={"inceptory": __version__})
+    return _filled(weights, card, identity.plan, dict(_tensors(weights, inside, identity)))
+
+
+def with_new_head(net: Network, classes: int, *, seeded: bool = False) -> Network:
+    """A network with a fresh classifier, in eval mode; `seeded` gives the same one each time, and disturbs no
+    draws of others.
     """
-    meant = model if isinstance(model, Resolved) else resolve(model, raw=raw)
-    like = None if name is None else find(name)
-    if like is not None:
-        # A file trained further from a published one: prepared as that, with other bytes.
-        name, dialect, preprocess = like.architecture, dialect or like.dialect, preprocess or like.preprocess
-    net = load_own(meant.path) if is_ours(meant.path) else adopt(meant, name, dialect, preprocess)
-    if classes is not None:
+    with torch.random.fork_rng(devices=(), enabled=seeded):
+        if seeded:
+            torch.manual_seed(0)
         net.reset_classifier(classes)
         net.eval()
     return net
 
 
-def load_with_new_head(model: Path | str, classes: int, *, raw: bool = False) -> Network:
-    """`load(model, classes=classes)` with the same fresh values each time; nobody else's draws are disturbed."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
-        return load(model, classes=classes, raw=raw)
-
-
-def adopt(meant: Resolved, name: str | None, dialect: str | None, preprocess: Preprocess | None) -> Network:
-    """The network of another package's file; warns where its names leave its preprocessing open."""
-    with open_weights(meant.path, raw=meant.raw) as weights:
-        meant, identity = recognise(meant, weights, name, dialect, settled=preprocess is not None)
-        net = empty(identity.plan)
-        net.load_state_dict(dict(_tensors(weights, identity)), assign=True)
-        weights.require_unchanged()
-    for note in identity.notes:
-        told = f"{meant.path}: {note} (prepare pictures and read answers accordingly)"
-        warnings.warn(told, Doubt, stacklevel=3)
-    card = card_from(meant, identity)
-    net.card = replace(card, preprocess=preprocess or card.preprocess, versions={"inceptory": __version__})
+def _filled(weights: Weights, card: Card, plan: Plan, tensors: dict[str, Tensor]) -> Network:
+    net = empty(plan)
+    net.load_state_dict(tensors, assign=True)
+    weights.require_unchanged()
+    net.card = card
     return net.eval()
 
 
-def _tensors(weights: Weights, identity: Identity) -> Iterator[tuple[str, Tensor]]:
-    inside = view(weights)
+def _tensors(weights: Weights, inside: View, identity: Identity) -> Iterator[tuple[str, Tensor]]:
     for ours, shape in shapes_of(identity.plan).items():
         if ours in identity.match.filled:
             yield ours, torch.full(shape, identity.match.filled[ours])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
@@ -62,7 +63,11 @@ class Card:
         return cls(plan.architecture, plan.dialect, plan.options(), **known)
 
     def plan(self) -> Plan:
-        """The network that the weights belong to."""
+        """The network that the weights belong to, decided once."""
+        return self._plan
+
+    @cached_property
+    def _plan(self) -> Plan:
         return plan(self.architecture, dialect=self.dialect, **self.options)
 
     def to_json(self) -> str:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json as json_text
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from inceptory.errors import DataError, printable
+from inceptory.nets.catalogue import Plan
 from inceptory.weights.card import KEY, Card
-from inceptory.weights.files.formats import Weights, open_weights
+from inceptory.weights.files.formats import Weights
 from inceptory.weights.files.source import quoted
-from inceptory.weights.hub_config import with_config
-from inceptory.weights.identify import Identity, identify, shapes_of
-from inceptory.weights.keras.facts import settle
-from inceptory.weights.origins.registry import Origin
-from inceptory.weights.published.records import Published, by_hash, published
-from inceptory.weights.seal import UNSEALED, bits, is_sealed, require_sealed
-from inceptory.weights.view import view
+from inceptory.weights.identify import Identity, shapes_of
+from inceptory.weights.published.records import Published
+from inceptory.weights.seal import bits, require_sealed
 
 
 @dataclass(frozen=True)
@@ -84,25 +79,8 @@ def _counted(names: tuple[str, ...], what: str) -> str:
     return f"{len(names)} {what}{shown}"
 
 
-def inspect(path: Path | str, name: str | None = None, dialect: str | None = None, *, raw: bool = False) -> Certificate:
-    """The certificate of a file; its names and shapes are compared, its tensors are not read."""
-    with open_weights(path, raw=raw) as weights:
-        if KEY in weights.metadata:
-            return _own(weights)
-        identity = identify_weights(weights, name, dialect)
-        # A hash takes as long as the file is, so what is no weight file is refused before.
-        digest = weights.digest("sha256")
-        record = by_hash(digest, weights.digest("md5"))
-        if record is not None and dialect is None:
-            identity = identify_weights(weights, name, record.dialect)
-        weights.require_unchanged()
-        return _certificate(weights, identity, digest, record)
-
-
-def _own(weights: Weights) -> Certificate:
+def of_own(weights: Weights, card: Card, plan: Plan, doubts: tuple[str, ...]) -> Certificate:
     """The certificate of our own checkpoint, which says itself what it is."""
-    card = Card.from_json(weights.metadata[KEY], str(weights.path))
-    plan = card.plan()
     wanted, found = shapes_of(plan), {name: entry.shape for name, entry in weights.entries.items()}
     if wanted != found:
         told = f"tensors do not fit {plan.architecture} of its card"
@@ -129,32 +107,15 @@ def _own(weights: Weights) -> Certificate:
         head=(),
         published=None,
         alternatives=(),
-        notes=() if is_sealed(weights.metadata[KEY]) else (UNSEALED,),
+        notes=doubts,
         remarks=(),
     )
 
 
-def identify_weights(weights: Weights, name: str | None = None, dialect: str | None = None) -> Identity:
-    """Origin and network of an open file; see `identify`."""
-    inside = view(weights)
-    identity = identify(weights.path, inside.shapes, name, dialect)
-    identity = with_config(replace(identity, remarks=(*weights.remarks, *identity.remarks)), weights.path)
-    # A dialect that was asked for, or that a published file is known to have, stands.
-    return identity if dialect else settle(weights, inside, identity, free=name is None)
-
-
-def alternatives(origin: Origin, found: Published | None) -> tuple[str, ...]:
-    """Names of the other published files that a file of this origin may be, `found` being the one of its hash.
-
-    The same bytes may be published twice, for pictures that are prepared in two ways.
-    """
-    if found is None:
-        return origin.twins
-    same = {each.name for each in published().values() if each.declared == found.declared} - {found.name}
-    return tuple(name for name in origin.twins if name in same)
-
-
-def _certificate(weights: Weights, identity: Identity, digest: str, found: Published | None) -> Certificate:
+def of_another(
+    weights: Weights, identity: Identity, digest: str, found: Published | None, others: tuple[str, ...]
+) -> Certificate:
+    """The certificate of another package's file; `others` are published files of the same names and graph."""
     numbers = identity.plan.numbers(stages=False)
     return Certificate(
         file=str(weights.path),
@@ -174,45 +135,7 @@ def _certificate(weights: Weights, identity: Identity, digest: str, found: Publi
         dropped=identity.match.dropped,
         head=identity.head,
         published=found.name if found else None,
-        alternatives=alternatives(identity.origin, found),
+        alternatives=others,
         notes=identity.notes,
         remarks=identity.remarks,
     )
-
-
-def verify(
-    file: Path | str,
-    /,
-    *,
-    name: str | None = None,
-    dialect: str | None = None,
-    raw: bool = False,
-    json: bool = False,
-) -> str:
-    """Say what a weight file of any package is, and whether every tensor of it finds its place.
-
-    Nothing in the file is executed; its tensors are not read.
-
-    For example:
-
-        inceptory verify inception_v3_google-0cc3c7bd.pth
-
-        inceptory verify weights.pth --json
-
-    Parameters
-    ----------
-    file
-        Our own checkpoint, or weights of torchvision, timm, Keras, Cadene's pretrained-models,
-        facenet-pytorch or pytorch-fid, as .pth, .pt, .safetensors, .h5 or .keras; what is inside
-        counts, not the name.
-    name
-        Network that it must be.
-    dialect
-        Dialect to read it as, where the tensors cannot tell.
-    raw
-        Look at a trainer's weights as they are where their average lies beside them.
-    json
-        Print one record instead of lines.
-    """
-    certificate = inspect(file, name, dialect, raw=raw)
-    return json_text.dumps(certificate.to_json(), indent=2) if json else str(certificate)

@@ -8,14 +8,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from inceptory.errors import DataError, MissingError, UsageError
+from inceptory.errors import DataError, UsageError
 from inceptory.nets.blocks import Conv, Linear, Node, Norm, Residual, Tree
 from inceptory.nets.catalogue import Plan, plan
 from inceptory.nets.transform import rebuild_tree
-from inceptory.system.files import exists
 from inceptory.system.outputs import NEVER, claimed, marked
-from inceptory.weights.files.tf_checkpoint import index_of
 from inceptory.weights.identify import shapes_of
+from inceptory.weights.model import open_model
 from inceptory.weights.origins.registry import ORIGINS, Origin
 from inceptory.weights.rules import names_there
 
@@ -44,7 +43,7 @@ def convert(
     Parameters
     ----------
     ours
-        A checkpoint, or any weight file that `inceptory verify` knows.
+        A checkpoint, a run folder, any weight file that `inceptory verify` knows, or a published name.
     destination
         File to write: a state dict in .pth or .pt, or .safetensors; for Keras .weights.h5, or .h5,
         which has the layout of Keras 2.
@@ -57,24 +56,24 @@ def convert(
     force
         Replace a file that exists; without it only a .safetensors that this command wrote is replaced.
     """
-    ours, destination = index_of(Path(ours)), Path(destination)
+    destination = Path(destination)
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")
-    if not exists(ours):
-        raise MissingError(f"{ours}: no such file (check the path)")
-
     known = OWN if destination.name.lower().endswith(".safetensors") else NEVER
-    with claimed(destination, known, "convert", inputs=[ours], force=force) as place:
-        from inceptory.weights.adopt import load, load_with_new_head
+    with (
+        open_model(ours, raw=raw) as model,
+        claimed(destination, known, "convert", inputs=[model.path], force=force) as place,
+    ):
         from inceptory.weights.express import express
         from inceptory.weights.keras.writer import keras_file
         from inceptory.weights.store import tensor_file
 
-        net = load(ours, raw=raw) if classes is None else load_with_new_head(ours, classes, raw=raw)
-        target = target_plan(net.plan, to, ours)
+        net = model.network(classes, seeded=True)
+        model.warn(2)
+        target = target_plan(net.plan, to, model.path)
         state = express(net.state_dict(), target)
-        names = their_names(target, to, ours)
+        names = their_names(target, to, model.path)
         if to == "keras":
             values = {name: tensor.float().numpy() for name, tensor in state.items()}
             content, count = keras_file(destination.name, target, names, values)

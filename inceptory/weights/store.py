@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +11,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from inceptory.errors import DataError, Doubt, UsageError
-from inceptory.nets.arithmetic import state_shapes
-from inceptory.nets.network import Network, empty
+from inceptory.errors import DataError, UsageError
+from inceptory.nets.catalogue import Plan
+from inceptory.nets.network import Network
 from inceptory.system import files
 from inceptory.system.outputs import MARK
 from inceptory.version import __version__
-from inceptory.weights.card import KEY, Card, card_text
+from inceptory.weights.card import KEY, Card
+from inceptory.weights.files.formats import Weights
 from inceptory.weights.files.source import LARGEST_HEADER
-from inceptory.weights.seal import UNSEALED, is_sealed, require_sealed, seal
+from inceptory.weights.identify import shapes_of
 from inceptory.weights.seal import Tensor as Described
+from inceptory.weights.seal import require_sealed, seal
 
 NAMES_SHOWN = 5
 
@@ -69,33 +70,22 @@ def versions() -> dict[str, str]:
     return {"inceptory": __version__, "torch": str(torch.__version__)}
 
 
-def load(path: Path | str) -> Network:
-    """The network of a checkpoint, in eval mode, with its card in `net.card`.
+def own_tensors(weights: Weights, plan: Plan) -> dict[str, Tensor]:
+    """The tensors of our open checkpoint by name, proved by the digest of its card where it bears one.
 
-    It answers bit for bit as the saved one did. Raises MissingError, or DataError naming what does
-    not fit; nothing in the file is executed.
-
-        net = inceptory.load("runs/flowers/model.safetensors")
-        net.card.labels[net(images).argmax(1)]
+    Raises DataError naming what does not fit.
     """
-    text = card_text(path)
-    card = Card.from_json(text, str(path))
-    net = empty(card.plan())
-    try:
-        # Copied out of the file's own memory: kernels sum in another order where a tensor does not
-        # begin on a boundary, and the answer would not be bit for bit the saved network's.
-        with files.in_utf8(path) as name:
-            tensors = {key: tensor.clone() for key, tensor in safetensors.torch.load_file(name).items()}
-    except (safetensors.SafetensorError, OSError) as fault:
-        raise DataError(f"{path}: damaged, {fault} (restore it from a copy)") from None
-    _check(path, net, tensors)
-    require_sealed(path, text, described(tensors))
-    if not is_sealed(text):
-        warnings.warn(f"{path}: {UNSEALED}", Doubt, stacklevel=2)
-    _check_values(path, tensors)
-    net.load_state_dict(tensors, assign=True)
-    net.card = card
-    return net.eval()
+    shapes = {name: entry.shape for name, entry in weights.entries.items()}
+    _check(weights.path, plan, shapes)
+    # Copied into torch's own memory: kernels sum in another order where a tensor does not begin on a
+    # boundary, and the answer would not be bit for bit the saved network's.
+    tensors = {
+        name: torch.tensor(weights.read(name, None)).to(getattr(torch, entry.dtype))
+        for name, entry in weights.entries.items()
+    }
+    require_sealed(weights.path, weights.metadata[KEY], described(tensors))
+    _check_values(weights.path, tensors)
+    return tensors
 
 
 def described(tensors: dict[str, Tensor]) -> Iterator[Described]:
@@ -105,7 +95,7 @@ def described(tensors: dict[str, Tensor]) -> Iterator[Described]:
         yield name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), content
 
 
-def _check_values(path: Path | str, tensors: dict[str, Tensor]) -> None:
+def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
     """Every tensor holds finite numbers, all of one type, as those of a network do."""
     types = {tensor.dtype for tensor in tensors.values()}
     if len(types) != 1 or not next(iter(types)).is_floating_point:
@@ -117,11 +107,9 @@ def _check_values(path: Path | str, tensors: dict[str, Tensor]) -> None:
         raise DataError(f"{path}: tensor {bad} holds values that are no finite numbers (restore it from a copy)")
 
 
-def _check(path: Path | str, net: Network, tensors: dict[str, Tensor]) -> None:
+def _check(path: Path, plan: Plan, found: Mapping[str, tuple[int, ...]]) -> None:
     """Names and shapes are a bijection with the network's, or an error that lists both sides."""
-    plan = net.plan
-    wanted = state_shapes(plan.tree, plan.in_channels, plan.image)
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wanted = shapes_of(plan)
     if found == wanted:
         return
     missing = [name for name in wanted if name not in found]

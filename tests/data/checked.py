@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .pictures import encoded
-from .test_duplicates import scene
+from tests.data.check.test_duplicates import scene
+from tests.data.pictures import encoded
 
 
 def put(root, where, data):

@@ -10,8 +10,7 @@ import pytest
 
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 PICTURES = [encoded(noise(4, 5, seed=seed)) for seed in range(4)]
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

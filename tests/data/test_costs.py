@@ -25,11 +25,10 @@ from inceptory.errors import DataError, UsageError
 from inceptory.nets.catalogue import decide
 from inceptory.nets.variant import PUBLISHED
 from inceptory.weights.card import Card
+from tests.data.parquet_files import PICTURES, refused, store
+from tests.data.pictures import encoded, noise
+from tests.data.sources.tars.test_tars import examples, tar
 from tests.weights.test_card import CARD
-
-from .parquet_files import PICTURES, refused, store
-from .pictures import encoded, noise
-from .test_tars import examples, tar
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="memory is measured as POSIX counts it")
 MOST = 64

@@ -8,8 +8,7 @@ import sys
 import time
 
 from inceptory.data.sources.sequences import Frozen
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 FILES = [encoded(noise(8, 8, seed=seed)) for seed in range(40)]
 

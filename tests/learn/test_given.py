@@ -19,8 +19,7 @@ from inceptory.run.evaluate import measured
 from inceptory.system.signals import Stop
 from inceptory.weights.card import Card
 from tests.data import hub
-
-from .running import digests, stopping
+from tests.learn.running import digests, stopping
 
 RECIPE = Recipe(epochs=2, batch=8, precision="fp32", flip="off", shift=0.0)
 

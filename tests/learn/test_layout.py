@@ -13,8 +13,7 @@ from inceptory.cli import application, main
 from inceptory.learn.settings.command import train_command
 from inceptory.learn.settings.job import Job
 from tests.conftest import COLOURS, paint
-
-from .running import digests
+from tests.learn.running import digests
 
 SMALL = ["--model", "cifar_inception_v1", "--width", "0.25", "--epochs", "1", "--batch", "8", "--precision", "fp32"]
 

@@ -17,8 +17,7 @@ from inceptory.data.feed.feed import Stream
 from inceptory.errors import InterruptedRun
 from inceptory.learn import fit
 from tests.data.pictures import encoded
-
-from .running import digests, stopping
+from tests.learn.running import digests, stopping
 
 COUNT, GROUP = 120, 20
 

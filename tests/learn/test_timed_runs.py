@@ -159,9 +159,9 @@ def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved,
 
         look = validation.logits_of
 
-        def looked(net, pictures, preprocess, device, progress, ranks):
+        def looked(engine, pictures, progress, ranks):
             progress(1, 1)
-            return look(net, pictures, preprocess, device, progress, ranks)
+            return look(engine, pictures, progress, ranks)
 
         patched.setattr(train.Loop, "_too_late", too_late)
         patched.setattr(train.Loop, "_validated", validated)

@@ -28,10 +28,9 @@ from inceptory.measure.multi_label import average_precision
 from inceptory.measure.results import MultiEpoch, MultiMetrics, metrics_of
 from inceptory.measure.tasks import ManyClasses, OneClass, task_of
 from inceptory.weights.card import Card, read_card
-
-from .running import digests, start
-from .stopped import stopped_after
-from .test_page import check_alone
+from tests.learn.running import digests, start
+from tests.learn.stopped import stopped_after
+from tests.report.test_page import check_alone
 
 HALVES = {"red": (210, 50, 40), "blue": (40, 60, 200), "green": (40, 180, 60), "": (128, 128, 128)}
 COUNT = 96

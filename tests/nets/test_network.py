@@ -10,8 +10,7 @@ from inceptory.errors import UnknownName, UsageError
 from inceptory.nets.arithmetic import minimum_image, output_size, state_shapes, steps
 from inceptory.nets.catalogue import catalogue, plan
 from inceptory.nets.network import Network, create, empty
-
-from .test_trees import EVERY, HAVING_AUX, random_options
+from tests.nets.test_trees import EVERY, HAVING_AUX, random_options
 
 
 def small(name: str, **options: object) -> Network:

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import inceptory
-from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert
+from inceptory.weights.verify import inspect
 from tests.peers.proof import FOUND, compare, ours
 
 HERE = Path(__file__).parent

@@ -17,8 +17,7 @@ from inceptory import Card
 from inceptory.errors import DataError, MissingError, UsageError, WriteError
 from inceptory.measure.evaluate import wilson
 from inceptory.weights.card import KEY
-
-from .test_page import check_alone
+from tests.report.test_page import check_alone
 
 HISTORY = (
     "epoch,lr,train_objective,train_log_loss,train_top1,validation_log_loss,validation_top1,seconds,images_per_second\n"

@@ -19,8 +19,7 @@ from inceptory.measure.results import Ending, Epoch
 from inceptory.report import folder as report
 from inceptory.report import story
 from inceptory.weights.card import read_card
-
-from .test_page import check_alone
+from tests.report.test_page import check_alone
 
 LABELS = ("cat", "</title><script>", "狐\udcff")
 PLAN = inceptory.plan("cifar_inception_v1", classes=3, width=0.25)

@@ -13,8 +13,7 @@ from inceptory import Card
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.measure.results import Bin, ClassScore, Details, Ending, Epoch, Metrics, Mistake
 from inceptory.report.story import Story
-
-from .test_page import check_alone, drawn
+from tests.report.test_page import check_alone, drawn
 
 PLAN = inceptory.plan("cifar_inception_v2", classes=2, width=0.5, in_channels=1, se=True)
 CARD = Card.of(

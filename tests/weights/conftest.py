@@ -6,8 +6,7 @@ import pytest
 
 from inceptory.weights.card import Card
 from inceptory.weights.store import save
-
-from .checkpoints import STEPS, small
+from tests.weights.checkpoints import STEPS, small
 
 
 @pytest.fixture(scope="module")

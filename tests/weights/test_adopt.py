@@ -20,11 +20,11 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.nets.catalogue import plan
 from inceptory.nets.network import create
-from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert
 from inceptory.weights.express import express
 from inceptory.weights.files.formats import Weights
 from inceptory.weights.published.records import record
+from inceptory.weights.verify import inspect
 
 # Pickled by an older torch or a newer one, a file is the same to us; these are made by the installed one.
 

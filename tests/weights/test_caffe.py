@@ -7,13 +7,12 @@ import pytest
 
 import inceptory
 from inceptory.nets.catalogue import plan
-from inceptory.weights.certificate import inspect
 from inceptory.weights.identify import shapes_of
 from inceptory.weights.origins.caffe import GOOGLENET
 from inceptory.weights.rules import names_there
-
-from .formats.checkpoints import field, varint
-from .formats.makers import fault_of
+from inceptory.weights.verify import inspect
+from tests.weights.files.checkpoints import field, varint
+from tests.weights.files.makers import fault_of
 
 
 def tensors(*, aux: bool) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import inceptory
 from inceptory.errors import DataError
-from inceptory.weights.certificate import inspect
+from inceptory.weights.verify import inspect
 from tests.weights.test_identify import BY_ID, theirs
 
 CONFIG = {

@@ -16,12 +16,12 @@ import inceptory
 from inceptory.cli import main
 from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.network import create
+from inceptory.weights import model as opening
 from inceptory.weights import resolve as resolving
-from inceptory.weights.adopt import load_with_new_head
-from inceptory.weights.certificate import inspect
 from inceptory.weights.files.formats import open_weights
 from inceptory.weights.published.records import Declared, record
 from inceptory.weights.resolve import Resolved
+from inceptory.weights.verify import inspect
 
 
 def peer(name: str, classes: int, *, aux: bool = False) -> torch.nn.Module:
@@ -118,13 +118,13 @@ def test_what_was_hashed_is_what_is_loaded_though_another_file_takes_its_name(go
     state = torch.load(google, weights_only=True)
     torch.save({name: tensor * 0 for name, tensor in state.items()}, other)
     declare(monkeypatch, sha256(path)[:8])
-    check = resolving._check_hash
+    check = opening._check_hash
 
     def swap(*arguments):
         check(*arguments)
         other.replace(path)
 
-    monkeypatch.setattr(resolving, "_check_hash", swap)
+    monkeypatch.setattr(opening, "_check_hash", swap)
     net = inceptory.load(Resolved(path, resolving.record("googlenet.tv_in1k")))
     assert torch.equal(net.state_dict()["head.classifier.weight"], state["fc.weight"])
     assert not other.exists()
@@ -134,13 +134,13 @@ def test_a_file_that_is_written_to_between_hash_and_reading_is_refused(google, t
     path = tmp_path / "google.pth"
     path.write_bytes(google.read_bytes())
     declare(monkeypatch, sha256(path)[:8])
-    check = resolving._check_hash
+    check = opening._check_hash
 
     def overwrite(*arguments):
         check(*arguments)
         os.utime(path, (1, 1))
 
-    monkeypatch.setattr(resolving, "_check_hash", overwrite)
+    monkeypatch.setattr(opening, "_check_hash", overwrite)
     with pytest.raises(DataError, match=r"was changed while it was read \(try again\)"):
         inceptory.load(Resolved(path, resolving.record("googlenet.tv_in1k")))
 
@@ -163,7 +163,7 @@ def test_a_file_is_known_by_its_published_hash_wherever_it_is_named(background, 
     err = capsys.readouterr().err
     assert err.startswith("warning: ")
     assert err.count("\n") == 1
-    monkeypatch.setattr(resolving, "by_hash", lambda digest: known if digest == sha256(path) else None)
+    monkeypatch.setattr(opening, "by_hash", lambda digest: known if digest == sha256(path) else None)
     assert inceptory.load(path).card.preprocess == known.preprocess
     assert main(["predict", str(path), picture]) == 0
     assert capsys.readouterr().err == ""
@@ -246,7 +246,8 @@ def test_a_new_head_is_written_for_other_packages_the_same_each_time(google, tmp
     assert first["aux1.fc2.weight"].shape == (5, 1024)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert torch.equal(torch.random.get_rng_state(), state)
-    again = load_with_new_head(google, 5).state_dict()
+    with opening.open_model(google) as model:
+        again = model.network(5, seeded=True).state_dict()
     assert torch.equal(again["head.classifier.weight"], first["fc.weight"])
     theirs = peer("googlenet", 5, aux=True)
     theirs.load_state_dict(first, strict=True)

@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 
 from inceptory.cli import main
 from inceptory.data.imagenet import labels
-
-from .formats import (
+from tests.weights.files import (
     checkpoints,
     makers,
     test_hostile_hdf5,
@@ -28,7 +27,7 @@ from .formats import (
     test_hostile_tensors,
     test_not_weights,
 )
-from .formats.hostile import files, styles
+from tests.weights.files.hostile import files, styles
 
 COMMANDS: dict[str, Callable[[str, Path], list[str]]] = {
     "verify": lambda file, _: ["verify", file],
@@ -199,7 +198,7 @@ def test_numbers_that_no_network_computes_with_are_65(dtype, tmp_path, colours, 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("kind", ["safetensors", "zip", "legacy"])
 def test_other_precisions_are_cast_value_by_value(kind, dtype, tmp_path):
-    from inceptory.weights.adopt import load
+    from inceptory.weights.model import load
 
     state = net(dtype=dtype)
     if kind == "safetensors":
@@ -218,7 +217,7 @@ def test_a_double_that_no_float_can_hold_is_refused(tmp_path, capsys):
 
 
 def test_zeros_are_weights_like_any_other(tmp_path):
-    from inceptory.weights.adopt import load
+    from inceptory.weights.model import load
 
     state = {name: torch.zeros_like(tensor) for name, tensor in net().items()}
     save_file(state, tmp_path / "w")

@@ -10,11 +10,11 @@ import torch
 
 from inceptory.errors import DataError, Doubt
 from inceptory.weights.card import KEY, Card, read_card, read_metadata
-from inceptory.weights.certificate import inspect
+from inceptory.weights.model import load
 from inceptory.weights.seal import UNSEALED
-from inceptory.weights.store import load, save
-
-from .checkpoints import small
+from inceptory.weights.store import save
+from inceptory.weights.verify import inspect
+from tests.weights.checkpoints import small
 
 
 def again(path, card=None, change=lambda tensors: None, **more):

@@ -12,13 +12,12 @@ import torch
 import inceptory
 from inceptory.errors import DataError
 from inceptory.nets.network import create
-from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert
 from inceptory.weights.files.unpacking import unpacked
 from inceptory.weights.origins import slim
 from inceptory.weights.rules import present_names
-
-from .formats.checkpoints import indexed, of_2016
+from inceptory.weights.verify import inspect
+from tests.weights.files.checkpoints import indexed, of_2016
 
 NAMES = {
     slim.INCEPTION_V1: {

@@ -8,8 +8,7 @@ from torchvision.transforms.v2 import functional as V
 
 from inceptory.data.augment import colour
 from inceptory.data.augment.colour import factors, jitter
-
-from .test_augment import generator, pictures
+from tests.data.augment.test_augment import generator, pictures
 
 ALL = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 STEPS = {

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from inceptory.data.augment.mixing import cutmix, mixup
-
-from .test_augment import generator, pictures
+from tests.data.augment.test_augment import generator, pictures
 
 BOTH = pytest.mark.parametrize("mix", [mixup, cutmix])
 LABELS = torch.arange(40)

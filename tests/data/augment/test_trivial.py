@@ -11,8 +11,7 @@ from torchvision.transforms.v2 import TrivialAugmentWide
 
 from inceptory.data.augment import trivial
 from inceptory.data.augment.trivial import OPERATIONS, STEPS, trivial_augment
-
-from .test_augment import generator, pictures
+from tests.data.augment.test_augment import generator, pictures
 
 THEIRS = {
     "identity": "Identity",

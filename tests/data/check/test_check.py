@@ -13,10 +13,9 @@ from inceptory.data.check.check import cheap, check
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.source import Source, Split
 from inceptory.errors import DataError, MissingError, UsageError
-
-from .checked import fill, found, kinds, put
-from .pictures import encoded, exif, noise, orientation
-from .test_duplicates import recompressed, scene
+from tests.data.check.test_duplicates import recompressed, scene
+from tests.data.checked import fill, found, kinds, put
+from tests.data.pictures import encoded, exif, noise, orientation
 
 LINKS = pytest.mark.skipif(os.name != "posix", reason="links need a right on Windows")
 

@@ -12,11 +12,10 @@ from inceptory.cli import main
 from inceptory.data.check.check import cheap, check
 from inceptory.data.check.findings import KINDS
 from inceptory.data.sources.opening import open_source
+from tests.data.check.test_duplicates import scene
+from tests.data.checked import fill, found, kinds, put
+from tests.data.pictures import encoded, noise
 from tests.imports import loaded_by
-
-from .checked import fill, found, kinds, put
-from .pictures import encoded, noise
-from .test_duplicates import scene
 
 
 def test_the_record_lists_every_file_of_every_finding(tmp_path, capsys):

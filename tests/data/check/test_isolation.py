@@ -13,8 +13,7 @@ from inceptory.data.check import isolation
 from inceptory.data.check.isolation import Children, look_all
 from inceptory.data.check.look import look
 from inceptory.data.sources.source import Split
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 GOOD = [encoded(noise(8, 9, seed=seed)) for seed in range(8)]
 

@@ -11,8 +11,7 @@ from inceptory.data.feed.feed import InMemory, refuse_corrupt
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 COLOUR = Preprocess(size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
 GREY = Preprocess(size=8, mean=(0.0,), std=(1.0,), order="L")

@@ -20,9 +20,8 @@ from inceptory.data.feed.feed import InMemory, Stream, feed, statistics
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError, InterruptedRun
-
-from .pictures import noise
-from .troubled import FILES, Chatty, Deadly, Faulty, Torchless
+from tests.data.pictures import noise
+from tests.data.troubled import FILES, Chatty, Deadly, Faulty, Torchless
 
 COLOUR = Preprocess(size=8, mean=(0.0,) * 3, std=(1.0,) * 3)
 CLASSES = ("cat", "dog")

@@ -21,9 +21,8 @@ from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.parquet.source import ParquetPictures
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError
-
-from .blocked import BATCH, Counted, distinct
-from .pictures import encoded, noise
+from tests.data.blocked import BATCH, Counted, distinct
+from tests.data.pictures import encoded, noise
 
 FILES = [encoded(noise(8, 8, seed=seed)) for seed in range(16)]
 STEPS = Preprocess(size=8, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -11,8 +11,7 @@ from inceptory.data.feed import windows
 from inceptory.data.feed.windows import Held, deal, expected, held, mixture
 from inceptory.data.sources.sequences import Blocks, take
 from inceptory.errors import DataError
-
-from .blocked import BATCH, Counted, distinct
+from tests.data.blocked import BATCH, Counted, distinct
 
 
 def ordered(blocks, labels, batch=BATCH, seed=0):

@@ -19,8 +19,7 @@ from inceptory.data.picture.crops import ATTEMPTS, DRAWS, Crops
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
-
-from .pictures import encoded, exif, noise, orientation
+from tests.data.pictures import encoded, exif, noise, orientation
 
 SIDE = 24
 STEPS = Preprocess(size=SIDE, resize=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -11,8 +11,7 @@ from PIL import Image
 from inceptory.data.picture import decode as images
 from inceptory.data.picture.decode import LARGEST, open_picture
 from inceptory.errors import DataError
-
-from .pictures import encoded, exif, noise, orientation, png
+from tests.data.pictures import encoded, exif, noise, orientation, png
 
 LYING = {
     1: lambda up: up,

@@ -12,8 +12,7 @@ from inceptory.cli import main
 from inceptory.data.picture.decode import examine, open_picture
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError
-
-from .pictures import encoded, noise, png
+from tests.data.pictures import encoded, noise, png
 
 SHORT, LONG = 3, 4
 

@@ -14,8 +14,7 @@ from inceptory.data.picture import decode as images
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.picture.kinds import FORMATS, PLAIN
 from inceptory.errors import DataError, MissingError
-
-from .pictures import encoded, interlaced, noise, png
+from tests.data.pictures import encoded, interlaced, noise, png
 
 
 def opened(data: bytes) -> np.ndarray:

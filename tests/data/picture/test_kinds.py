@@ -18,8 +18,7 @@ from inceptory.data.picture.kinds import ENDINGS
 from inceptory.data.picture.noise import heard
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError, Doubt
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 PICTURE = noise(40, 50)
 ROUND = np.add.outer(np.arange(320), np.arange(640)).astype(np.uint8)
@@ -87,7 +86,7 @@ def test_only_its_name_or_its_end_make_a_tga():
 
 
 def test_they_are_pictures_in_folders_and_tars(tmp_path):
-    from .test_tars import tar
+    from tests.data.sources.tars.test_tars import tar
 
     for label in ("cat", "dog"):
         (tmp_path / "train" / label).mkdir(parents=True)

@@ -17,9 +17,8 @@ from PIL import Image
 from inceptory.data.picture.decode import examine, open_picture
 from inceptory.data.picture.kinds import is_heic
 from inceptory.errors import DataError
+from tests.data.pictures import chunk, encoded, exif, noise, orientation, png_of
 from tests.imports import loaded_by
-
-from .pictures import chunk, encoded, exif, noise, orientation, png_of
 
 
 def opened(data: bytes) -> np.ndarray:

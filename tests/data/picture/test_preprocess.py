@@ -15,8 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from inceptory.data.picture import preprocess
 from inceptory.data.picture.decode import LARGEST
 from inceptory.data.picture.preprocess import Preprocess
-
-from .pictures import noise
+from tests.data.pictures import noise
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALVES = {"mean": (0.5,) * 3, "std": (0.5,) * 3}

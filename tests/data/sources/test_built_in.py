@@ -22,9 +22,8 @@ from inceptory.data.sources import built_in
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError, MissingError
 from inceptory.system.fetch import cache_folder
+from tests.data.pictures import encoded, noise
 from tests.weights.published.test_download import quick, site  # noqa: F401, fixtures
-
-from .pictures import encoded, noise
 
 
 @pytest.fixture(autouse=True)

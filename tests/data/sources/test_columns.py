@@ -12,8 +12,7 @@ from inceptory.data.picture.decode import open_picture
 from inceptory.data.sources import tables
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError, DataError, MissingError
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 NAMES = [f"{number:010x}" for number in (11, 6700417, 65537, 4)]
 

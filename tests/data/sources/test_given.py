@@ -15,9 +15,8 @@ from inceptory.data.sources.arrays import from_arrays
 from inceptory.data.sources.datasets import from_dataset
 from inceptory.data.sources.given import source_of
 from inceptory.errors import DataError, MissingError, UsageError
-
-from . import hub
-from .pictures import encoded, noise
+from tests.data import hub
+from tests.data.pictures import encoded, noise
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)

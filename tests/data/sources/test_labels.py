@@ -16,11 +16,10 @@ from inceptory.data.sources.labels import cell_of, combinations, hides, per_clas
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError
-
-from .pictures import encoded, noise
-from .test_duplicates import scene
-from .test_tables import refused, table
-from .test_tars import PICTURES, examples, tar
+from tests.data.check.test_duplicates import scene
+from tests.data.pictures import encoded, noise
+from tests.data.sources.tars.test_tars import PICTURES, examples, tar
+from tests.data.sources.test_tables import refused, table
 
 LABELS = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 1]], dtype=np.uint8)
 

@@ -18,8 +18,7 @@ from inceptory.data.sources.layout import SPLITS, words
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.shards import below
 from inceptory.errors import ConfigError, DataError
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 PICTURES = [encoded(noise(8, 8, seed=seed)) for seed in range(4)]
 

@@ -15,10 +15,9 @@ from inceptory.data.sources.datasets import from_dataset
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.sequences import View, paths
 from inceptory.data.sources.source import Split
-
-from . import hub
-from .checked import fill, found
-from .parquet_files import PICTURES, structs
+from tests.data import hub
+from tests.data.checked import fill, found
+from tests.data.parquet_files import PICTURES, structs
 
 
 @pytest.fixture

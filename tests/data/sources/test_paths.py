@@ -11,9 +11,8 @@ from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.tars.source import open_files
 from inceptory.errors import DataError, MissingError
 from inceptory.system.files import is_file, is_folder
-
-from .pictures import encoded, noise
-from .test_tars import tar
+from tests.data.pictures import encoded, noise
+from tests.data.sources.tars.test_tars import tar
 
 LONG = "x" * 300
 

@@ -9,8 +9,7 @@ from inceptory.data.check.check import cheap
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import DataError, MissingError
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 
 def table(folder, text, name="photos.csv", files=("a.png", "b.png", "sub/c.png"), encoding="utf-8"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from .makers import legacy, mapping, text, torch_zip
+from tests.weights.files.makers import legacy, mapping, text, torch_zip
 
 CALLS = [
     "os.system",

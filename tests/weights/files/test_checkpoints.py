@@ -9,9 +9,8 @@ import pytest
 
 from inceptory.errors import DataError, MissingError
 from inceptory.weights.files.formats import Entry, Weights, open_weights
-
-from .checkpoints import END, field, indexed, of_2016, table, varint
-from .makers import fault_of, opened
+from tests.weights.files.checkpoints import END, field, indexed, of_2016, table, varint
+from tests.weights.files.makers import fault_of, opened
 
 VARIABLES = {
     "Net/Conv2d_1a_3x3/weights": np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2),

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from .makers import hdf5, keras_archive, legacy, mapping, packed, storage, tensor, text, torch_zip
-from .test_hostile_hdf5 import BOMBS
-from .test_hostile_tensors import LIES, both
-from .watching import watch
+from tests.weights.files.makers import hdf5, keras_archive, legacy, mapping, packed, storage, tensor, text, torch_zip
+from tests.weights.files.test_hostile_hdf5 import BOMBS
+from tests.weights.files.test_hostile_tensors import LIES, both
+from tests.weights.files.watching import watch
 
 MIB = 2**20
 MOST = 399_000

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from inceptory.errors import DataError
-
-from .makers import KERNEL, every_kind, fault_of, hdf5, keras_3, opened, saved, small
+from tests.weights.files.makers import KERNEL, every_kind, fault_of, hdf5, keras_3, opened, saved, small
 
 CUTS, FLIPS = 64, 1000
 CHECKED = {"torch zip", "keras archive", "keras archive, deflated"}

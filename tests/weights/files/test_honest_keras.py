@@ -9,8 +9,7 @@ import safetensors.torch
 import torch
 
 from inceptory.weights.files.formats import Entry, open_weights
-
-from .makers import (
+from tests.weights.files.makers import (
     KERNEL,
     every_kind,
     fault_of,

@@ -14,8 +14,7 @@ import torch
 
 from inceptory.weights.files.formats import Entry, open_weights
 from tests.imports import loaded_by
-
-from .makers import (
+from tests.weights.files.makers import (
     KERNEL,
     MAGIC,
     fault_of,

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from .makers import KERNEL, fault_of, hdf5, keras_3, keras_2016, keras_archive, opened
+from tests.weights.files.makers import KERNEL, fault_of, hdf5, keras_3, keras_2016, keras_archive, opened
 
 FORMATS = ["earliest", ("v108", "v108"), "latest"]
 

@@ -6,10 +6,21 @@ import os
 
 import pytest
 
-from .hostile import CALLS, EXTENSIONS, files, styles
-from .makers import MAGIC, every_kind, fault_of, hdf5, keras_3, legacy, mapping, saved, text, torch_zip
-from .test_hostile_hdf5 import external_link, external_storage, virtual
-from .watching import watch
+from tests.weights.files.hostile import CALLS, EXTENSIONS, files, styles
+from tests.weights.files.makers import (
+    MAGIC,
+    every_kind,
+    fault_of,
+    hdf5,
+    keras_3,
+    legacy,
+    mapping,
+    saved,
+    text,
+    torch_zip,
+)
+from tests.weights.files.test_hostile_hdf5 import external_link, external_storage, virtual
+from tests.weights.files.watching import watch
 
 
 def test_the_watch_would_see_what_must_not_happen(tmp_path):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from .makers import fault_of, opened
+from tests.weights.files.makers import fault_of, opened
 
 ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

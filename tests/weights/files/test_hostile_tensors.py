@@ -7,8 +7,7 @@ import struct
 import pytest
 
 from inceptory.weights.files.formats import Entry
-
-from .makers import fault_of, legacy, mapping, number, opened, storage, tensor, text, torch_zip
+from tests.weights.files.makers import fault_of, legacy, mapping, number, opened, storage, tensor, text, torch_zip
 
 SIX = storage(6)
 DATA = ("archive/data/0", bytes(24))

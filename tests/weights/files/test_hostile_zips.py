@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from inceptory.errors import DataError
-
-from .makers import (
+from tests.weights.files.makers import (
     every_kind,
     fault_of,
     hdf5,

@@ -18,9 +18,8 @@ from PIL import Image
 
 from inceptory.errors import DataError, MissingError
 from inceptory.weights.files.formats import open_weights
-
-from .checkpoints import table
-from .makers import fault_of, hdf5, packed, saved, small
+from tests.weights.files.checkpoints import table
+from tests.weights.files.makers import fault_of, hdf5, packed, saved, small
 
 
 def tar() -> bytes:

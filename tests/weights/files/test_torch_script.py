@@ -8,9 +8,9 @@ import warnings
 import pytest
 import torch
 
-from .hostile import CALLS, styles
-from .makers import fault_of, mapping, opened, packed, text
-from .test_honest_torch import assert_same
+from tests.weights.files.hostile import CALLS, styles
+from tests.weights.files.makers import fault_of, mapping, opened, packed, text
+from tests.weights.files.test_honest_torch import assert_same
 
 
 class Unit(torch.nn.Module):

@@ -12,14 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import inceptory
 from inceptory import create
+from inceptory.data.feed.batches import normalise
 from inceptory.errors import DataError
 from inceptory.nets.blocks import Act, Conv, Norm, Pool, Residual, children
-from inceptory.weights.certificate import inspect
 from inceptory.weights.convert import convert, their_names
 from inceptory.weights.files.keras_config import Layer, layers_of, names_of_groups, ranked
+from inceptory.weights.verify import inspect
 
 TWINS = "ignore:.*have the same names and graph"
 
@@ -263,6 +265,27 @@ def test_strides_decide_between_networks_with_the_same_tensors(v3: Path, name: s
     assert net.plan.architecture == name
     told = inspect(path)
     assert (told.architecture, told.dialect_decided, told.alternatives) == (name, "by its config", ())
+
+
+@pytest.mark.slow
+def test_what_the_config_settled_is_what_predicts(tmp_path: Path):
+    """A file of 1,000 classes, which needs no card to name them: with strides of another network it answers as that."""
+    names = ("cifar_inception_v3", "cifar_inception_v3_stem_slim")
+    weights = tmp_path / "v3.weights.h5"
+    written(names[0], weights, classes=1000)
+    path, picture = with_config(weights, config_of(names[1]), "keras"), tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(picture)
+    (found,) = inceptory.predict(path, picture, top=1000)
+    with pytest.warns(UserWarning, match="same names and graph"):
+        steps = inceptory.load(weights).card.preprocess
+    pixels = torch.from_numpy(steps.pixels(Image.open(picture))).permute(2, 0, 1)[None]
+    answers = [
+        inceptory.load(weights, name=name)(normalise(pixels, steps)).softmax(1)[0].sort(descending=True).values
+        for name in names
+    ]
+    probabilities = torch.tensor(found.probabilities)
+    torch.testing.assert_close(probabilities, answers[1].detach(), rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(probabilities, answers[0].detach(), rtol=1e-2)
 
 
 def test_without_a_config_the_twin_is_named_and_may_be_asked_for(v3: Path):

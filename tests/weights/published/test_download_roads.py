@@ -16,8 +16,7 @@ from inceptory.errors import DataError, MissingError, WriteError
 from inceptory.system import fetch as web
 from inceptory.system.fetch import cache_folder, offline
 from inceptory.weights.published.download import fetch
-
-from .test_download import CONTENT, closed_port, kept, published, quick, site  # noqa: F401, fixtures
+from tests.weights.published.test_download import CONTENT, closed_port, kept, published, quick, site  # noqa: F401, fixtures
 
 
 def test_redirects_are_followed(site):

@@ -235,5 +235,5 @@ def test_the_records_are_told_as_json_too():
 
 
 def test_listing_needs_no_torch_and_no_network_client():
-    found = loaded_by("from inceptory.weights import listing, download; listing.weights()")
+    found = loaded_by("from inceptory.weights.published import listing, download; listing.weights()")
     assert not {"torch", "huggingface_hub", "urllib.request"} & found

@@ -19,8 +19,7 @@ from inceptory.data.sources.parquet import reader as parquet_reader
 from inceptory.data.sources.parquet.reader import Reader
 from inceptory.data.sources.sequences import blocks_of
 from inceptory.errors import DataError, InceptoryError, InterruptedRun
-
-from .parquet_files import PICTURES, described, refused, store, structs
+from tests.data.parquet_files import PICTURES, described, refused, store, structs
 
 
 def written(path, images, labels, names=None, **options):

@@ -15,9 +15,8 @@ from inceptory.data.sources.parquet import source as parquet
 from inceptory.data.sources.parquet.reader import Reader
 from inceptory.data.sources.sequences import blocks_of
 from inceptory.errors import DataError, MissingError
-
-from .parquet_files import IMAGE, PICTURES, refused, store, structs
-from .pictures import noise
+from tests.data.parquet_files import IMAGE, PICTURES, refused, store, structs
+from tests.data.pictures import noise
 
 
 def test_labels_and_names_come_from_the_metadata(tmp_path):

@@ -15,8 +15,7 @@ from inceptory.data.check.check import cheap
 from inceptory.data.sources.labels import IN_LISTS
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError
-
-from .parquet_files import PICTURES, refused, store, structs
+from tests.data.parquet_files import PICTURES, refused, store, structs
 
 # Labels that are hidden
 

@@ -15,8 +15,7 @@ from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.sequences import blocks_of
 from inceptory.data.sources.tars.index import members
 from inceptory.errors import DataError, MissingError
-
-from .pictures import encoded, noise
+from tests.data.pictures import encoded, noise
 
 PICTURES = [encoded(noise(4, 5, seed=seed)) for seed in range(4)]
 

@@ -1,0 +1,52 @@
+"""The engine of PyTorch: pixels to answers, on any device and in any precision, for every command alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inceptory.data.feed.batches import normalise
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.device import Device, choose
+from inceptory.nets.network import Network
+from inceptory.weights.model import Model
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network that answers pixels."""
+
+    net: Network
+    """On the device, in eval mode."""
+    preprocess: Preprocess
+    device: Device
+    multi_label: bool = False
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(N, K) in 32 bits on the processor, of pixels (N, C, H, W) uint8."""
+        with self.device.autocast():
+            found: Tensor = self.net(normalise(pixels, self.preprocess, self.device.name))
+        return found.float().cpu()
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, K), of pixels (N, C, H, W); of a multi-label model each class by itself."""
+        logits = self.logits(torch.from_numpy(pixels))
+        found: NDArray[np.float32] = (logits.sigmoid() if self.multi_label else logits.softmax(1)).numpy()
+        return found
+
+
+def open_engine(model: Model, device: str = "auto", precision: str = "fp32") -> Engine:
+    """An open model's network, ready to answer; raises ConfigError for a device that is not there, and for a
+    model that knows no class names or preprocessing.
+    """
+    model.require_classifier()
+    place, card = choose(device, precision), model.card
+    assert card.preprocess is not None
+    net = model.network().float().eval()
+    net = net.to(place.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Engine(net, card.preprocess, place, card.multi_label)

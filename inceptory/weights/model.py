@@ -1,0 +1,254 @@
+"""`open_model`: what a person means by a model, resolved, opened, identified and settled once.
+
+    with open_model("xception_weights.h5") as model:
+        model.card, model.certificate()
+        net = model.network(classes=5)
+
+Every command that takes a MODEL goes through here. Nothing of a tensor's size is read before `network`,
+and torch is not loaded before it either.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from inceptory.data.imagenet import labels
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.errors import ConfigError, DataError, Doubt
+from inceptory.nets.catalogue import Plan
+from inceptory.weights.card import KEY, Card
+from inceptory.weights.certificate import Certificate, of_another, of_own
+from inceptory.weights.files.formats import Weights, open_weights
+from inceptory.weights.identify import Identity, identify
+from inceptory.weights.keras.facts import settle
+from inceptory.weights.origins.registry import Origin
+from inceptory.weights.published.hub_config import with_config
+from inceptory.weights.published.records import Published, by_hash, find, published
+from inceptory.weights.resolve import Resolved, resolve
+from inceptory.weights.seal import UNSEALED, is_sealed
+from inceptory.weights.view import View, view
+
+if TYPE_CHECKING:
+    from inceptory.nets.network import Network
+
+IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim", "caffe")
+"""Packages whose files with 1000 classes are ImageNet's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An open weight file that is known. Closes itself, or by `with`."""
+
+    path: Path
+    card: Card
+    """Our checkpoint's own; for another package's file made of what is known of that package."""
+    plan: Plan
+    """The network, decided."""
+    weights: Weights
+    identity: Identity | None = None
+    """What another package's file turned out to be; None for our checkpoint."""
+    inside: View | None = None
+    """Its tensors in PyTorch's terms; None for our checkpoint."""
+    record: Published | None = None
+    """The published file that it is, as far as that was asked: by its name, or where only its hash can tell."""
+    asked: tuple[str | None, str | None] = (None, None)
+    """The network and the dialect that the caller named."""
+    doubts: tuple[str, ...] = ()
+    """What a person should know before trusting its answers."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a checkpoint of ours."""
+        return self.identity is None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the file was read where that was not the plain way."""
+        return () if self.identity is None else self.identity.remarks
+
+    def network(self, classes: int | None = None, *, seeded: bool = False) -> Network:
+        """The network in eval mode with its card in `net.card`; `classes` asks for a fresh head.
+
+        The fresh values come from torch's global generator, or with `seeded` are the same each time.
+        Raises DataError for damaged tensors.
+        """
+        from inceptory.weights.adopt import adopted, own, with_new_head
+
+        if self.identity is None or self.inside is None:
+            net = own(self.weights, self.card, self.plan)
+        else:
+            net = adopted(self.weights, self.inside, self.identity, self.card)
+        return net if classes is None else with_new_head(net, classes, seeded=seeded)
+
+    def certificate(self) -> Certificate:
+        """What was found in the file, and where each of its tensors goes; takes a hash of the whole file."""
+        if self.identity is None or self.inside is None:
+            return of_own(self.weights, self.card, self.plan, self.doubts)
+        weights, identity = self.weights, self.identity
+        digest = weights.digest("sha256")
+        record = by_hash(digest, weights.digest("md5"))
+        name, dialect = self.asked
+        if record is not None and dialect is None and record.dialect != identity.plan.dialect:
+            identity = _settled(weights, self.inside, name, record.dialect)
+        weights.require_unchanged()
+        return of_another(weights, identity, digest, record, alternatives(identity.origin, record))
+
+    def warn(self, depth: int) -> Self:
+        """Tell the doubts; `depth` callers from here stands the line that asked for the model."""
+        for doubt in self.doubts:
+            warnings.warn(f"{self.path}: {doubt}", Doubt, stacklevel=depth + 1)
+        return self
+
+    def require_classifier(self) -> None:
+        """Raise ConfigError for a model that cannot name what is in pictures."""
+        if self.card.preprocess is None or not self.card.labels:
+            raise ConfigError(f"{self.path}: knows no class names or preprocessing (train it first)")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.weights.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_model(
+    model: Path | str | Resolved,
+    *,
+    name: str | None = None,
+    dialect: str | None = None,
+    preprocess: Preprocess | None = None,
+    weights: Path | str | None = None,
+    raw: bool = False,
+) -> Model:
+    """The model behind a path, a run folder or a published name (fetched if need be).
+
+    `name` (a network or a published name), `dialect` and `preprocess` settle what tensors cannot tell;
+    `weights` is a copy of a published file fetched by hand; `raw` takes a trainer's weights as they are
+    where their average lies beside them. Raises MissingError, UnknownName, UsageError, or DataError
+    that lists what does not fit; nothing in a file is ever executed.
+    """
+    meant = model if isinstance(model, Resolved) else resolve(model, weights, raw=raw)
+    like = None if name is None else find(name)
+    if like is not None:
+        # A file trained further from a published one: prepared as that, with other bytes.
+        name, dialect, preprocess = like.architecture, dialect or like.dialect, preprocess or like.preprocess
+    opened = open_weights(meant.path, raw=meant.raw)
+    try:
+        if KEY in opened.metadata:
+            return _own(opened)
+        return _recognised(meant, opened, name, dialect, preprocess)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def load(
+    model: Path | str | Resolved,
+    *,
+    name: str | None = None,
+    dialect: str | None = None,
+    preprocess: Preprocess | None = None,
+    classes: int | None = None,
+    raw: bool = False,
+) -> Network:
+    """The network behind a path or a published name, in eval mode, with its card in `net.card`.
+
+    Our own checkpoint answers bit for bit as it did when it was saved. Files of torchvision, timm,
+    Keras, Cadene's pretrained-models, facenet-pytorch and pytorch-fid are recognised by their tensors;
+    `name` (a network or a published name), `dialect` and `preprocess` settle what tensors cannot tell.
+    A published name is downloaded once. `classes` asks for a new head, whatever the file has: fresh
+    classifiers from torch's global generator, as `Network.reset_classifier` puts them in.
+    Of a trainer's checkpoint with averaged weights these are taken, or with `raw` the others. Raises
+    MissingError, or DataError that lists what does not fit; nothing in a file is ever executed.
+
+        net = inceptory.load("runs/flowers")
+        net = inceptory.load("inception_v3_google-0cc3c7bd.pth")
+        net = inceptory.load("inception_v3.tf_in1k")
+        net = inceptory.load("inception_v3.tf_in1k", classes=5)     # a backbone to be trained further
+    """
+    with open_model(model, name=name, dialect=dialect, preprocess=preprocess, raw=raw) as opened:
+        net = opened.network(classes)
+        opened.warn(2)
+    return net
+
+
+def _own(weights: Weights) -> Model:
+    text = weights.metadata[KEY]
+    card = Card.from_json(text, str(weights.path))
+    return Model(weights.path, card, card.plan(), weights, doubts=() if is_sealed(text) else (UNSEALED,))
+
+
+def _recognised(
+    meant: Resolved, weights: Weights, name: str | None, dialect: str | None, preprocess: Preprocess | None
+) -> Model:
+    """What another package's file is: by its record where it was meant by a published name, else by its tensors."""
+    record, doubts, inside = meant.record, [], view(weights)
+    if record is not None:
+        identity = _settled(weights, inside, record.architecture, dialect or record.dialect)
+        _check_classes(weights, record, identity)
+        _check_hash(weights, record)
+    else:
+        identity = _settled(weights, inside, name, dialect)
+        if identity.origin.twins and not (dialect or preprocess):
+            # Files that share names and graph are told apart by their published hash.
+            record = by_hash(weights.digest("sha256"))
+            if others := alternatives(identity.origin, record):
+                read = record.origin if record else identity.origin.name
+                told = f"read as {read}'s; others have the same names and graph: {', '.join(others)}"
+                doubts.append(f"{told} (say name= or preprocess= to settle it)")
+    doubts += [f"{note} (prepare pictures and read answers accordingly)" for note in identity.notes]
+    known = (record.preprocess if record else None) or identity.preprocess
+    card = _card(weights.path, identity, preprocess or known)
+    return Model(weights.path, card, identity.plan, weights, identity, inside, record, (name, dialect), tuple(doubts))
+
+
+def _settled(weights: Weights, inside: View, name: str | None, dialect: str | None) -> Identity:
+    """Origin and network of another package's file, by its tensors, its config, and the config beside it."""
+    identity = identify(weights.path, inside.shapes, name, dialect)
+    identity = with_config(replace(identity, remarks=(*weights.remarks, *identity.remarks)), weights.path)
+    # A dialect that was asked for, or that a published file is known to have, stands.
+    return identity if dialect else settle(weights, inside, identity, free=name is None)
+
+
+def alternatives(origin: Origin, found: Published | None) -> tuple[str, ...]:
+    """Names of the other published files that a file of this origin may be, `found` being the one of its hash.
+
+    The same bytes may be published twice, for pictures that are prepared in two ways.
+    """
+    if found is None:
+        return origin.twins
+    same = {each.name for each in published().values() if each.declared == found.declared} - {found.name}
+    return tuple(name for name in origin.twins if name in same)
+
+
+def _check_hash(weights: Weights, record: Published) -> None:
+    declared = record.declared
+    if declared is not None and (wrong := declared.wrong(weights.digest(declared.algorithm))):
+        raise DataError(f"{weights.path}: not {record.name}, {wrong} (give it as a path, without that name)")
+
+
+def _check_classes(weights: Weights, record: Published, identity: Identity) -> None:
+    found = identity.plan.classes + identity.background
+    if record.classes is not None and found != record.classes:
+        told = f"not {record.name}, its classifier has {found} classes and not {record.classes}"
+        raise DataError(f"{weights.path}: {told} (give it as a path, without that name)")
+
+
+def _card(path: Path, identity: Identity, preprocess: Preprocess | None) -> Card:
+    origin = identity.origin
+    imagenet = identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS
+    known = {"origin": origin.name, "file": path.name}
+    if identity.remarks:
+        known["read"] = "; ".join(identity.remarks)
+    names = identity.labels or (labels() if imagenet else ())
+    return Card.of(identity.plan, labels=names, preprocess=preprocess, data=known)
