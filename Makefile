@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A process for each core, of up to 2 GB; tests/conftest.py gives each one thread.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test endure check mutants attack peers bench format clean
+.PHONY: demo test endure check mutants attack peers oldest bench format clean
 
 demo: $(VENV)/installed
 	$(BIN)/inceptory demo
@@ -40,6 +40,11 @@ attack: $(VENV)/installed-dev
 peers: $(VENV)-peers/installed
 	INCEPTORY_PEERS=1 $(VENV)-peers/bin/python -m pytest -q tests/peers
 
+# The fast tests against the oldest versions that pyproject.toml allows, in an environment of their own, of some GB. Not
+# part of CI.
+oldest: $(VENV)-oldest/installed
+	$(VENV)-oldest/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow"
+
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/start.py
 
@@ -48,11 +53,17 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers dist build
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-oldest dist build
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
+	touch $@
+
+$(VENV)-oldest/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e ".[dev]" $$($(PYTHON) tests/oldest.py)
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
