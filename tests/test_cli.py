@@ -99,24 +99,31 @@ def test_misuse_is_one_line_with_a_remedy_and_leaves_nothing_behind(words, code,
 
 
 def test_what_needs_no_torch_imports_none(data: Path):
-    words = [*CHEAP, *([word.format(data=data) for word in misuse] for misuse, _, _ in MISUSE)]
+    asked = [(words, 0) for words in CHEAP]
+    asked += [([word.format(data=data) for word in misuse], code) for misuse, code, _ in MISUSE]
     script = (
         "import sys, json\n"
         "from inceptory.cli import main\n"
-        "for words in json.loads(sys.argv[1]):\n"
-        "    try: main(words)\n"
-        "    except SystemExit: pass\n"
+        "for words, code in json.loads(sys.argv[1]):\n"
+        "    assert main(words) == code, words\n"
         "    assert 'torch' not in sys.modules, words\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps(words)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, json.dumps(asked)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-800:]
 
 
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"]], ids=" ".join)
+def test_the_first_thing_that_a_person_tries_works_in_a_fresh_process(words):
+    done = subprocess.run([sys.executable, "-P", "-m", "inceptory", *words], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("train" if "h" in words[0] else "0.") in done.stdout
+
+
 def test_help_of_the_whole_loads_no_command():
     script = (
-        "import sys\nfrom inceptory.cli import main\nmain(['--help'])\n"
+        "import sys\nfrom inceptory.cli import main\nassert main(['--help']) == 0\n"
         "print([name for name in sys.modules if name.startswith(('inceptory.nets', 'inceptory.learn', 'numpy'))])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -35,7 +35,7 @@ def _worded(entry: HelpEntry) -> HelpEntry:
 
 def refuse_fractions(app: App, words: Sequence[str]) -> None:
     """Raise UsageError for a fraction where a flag takes whole numbers, which cyclopts would round."""
-    if not words or words[0] not in app:
+    if not words or words[0].startswith("-") or words[0] not in app:
         return
     whole = set[str]()
     for argument in app[words[0]].assemble_argument_collection():
