@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from inceptory.data.check.check import cheap
-from inceptory.data.sources.given import Given, LaidOut, source_of
-from inceptory.data.sources.layout import AUTO, Layout
-from inceptory.data.sources.opening import place_of
+from inceptory.data.sources.layout import AUTO, Given, LaidOut, Layout
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.learn.rates import Suggestion
 from inceptory.learn.settings.command import train_call, train_command
@@ -25,13 +22,10 @@ from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.measure.results import Run
-from inceptory.measure.tasks import task_of
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import clock, files
-from inceptory.system.progress import meter
 from inceptory.system.streams import is_first
-from inceptory.weights.card import read_card
 
 if TYPE_CHECKING:
     from inceptory.data.sources.source import Source
@@ -136,6 +130,11 @@ def train(
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out))
+    from inceptory.data.check.check import cheap
+    from inceptory.data.sources.given import source_of
+    from inceptory.data.sources.opening import place_of
+    from inceptory.system.progress import meter
+
     # What Python hands over is there already, and may be long to print.
     with meter("" if handed else f"looking for {data}", None, shown=is_first() and not handed) as bar:
         source = source_of(data if handed else place_of(str(data)), bar, layout)
@@ -182,6 +181,8 @@ def _suggestion(job: Job, source: Source, data: str | None, folder: Path) -> Sug
 
 def _place(data: object, source: Source | None) -> str:
     """What a job calls its data: name or path, or the name of what Python handed over."""
+    from inceptory.data.sources.opening import place_of
+
     return place_of(str(data)) if isinstance(data, str | Path) or source is None else source.name
 
 
@@ -209,6 +210,8 @@ def _resume(
     options: Options,
     layout: Layout,
 ) -> Run:
+    from inceptory.data.sources.given import source_of
+
     job = Job.read(folder)
     handed = data is not None and not isinstance(data, str | Path)
     columns = job.layout if layout == AUTO and job.given else layout
@@ -239,7 +242,9 @@ def _resume(
 
 def finished_run(folder: Path) -> Run:
     """The results of a finished run, read from its folder."""
+    from inceptory.measure.tasks import task_of
     from inceptory.report.folder import read_history
+    from inceptory.weights.card import read_card
 
     path = folder / "metrics.json"
     task = task_of(read_card(folder / "model.safetensors").multi_label)

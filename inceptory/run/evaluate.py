@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.data.sources.given import Given, LaidOut, source_of
-from inceptory.data.sources.layout import AUTO, VALIDATION
+from inceptory.data.sources.given import source_of
+from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut
 from inceptory.data.sources.opening import is_place, place_of
 from inceptory.errors import ConfigError, printable
 from inceptory.measure.classes import Matching, matched

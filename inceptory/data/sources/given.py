@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
 
 from inceptory.data.sources.arrays import from_arrays
 from inceptory.data.sources.datasets import from_dataset
@@ -14,11 +11,6 @@ from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.source import Progress, Source
 from inceptory.errors import ConfigError, UsageError
-
-Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
-"""Labelled pictures: on the command line a name or path, in Python also what `source_of` takes."""
-LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
-"""How pictures are laid out, by flags of the command."""
 
 
 def source_of(data: object, progress: Progress | None = None, layout: Layout = AUTO) -> Source:

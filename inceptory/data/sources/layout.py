@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from inceptory.errors import ConfigError, DataError, printable
 
@@ -49,6 +51,10 @@ class Layout:
 
 AUTO = Layout()
 """Nothing said."""
+Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
+"""Labelled pictures: on the command line a name or path, in Python also what `given.source_of` takes."""
+LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
+"""How pictures are laid out, by flags of the command."""
 
 
 def words(name: str) -> dict[str, str]:
