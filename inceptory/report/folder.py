@@ -170,6 +170,8 @@ def read_history(folder: Path, task: Task) -> list[Epoch]:
     text = files.read(path)
     try:
         rows = list(csv.DictReader(io.StringIO(text.decode())))
+        if not rows:
+            raise ValueError("it has no epoch")
         types = get_type_hints(task.epoch)
         return [task.epoch(**{key: types[key](value) for key, value in row.items()}) for row in rows]
     except (LookupError, TypeError, ValueError, csv.Error) as fault:
