@@ -29,6 +29,16 @@ Gugger 2018 ("How do you find a good learning rate", fastai) takes a tenth of it
 by some steps and a peak is not held for long: trainings at a quarter ended better than at a tenth or at it (LOG.md).
 """
 PNG, TABLE = "find-lr.png", "find-lr.csv"
+HEADER = ("lr", "objective", "smoothed_objective")
+
+
+def searched(folder: Path) -> bool:
+    """Whether a folder holds what an earlier search left."""
+    try:
+        with open(folder / TABLE, "rb") as file:
+            return file.readline(64).decode(errors="replace").strip() == ",".join(HEADER)
+    except OSError:
+        return False
 
 
 def tried() -> list[float]:
@@ -75,7 +85,7 @@ class Search:
         png = plots.rates(title, self.points, self.lowest[0], self.suggested)
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("lr", "objective", "smoothed_objective"))
+        table.writerow(HEADER)
         table.writerows([[f"{number:.6g}" for number in point] for point in self.points])
         files.write(folder / TABLE, text.getvalue())
         files.write(folder / PNG, png)

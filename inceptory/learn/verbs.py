@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from cyclopts import Parameter
 
 from inceptory.data.sources.layout import AUTO, Given, LaidOut, Layout
 from inceptory.errors import ConfigError, DataError, UsageError
-from inceptory.learn.rates import Suggestion
+from inceptory.learn.rates import PNG, TABLE, Suggestion, searched
 from inceptory.learn.settings.command import train_call, train_command
 from inceptory.learn.settings.job import FILE as RUN
 from inceptory.learn.settings.job import Every, Job
@@ -35,6 +36,8 @@ WRITTEN = (
     *("curves.png", "confusion.png", "calibration.png"),
 )
 """What a run leaves beside run.json and history.csv."""
+SEARCH = (PNG, TABLE)
+"""What `--find-lr` leaves."""
 MOST_WORKERS = 1024
 """Processes that decode; each takes 80 MB and more."""
 HELP_RECIPE = (
@@ -129,7 +132,7 @@ def train(
     _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
-        _check_free(Path(out))
+        _check_free(Path(out), SEARCH if find_lr else WRITTEN)
     from inceptory.data.check.check import cheap
     from inceptory.data.sources.given import source_of
     from inceptory.data.sources.opening import place_of
@@ -186,15 +189,17 @@ def _place(data: object, source: Source | None) -> str:
     return place_of(str(data)) if isinstance(data, str | Path) or source is None else source.name
 
 
-def _check_free(out: Path) -> None:
-    """Raise ConfigError for a folder with a run in it, telling how to go on, or with files that a run has."""
+def _check_free(out: Path, written: Sequence[str]) -> None:
+    """Raise ConfigError for a folder with a run in it, telling how to go on, or with files that would be replaced."""
     # Where the system does not tell, whoever makes the folder says why.
     begun = os.path.exists(out / RUN)
     if begun and not (job := Job.read(out)).finished:
         raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
     if begun or os.path.exists(out / "history.csv"):
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
-    for name in WRITTEN:
+    # An earlier search is what anybody expects to be replaced who runs its line again.
+    again = written == SEARCH and searched(out)
+    for name in () if again else written:
         if os.path.lexists(out / name):
             raise ConfigError(f"{out / name}: a run would replace it (choose another --out, or move it away)")
 

@@ -13,6 +13,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from inceptory.errors import InterruptedRun
+from inceptory.learn.loop import Loop
+from inceptory.learn.state import listed
+from inceptory.system.signals import Stop
+
 MODEL = "cifar_inception_v1"
 
 
@@ -41,11 +46,30 @@ def prepared(sandbox: Path) -> list[Sample]:
     recipe = Recipe(epochs=1, batch=4, precision="fp32")
     options = {"variant": Variant(width=0.25), "recipe": recipe, "tensorboard": False}
     inceptory.train(str(pictures), model=MODEL, out=sandbox / "run", **options)
+    _stopped(lambda: inceptory.train(str(pictures), model=MODEL, out=sandbox / "forged" / "stopped", **options))
     (sandbox / "out").mkdir()
     shutil.copytree(pictures, sandbox / "plain")
     google = inceptory.create("googlenet", classes=2, aux=False, width=0.25)
     inceptory.save(google, sandbox / "google.safetensors")
     return [*_pictures(), *_data(pictures), *_weights(sandbox), *_records(sandbox)]
+
+
+def _stopped(train: Callable[[], object]) -> None:
+    """A run that is asked to stop after its first step, and leaves a state."""
+    keep = Loop._keep
+
+    def watched(self: Loop, stop: Stop) -> None:
+        stop.asked = True
+        keep(self, stop)
+
+    Loop._keep = watched  # type: ignore[method-assign]
+    try:
+        train()
+    except InterruptedRun:
+        return
+    finally:
+        Loop._keep = keep  # type: ignore[method-assign]
+    raise AssertionError("it was to be stopped")
 
 
 def _pictures() -> list[Sample]:
@@ -135,7 +159,10 @@ def _sealed(content: bytes) -> bytes:
 
 
 def _records(sandbox: Path) -> list[Sample]:
-    shutil.copytree(sandbox / "run", sandbox / "forged")
+    shutil.copytree(sandbox / "run", sandbox / "forged", dirs_exist_ok=True)
     lines = ("compare run forged --out out/c --force", "train --resume forged")
     names = ("run.json", "metrics.json", "history.csv")
-    return [Sample(name, f"forged/{name}", (sandbox / "run" / name).read_bytes(), lines) for name in names]
+    records = [Sample(name, f"forged/{name}", (sandbox / "run" / name).read_bytes(), lines) for name in names]
+    (state,) = listed(sandbox / "forged" / "stopped")
+    place = str(state.relative_to(sandbox))
+    return [*records, Sample("a state", place, state.read_bytes(), ("train --resume forged/stopped",))]

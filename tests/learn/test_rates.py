@@ -87,6 +87,20 @@ def test_it_prints_a_rate_and_the_line_and_leaves_no_run(colours: Path, tmp_path
     assert main(["train", str(colours), *WORDS, "--out", str(folder)]) == 78, "into a run it does not write"
 
 
+def test_a_search_replaces_an_earlier_one_and_nothing_else(colours: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(rates, "STEPS", 24)
+    words = ["train", str(colours), *WORDS, "--out", str(tmp_path)]
+    (tmp_path / "find-lr.png").write_bytes(b"a drawing of mine")
+    assert main(words) == 78
+    assert "find-lr.png: a run would replace it" in capsys.readouterr().err
+    assert (tmp_path / "find-lr.png").read_bytes() == b"a drawing of mine"
+    (tmp_path / "find-lr.png").unlink()
+    assert main(words) == 0
+    before = (tmp_path / "find-lr.csv").read_bytes()
+    assert main([*words, "--seed", "1"]) == 0, "as anybody expects who runs a line again"
+    assert (tmp_path / "find-lr.csv").read_bytes() != before
+
+
 @pytest.mark.parametrize("optimizer", choices("optimizer"))
 def test_every_optimizer_has_its_rates_tried(optimizer, colours: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(rates, "STEPS", 24)

@@ -3,7 +3,7 @@
 An image column holds {bytes, path} or plain bytes; a label column holds numbers of named classes
 (the file's own metadata names them), or plain numbers or words, which are then the names. Lists of
 them make the files multi-label. A row without a label is left out: null or NaN, or -1 where that cannot
-be a class (`labels.hides`). No file is opened in this process, which a damaged one might end (`parquet_child`).
+be a class (`labels.hides`). No file is opened in this process, which a damaged one might end (`child.py`).
 """
 
 from __future__ import annotations
