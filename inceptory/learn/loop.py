@@ -262,7 +262,7 @@ class Loop:
         """Write the state of this moment; raises DataError for weights that are no numbers."""
         tensors = self.stepper.tensors()
         for name in state.finite(tensors):
-            told = f"step {self.position.step}: {name} is not finite any more"
+            told = f"step {self.position.step}: {name} is NaN or infinite"
             raise DataError(f"{told} (lower --lr, now {self.recipe.lr:g})")
         self.position.used = self.used()
         self.position.budget = {} if self.budget is None else self.budget.to_json()
@@ -358,7 +358,7 @@ class Loop:
         names = [self.train.names[int(row)] for batch in batches for row in batch.rows]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         shown = "pictures of another process" if found.sound else shown
-        told = f"the loss is not a finite number at rate {at.rate:g}, with {shown}"
+        told = f"a NaN or infinite loss at rate {at.rate:g}, with {shown}"
         return f"step {at.step + 1}: {told} (lower --lr, now {self.recipe.lr:g}, or look at these pictures)"
 
 

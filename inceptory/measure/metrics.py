@@ -50,7 +50,7 @@ def among_best(logits: Logits, labels: Labels, most: int) -> float:
     for rows in _blocks(logits):
         part, label = logits[rows], labels[rows, None]
         own = np.take_along_axis(part, label, 1)
-        # Not "larger": what is no number is ahead of every number, and behind none.
+        # Not "larger": what is not a number is ahead of every number, and behind none.
         ahead = ~(part <= own) | ((part == own) & (number < label))
         found += int((ahead.sum(1) < most).sum())
     return found / len(labels)

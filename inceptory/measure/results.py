@@ -166,7 +166,7 @@ class Epoch(ABC):
 
 
 def _less_is_better(loss: float) -> float:
-    """A loss as a rank; one that is no number is the worst."""
+    """A loss as a rank; one that is not a number is the worst."""
     return -math.inf if math.isnan(loss) else -loss
 
 

@@ -159,7 +159,7 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
 
     for image in images:
         if not isinstance(image, str | os.PathLike):
-            told = f"predict: a picture of the type {type(image).__name__} is no path"
+            told = f"predict: a picture of the type {type(image).__name__} is not a path"
             raise UsageError(f"{told} (give files, or folders that hold them)")
     found: list[Path] = []
     for image in map(Path, images):

@@ -71,4 +71,4 @@ def _check_values(weights: Weights, name: str, array: NDArray[Any]) -> None:
         raise DataError(f"{what} {array.dtype} and no floating point numbers (take another copy)")
     # A sum is finite only if every value is, and needs no second array to find out.
     if not np.isfinite(array.sum(dtype=np.float64)):
-        raise DataError(f"{what} values that are no finite numbers (take another copy)")
+        raise DataError(f"{what} NaN or infinite values (take another copy)")

@@ -89,13 +89,13 @@ class Card:
         try:
             plain = json.loads(text)
             if plain.pop(WORD, None) is not None and not is_sealed(text):
-                raise ValueError(f"its {WORD} is no digest")
+                raise ValueError(f"its {WORD} is not a digest")
             if plain.pop("format") != FORMAT:
                 raise DataError(f"{name}: its card has a newer format (update inceptory)")
             unknown = sorted(plain.keys() - {each.name for each in fields(cls)})
             unknown += sorted((plain.get("preprocess") or {}).keys() - {each.name for each in fields(Preprocess)})
             if unknown:
-                raise ValueError(f"{unknown[0]!r} is no part of a card")
+                raise ValueError(f"{unknown[0]!r} does not belong in a card")
             card = msgspec.convert(plain, cls)
             _check_aliases(card)
             msgspec.convert(card.options, Options)
@@ -110,7 +110,7 @@ class Card:
 def _check_aliases(card: Card) -> None:
     """Raise ValueError for other names of what is no class."""
     for label in card.aliases.keys() - set(card.labels):
-        raise ValueError(f"aliases of {label!r}, which is no class")
+        raise ValueError(f"aliases of {label!r}, which is not a class")
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:

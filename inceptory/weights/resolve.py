@@ -32,7 +32,7 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
     path, name = index_of(Path(model)), str(model)
     here = exists(path) or not _is_published_name(name)
     if here and weights is not None:
-        raise UsageError(f"--weights {weights}: {name} is no published name (give the file itself as the model)")
+        raise UsageError(f"--weights {weights}: {name} is not a published name (give the file itself as the model)")
     if here:
         return Resolved(_inside(path) if is_folder(path) else path, raw=raw)
     found = record(name)

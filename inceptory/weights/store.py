@@ -105,7 +105,7 @@ def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
     # A sum is finite only if every value is, and needs no second tensor to find out.
     bad = next((name for name, tensor in tensors.items() if not tensor.sum(dtype=torch.float64).isfinite()), None)
     if bad is not None:
-        raise DataError(f"{path}: tensor {bad} holds values that are no finite numbers (restore it from a copy)")
+        raise DataError(f"{path}: tensor {bad} holds NaN or infinite values (restore it from a copy)")
 
 
 def _check(path: Path, plan: Plan, found: Mapping[str, tuple[int, ...]]) -> None:

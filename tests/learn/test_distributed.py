@@ -152,7 +152,7 @@ def stopped(rank: int, folder: Path) -> None:
 
 
 def spoilt(rank: int, folder: Path) -> None:
-    """The second process's third batch is no number."""
+    """The second process's third batch is not a number."""
     real, calls = train.prepared, []
 
     def prepared(*arguments: Any) -> tuple[torch.Tensor, Targets]:
@@ -278,7 +278,7 @@ def test_a_loss_that_is_no_number_in_one_ends_both_at_the_same_step(colours: Pat
     codes, told = together(2, tmp_path, spoilt, *words)
     assert codes == [65, 65], told
     lines = [line for each in told for line in each.splitlines()]
-    lines = [line for line in lines if line.startswith("error: step 3: the loss is not a finite number")]
+    lines = [line for line in lines if line.startswith("error: step 3: a NaN or infinite loss")]
     assert sum("with pictures of another process" in line for line in lines) == 1
     assert sum(".png" in line for line in lines) == 1
     assert state.newest(tmp_path / "run")[0].position.step == 2

@@ -32,7 +32,7 @@ LOGITS = np.array([[5.0, 0, 0], [0, 5, 0], [0, 5, 0], [5, 0, 0]], dtype=np.float
 
 
 def refuse(name: str) -> float:
-    raise AssertionError(f"{name} is no JSON")
+    raise AssertionError(f"{name} is not JSON")
 
 
 def read(path: Path) -> dict:

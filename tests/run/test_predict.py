@@ -130,7 +130,7 @@ def test_misuse_names_the_input_and_the_remedy(run: Path, colours: Path, tmp_pat
         inceptory.predict(run)
     with pytest.raises(UsageError, match="end it in"):
         inceptory.predict(run, picture, out=tmp_path / "x.txt")
-    with pytest.raises(UsageError, match=r"a picture of the type bytes is no path \(give files, or folders"):
+    with pytest.raises(UsageError, match=r"a picture of the type bytes is not a path \(give files, or folders"):
         inceptory.predict(run, b"picture")
     with pytest.raises(DataError, match="empty folder"):
         inceptory.predict(run, tmp_path)

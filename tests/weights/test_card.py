@@ -117,7 +117,7 @@ DAMAGE = {
     "pictures beyond all memory": {"preprocess": {**STEPS.to_json(), "size": 2**31}},
     "pictures resized beyond all memory": {"preprocess": {**STEPS.to_json(), "resize": 10**18}},
     "a width out of range": {"options": {**OPTIONS, "width": 1e300}},
-    "a width that is no number": {"options": {**OPTIONS, "width": float("nan")}},
+    "a width that is not a number": {"options": {**OPTIONS, "width": float("nan")}},
     "half a channel": {"options": {**OPTIONS, "in_channels": 1.5}},
     "channels that are no whole number": {"options": {**OPTIONS, "in_channels": 3.0}},
     "half a pixel": {"options": {**OPTIONS, "image": 32.5}},

@@ -79,7 +79,7 @@ def test_a_file_given_for_a_published_name_has_its_hash(google, colours, command
 
 def test_a_copy_of_what_has_no_published_name_is_a_misuse(google, colours, capsys):
     assert main(["predict", str(google), str(colours), "--weights", str(google)]) == 64
-    assert "is no published name (give the file itself as the model)" in line(capsys)
+    assert "is not a published name (give the file itself as the model)" in line(capsys)
 
 
 def test_a_copy_that_is_not_there_is_missing(colours, tmp_path, capsys):

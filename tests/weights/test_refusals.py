@@ -182,7 +182,7 @@ def test_numbers_that_are_none_are_65_and_their_tensor_is_named(value, tmp_path,
     ):
         code, told = refused(words, capsys)
         assert code == 65
-        assert "tensor inception4a.branch1.conv.weight holds values that are no finite numbers" in told
+        assert "tensor inception4a.branch1.conv.weight holds NaN or infinite values" in told
     assert not (tmp_path / "out.pth").exists()
 
 
@@ -305,7 +305,7 @@ def own(path: Path, **changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
-    "NaN": (lambda tensor: tensor * float("nan"), "tensor head.classifier.weight holds values that are no finite"),
+    "NaN": (lambda tensor: tensor * float("nan"), "tensor head.classifier.weight holds NaN or infinite values"),
     "half": (torch.Tensor.half, "tensors of type float16, float32, not of one"),
     "whole numbers": (torch.Tensor.long, "tensors of type float32, int64, not of one"),
     "truths": (torch.Tensor.bool, "tensors of type bool, float32, not of one"),

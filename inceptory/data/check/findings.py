@@ -118,7 +118,7 @@ class Report:
             first = ", the first: " if len(faults) > 1 else ": "
             return DataError(f"{self.data}: {_counted(len(faults), 'fault')}{first}{faults[0].message}")
         if warnings and self.strict:
-            return DataError(f"{self.data}: {_counted(len(warnings), 'warning')} (mend them, or leave --strict out)")
+            return DataError(f"{self.data}: {_counted(len(warnings), 'warning')} (fix them, or leave --strict out)")
         return None
 
     def to_json(self) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class Preprocess:
         self._check_sampling()
         for side in (self.size, self.resize):
             if side is not None and (type(side) is not int or side < 1):
-                raise ValueError(f"{side!r} is no number of pixels")
+                raise ValueError(f"{side!r} is not a number of pixels")
         if max(self.size, (self.resize or 0) // 2) > LARGEST_IMAGE:
             sides = f"{self.size:,}" if self.resize is None else f"{self.size:,} and {self.resize:,}"
             raise ValueError(f"pictures of {sides} pixels take gigabytes of memory (at most {LARGEST_IMAGE:,} are fed)")
@@ -170,7 +170,7 @@ class Preprocess:
         if self.antialias and self.grid == "asymmetric":
             raise ValueError("the asymmetric grid has no antialias")
         if type(self.central_fraction) not in (int, float) or not 0 < self.central_fraction <= 1:
-            raise ValueError(f"{self.central_fraction!r} is no share of a picture")
+            raise ValueError(f"{self.central_fraction!r} is not a share of a picture")
 
 
 _GRID_TOLD: dict[Grid, str] = {"half_pixel": "", "asymmetric": " on TensorFlow 1's grid"}

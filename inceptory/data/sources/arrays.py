@@ -141,7 +141,9 @@ def _coded(
         numbers = [code.get(str(label), -1) if named else int(label) for label in unique]
         for label, number in zip(unique, numbers, strict=True):
             if not 0 <= number < len(known):
-                raise DataError(f"{name}: the label {label!s} of {split} is none of the {len(known)} classes (mend it)")
+                raise DataError(
+                    f"{name}: the label {label!s} of {split} is not one of the {len(known)} classes (fix it)"
+                )
         coded[split] = np.asarray(numbers, dtype=np.int64)[places.reshape(-1)]
     return known, coded
 

@@ -218,7 +218,7 @@ def _records(file: Path, kind: Cifar) -> NDArray[np.uint8]:
     data = np.frombuffer(read(file), dtype=np.uint8)
     each = kind.head + PIXELS
     if not len(data) or len(data) % each:
-        raise DataError(f"{file}: {len(data)} bytes are no whole number of records of {each} (fetch it again)")
+        raise DataError(f"{file}: {len(data)} bytes are not a whole number of records of {each} (fetch it again)")
     return data.reshape(-1, each)
 
 

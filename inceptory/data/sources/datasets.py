@@ -195,7 +195,7 @@ def _classes(
     }
     for one, number in numbers.items():
         if not 0 <= number < len(classes):
-            raise DataError(f"{name}: the label {one!r} is none of its {len(classes)} classes (mend it)")
+            raise DataError(f"{name}: the label {one!r} is not one of its {len(classes)} classes (fix it)")
     coded: dict[str, Labels] = {}
     for split, cells in told.items():
         if several:

@@ -88,7 +88,7 @@ def _read(path: Path, lines: Iterable[tuple[int, list[str]]], columns: Columns) 
         if not file:
             raise DataError(f"{path}: line {line} has no path (fill it or remove the line)")
         if "\0" in file:
-            raise DataError(f"{path}: line {line} has a path with a NUL inside (mend it)")
+            raise DataError(f"{path}: line {line} has a path with a NUL inside (fix it)")
         rows = parts.setdefault(split, _Rows())
         rows.files.append(columns.place.the(file) if columns.bare else file)
         rows.labels.append(sys.intern(label))
@@ -104,7 +104,7 @@ def _label(path: Path, line: int, cells: list[str], columns: Columns) -> str:
     for column, name in zip(columns.labels, columns.classes, strict=True):
         if cells[column].strip() not in HOT:
             told = f"line {line} has {cells[column].strip()!r} in {name!r}, where others have 0 or 1"
-            raise DataError(f"{path}: {told} (mend it, or say --label-column NAME)")
+            raise DataError(f"{path}: {told} (fix it, or say --label-column NAME)")
     return "".join(HOT[cells[column].strip()] for column in columns.labels)
 
 
@@ -161,7 +161,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text in UTF-8 (save it as UTF-8)") from None
     except csv.Error as fault:
-        raise DataError(f"{path}: line {reader.line_num} is no line of a table, {fault} (mend it)") from None
+        raise DataError(f"{path}: line {reader.line_num} is not a row of a table, {fault} (fix it)") from None
 
 
 def _bounded(path: Path, file: TextIO) -> Iterator[str]:

@@ -160,6 +160,6 @@ def _plain(source: Source, what: str, text: bytes) -> dict[str, Any]:
     try:
         found = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise source.fault(f"its {what} is damaged, it is no JSON") from None
+        raise source.fault(f"its {what} is damaged, it is not JSON") from None
     source.require(isinstance(found, dict), f"its {what} is no table")
     return dict(found)

@@ -107,7 +107,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> Header:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _metadata(source: Source, told: Any) -> dict[str, str]:

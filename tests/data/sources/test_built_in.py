@@ -123,7 +123,7 @@ def test_a_file_of_no_whole_records_is_told(root, change):
     cifar(root / "cifar10", built_in.TEN)
     path = root / "cifar10" / "data_batch_3.bin"
     path.write_bytes(path.read_bytes() + change if change else b"")
-    with pytest.raises(DataError, match=r"data_batch_3\.bin: .* no whole number of records of 3073"):
+    with pytest.raises(DataError, match=r"data_batch_3\.bin: .* not a whole number of records of 3073"):
         open_source("cifar10")
 
 

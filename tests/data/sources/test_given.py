@@ -154,7 +154,9 @@ def test_arrays_that_are_no_pictures_with_labels_are_refused_in_one_line(picture
 
 
 def test_classes_that_do_not_fit_are_refused():
-    assert "the label 2 of train is none of the 2 classes" in refused(lambda: from_arrays(PIXELS, LABELS, classes="ab"))
+    assert "the label 2 of train is not one of the 2 classes" in refused(
+        lambda: from_arrays(PIXELS, LABELS, classes="ab")
+    )
     assert "negative labels (leave those rows out)" in refused(lambda: from_arrays(PIXELS, LABELS - 1))
     assert "the label -1 of" in refused(lambda: from_arrays(PIXELS, LABELS - 1, classes="abc"))
     assert "the label ant of" in refused(lambda: from_arrays(PIXELS, ["ant", "bee"] * 6, classes=["bee", "cat"]))
@@ -315,7 +317,7 @@ def test_columns_are_found_by_their_features_or_named():
 
 
 def test_labels_outside_the_named_classes_are_refused():
-    assert "the label 2 is none of its 2 classes" in refused(lambda: source_of(hub.labelled(FILES, [0, 2] * 6)))
+    assert "the label 2 is not one of its 2 classes" in refused(lambda: source_of(hub.labelled(FILES, [0, 2] * 6)))
     assert "row 0 has the label 0.5" in refused(lambda: source_of(hub.labelled(FILES, [0.5, 1] * 6)))
 
 

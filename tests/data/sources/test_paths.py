@@ -86,5 +86,5 @@ def test_links_in_a_circle_and_names_with_a_nul_lead_to_nothing(tmp_path, ask):
 
 def test_json_too_deep_to_be_read_is_told(tmp_path):
     path = tar(tmp_path / "a.tar", [("1.jpg", b"x"), ("1.json", b"[" * 100_000)])
-    with pytest.raises(DataError, match=r"1\.json is no JSON"):
+    with pytest.raises(DataError, match=r"1\.json is not JSON"):
         open_files(path, [path])

@@ -104,7 +104,7 @@ FAULTS = {
     "nothing": ("", "no class"),
     "an unknown split": ("path,label,split\na.png,dog,train\nb.png,cat,third\n", "line 3 names the split 'third'"),
     "a NUL": ("a.png,dog\nb\0.png,cat\n", "NUL"),
-    "a quote without end": ('a.png,dog\n"b.png,cat\n', "line 2 is no line of a table"),
+    "a quote without end": ('a.png,dog\n"b.png,cat\n', "line 2 is not a row of a table"),
 }
 
 

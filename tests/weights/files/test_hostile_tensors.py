@@ -40,7 +40,7 @@ LIES = {
     "has more sizes than strides": tensor(SIX, 0, (2, 3), (1,)),
     "has too many dimensions": tensor(SIX, 0, (1,) * 40, (1,) * 40),
     "is conjugated": tensor(SIX, 0, (6,), (1,), more=b"}" + text("conj") + b"\x88s"),
-    "has a size that is no number": tensor(SIX, 0, (6,), (1,)).replace(number(6) + b"t", b"Nt"),
+    "has a size that is not a number": tensor(SIX, 0, (6,), (1,)).replace(number(6) + b"t", b"Nt"),
     "has a start that is true": tensor(SIX, 0, (6,), (1,)).replace(b"tQ" + number(0), b"tQ\x88"),
     "has no storage": tensor(b"N", 0, (6,), (1,)),
     "has a storage of another kind": tensor(

@@ -168,7 +168,7 @@ def _split(shards: Sequence[Shard], number: dict[int | str, int], classes: int, 
     """The pictures that have a label."""
     for shard in shards:
         if any(label not in number for row in shard.known if not _is_hidden(row, number) for label in row or ()):
-            raise DataError(f"{shard.file}: a label lies outside the {classes} named classes (mend the column)")
+            raise DataError(f"{shard.file}: a label lies outside the {classes} named classes (fix the column)")
     met: dict[Row | None, int] = {}
     places = [np.asarray([met.setdefault(row, len(met)) for row in shard.known]) for shard in shards]
     rows = np.concatenate([place[shard.codes] for place, shard in zip(places, shards, strict=True)])

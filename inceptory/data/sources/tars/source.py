@@ -193,7 +193,9 @@ def _classes(
     order = [label if isinstance(label, int) else number.get(label, -1) for label in known]
     for label, row in zip(known, order, strict=True):
         if not 0 <= row < len(named):
-            raise DataError(f"{path}: the label {label!r} is none of the {len(named)} classes of classes.txt (mend it)")
+            raise DataError(
+                f"{path}: the label {label!r} is not one of the {len(named)} classes of classes.txt (fix it)"
+            )
     return tuple(named), np.asarray(order, dtype=np.int64)
 
 
@@ -264,7 +266,7 @@ def _json_label(file: Path, member: Member) -> Cell | None:
     try:
         told = json.loads(member.read(LONGEST_LABEL))
     except (ValueError, RecursionError):
-        raise DataError(f"{file}: {member.name} is no JSON (write it again)") from None
+        raise DataError(f"{file}: {member.name} is not JSON (write it again)") from None
     if not isinstance(told, dict):
         return None
     label = next((told[word] for word in ("label", "class", "cls", "labels", "classes") if word in told), None)

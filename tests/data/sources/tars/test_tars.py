@@ -93,7 +93,7 @@ def test_classes_txt_orders_words_too(tmp_path):
 def test_a_label_that_classes_txt_does_not_know_is_told(tmp_path, label):
     (tmp_path / "classes.txt").write_text("dog\ncat\n")
     path = tar(tmp_path / "a.tar", examples([label]))
-    assert f"the label {label!r} is none of the 2 classes" in refused(path)
+    assert f"the label {label!r} is not one of the 2 classes" in refused(path)
 
 
 def test_shards_of_a_folder_are_joined_in_order_and_parted_by_their_names(tmp_path):
@@ -265,7 +265,7 @@ FAULTS = {
     "labels only": ([("0000.cls", b"1")], "holds no pictures with labels"),
     "two pictures of a name": ([("0.png", b"x"), ("0.jpg", b"y"), ("0.cls", b"1")], "two pictures"),
     "words and numbers": (examples(["cat", 1]), "some labels are words"),
-    "broken JSON": ([("0.png", b"x"), ("0.json", b"{")], "no JSON"),
+    "broken JSON": ([("0.png", b"x"), ("0.json", b"{")], "not JSON"),
     "a fraction": (examples([{"label": 1.5}], "json"), "has the label 1.5"),
     "a list of truths": (examples([{"label": [True, False]}], "json"), "has the label [True, False] (give the numbers"),
     "a row of 0 and 1": (
