@@ -278,7 +278,7 @@ def test_what_the_config_settled_is_what_predicts(tmp_path: Path):
     (found,) = inceptory.predict(path, picture, top=1000)
     with pytest.warns(UserWarning, match="same names and graph"):
         steps = inceptory.load(weights).card.preprocess
-    pixels = torch.from_numpy(steps.pixels(Image.open(picture))).permute(2, 0, 1)[None]
+    pixels = torch.tensor(steps.pixels(Image.open(picture))).permute(2, 0, 1)[None]
     answers = [
         inceptory.load(weights, name=name)(normalise(pixels, steps)).softmax(1)[0].sort(descending=True).values
         for name in names
