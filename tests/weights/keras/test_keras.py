@@ -268,6 +268,7 @@ def test_strides_decide_between_networks_with_the_same_tensors(v3: Path, name: s
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(TWINS)
 def test_what_the_config_settled_is_what_predicts(tmp_path: Path):
     """A file of 1,000 classes, which needs no card to name them: with strides of another network it answers as that."""
     names = ("cifar_inception_v3", "cifar_inception_v3_stem_slim")
@@ -276,8 +277,7 @@ def test_what_the_config_settled_is_what_predicts(tmp_path: Path):
     path, picture = with_config(weights, config_of(names[1]), "keras"), tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(picture)
     (found,) = inceptory.predict(path, picture, top=1000)
-    with pytest.warns(UserWarning, match="same names and graph"):
-        steps = inceptory.load(weights).card.preprocess
+    steps = inceptory.load(weights).card.preprocess
     pixels = torch.tensor(steps.pixels(Image.open(picture))).permute(2, 0, 1)[None]
     answers = [
         inceptory.load(weights, name=name)(normalise(pixels, steps)).softmax(1)[0].sort(descending=True).values
