@@ -133,21 +133,7 @@ def train(
     handed = not isinstance(data, str | Path)
     if is_first():  # the others may come when the first has made it a run
         _check_free(Path(out), SEARCH if find_lr else WRITTEN)
-    from inceptory.data.check.check import cheap
-    from inceptory.data.sources.given import source_of
-    from inceptory.data.sources.opening import place_of
-    from inceptory.system.progress import meter
-
-    # What Python hands over is there already, and may be long to print.
-    with meter("" if handed else f"looking for {data}", None, shown=is_first() and not handed) as bar:
-        source = source_of(data if handed else place_of(str(data)), bar, layout)
-    known = cheap(source)
-    if source.multi_label and wanted.balanced:
-        raise ConfigError(
-            f"--balanced: {source.name} shows several classes a picture (leave it out; --class-weights works)"
-        )
-    source = source.with_validation(wanted.validation)
-    _check_trainable(source)
+    source, known = _opened(data, wanted, layout)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
     line = _line(None if handed else str(data), model, out, variant, wanted, layout)
@@ -165,6 +151,29 @@ def train(
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, began, resumed=False)
+
+
+def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[str]]:
+    """(pictures with a validation split, what `check` says of them); raises for what cannot be trained on."""
+    from inceptory.data.check.check import cheap
+    from inceptory.data.sources.given import source_of
+    from inceptory.data.sources.opening import place_of
+    from inceptory.system.progress import meter
+
+    named = isinstance(data, str | Path)
+    # What Python hands over is there already, and may be long to print.
+    with meter(f"looking for {data}" if named else "", None, shown=is_first() and named) as bar:
+        source = source_of(place_of(str(data)) if named else data, bar, layout)
+    known = cheap(source)
+    if source.multi_label and recipe.balanced:
+        raise ConfigError(
+            f"--balanced: {source.name} shows several classes a picture (leave it out; --class-weights works)"
+        )
+    source = source.with_validation(recipe.validation)
+    train = source.split("train")
+    if len(train) < 2 or len(source.split("validation")) == 0:
+        raise ConfigError(f"{source.name}: {len(train)} training pictures are too few (each class needs at least two)")
+    return source, known
 
 
 def _line(data: str | None, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout) -> str:
@@ -267,9 +276,3 @@ def _check_network(model: str, variant: Variant, recipe: Recipe) -> None:
         check_residual(model, "--drop-path")
     if variant.in_channels not in (1, 3):
         raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")
-
-
-def _check_trainable(source: Source) -> None:
-    train = source.split("train")
-    if len(train) < 2 or len(source.split("validation")) == 0:
-        raise ConfigError(f"{source.name}: {len(train)} training pictures are too few (each class needs at least two)")
