@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inceptory.run.predict import predict
     from inceptory.weights.card import Card
     from inceptory.weights.convert import convert
-    from inceptory.weights.model import load
+    from inceptory.weights.model import load, open_model
     from inceptory.weights.published.records import published
     from inceptory.weights.store import save
     from inceptory.weights.verify import verify
@@ -51,6 +51,7 @@ _HOMES = {
     "from_dataset": "inceptory.data.sources.datasets",
     "load": "inceptory.weights.model",
     "models": "inceptory.nets.show",
+    "open_model": "inceptory.weights.model",
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
     "published": "inceptory.weights.published.records",
@@ -79,6 +80,7 @@ __all__ = [
     "from_dataset",
     "load",
     "models",
+    "open_model",
     "plan",
     "predict",
     "published",

@@ -25,6 +25,11 @@ def _everything_imported() -> None:
             importlib.import_module(found.name)
 
 
+def _opened(run: Path) -> str:
+    with inceptory.open_model(run) as model:
+        return f"{model.certificate()}"
+
+
 def _saved(place: Path) -> Path:
     """A checkpoint, and torchvision's file of the same network."""
     inceptory.save(inceptory.create("inception_v3", classes=3, width=1.0, aux=True), place / "ours.safetensors")
@@ -49,6 +54,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "from_dataset": lambda run, data, place: callable(inceptory.from_dataset),
     "load": lambda run, data, place: inceptory.load(str(run / "model.safetensors")),
     "models": lambda run, data, place: inceptory.models(),
+    "open_model": lambda run, data, place: _opened(run),
     "plan": lambda run, data, place: inceptory.plan("xception").numbers(),
     "predict": lambda run, data, place: inceptory.predict(run, next(data.rglob("*.png"))),
     "published": lambda run, data, place: inceptory.published()["inception_v3.tf_in1k"].name,
