@@ -29,6 +29,7 @@ def test_the_pages_are_as_they_would_be_written_today(capsys: pytest.CaptureFixt
     assert pages.main(["--check"]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_changed_a_missing_and_a_foreign_page_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

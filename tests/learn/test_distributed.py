@@ -173,6 +173,7 @@ def pair(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder / "run", "".join(told)
 
 
+@pytest.mark.slow
 def test_two_processes_leave_one_run(pair):
     folder, told = pair
     assert told.count(f"training {MODEL}") == 1, "one of them speaks"
@@ -181,7 +182,7 @@ def test_two_processes_leave_one_run(pair):
     assert json.loads((folder / "run.json").read_text())["finished"]
 
 
-@pytest.mark.parametrize("run", ["pair", "broken"])
+@pytest.mark.parametrize("run", [pytest.param("pair", marks=pytest.mark.slow), "broken"])
 def test_the_threads_between_processes_end_with_the_run(run: str, request: pytest.FixtureRequest):
     """One that lives on may abort the process at its very end, when all has been written."""
     made = request.getfixturevalue(run)

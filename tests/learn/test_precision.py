@@ -176,7 +176,8 @@ def begin(data, out):
     )
 
 
-@pytest.mark.parametrize("arithmetic", ["as fp32", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("arithmetic", ["as fp32", "fp16"])
 def test_a_run_in_fp16_that_was_stopped_goes_on_bit_for_bit(arithmetic, colours, tmp_path, monkeypatch):
     """With a step that is skipped before the stop and a scale that grows after it: both must be remembered."""
     unscale, calls = torch.amp.GradScaler.unscale_, []

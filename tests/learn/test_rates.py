@@ -68,6 +68,7 @@ def test_the_drawing_shows_valleys_even_beside_an_explosion(tmp_path: Path):
     assert set(rows[0]) == {"lr", "objective", "smoothed_objective"}
 
 
+@pytest.mark.slow
 def test_it_prints_a_rate_and_the_line_and_leaves_no_run(colours: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(rates, "STEPS", 24)
     taken, step = [], Stepper.step

@@ -24,7 +24,7 @@ KILLS = int(os.environ.get("INCEPTORY_KILLS", "20"))
 """Of the slow test; `make endure` asks for more."""
 
 
-@pytest.mark.parametrize("step", [1, 4, *(pytest.param(step, marks=pytest.mark.slow) for step in (5, 6, 9)), 10])
+@pytest.mark.parametrize("step", [1, *(pytest.param(step, marks=pytest.mark.slow) for step in (4, 5, 6, 9, 10))])
 def test_a_run_stopped_after_any_step_goes_on_bit_for_bit(step, whole, colours, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patched:
         stopped_after(step, patched)
@@ -65,12 +65,10 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
-    [
-        *(pytest.param(changed, marks=pytest.mark.slow) for changed in list(CHANGES.values())[:-1]),
-        list(CHANGES.values())[-1],
-    ],
+    CHANGES.values(),
     ids=CHANGES,
 )
 def test_every_kind_of_state_survives(changed, colours, tmp_path, monkeypatch):
@@ -225,7 +223,8 @@ def test_another_number_of_threads_is_said(broken, monkeypatch, capsys):
     assert f"not bit for bit the run without a break: threads {threads}, now {threads + 1}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_crops_go_on_bit_for_bit_in_the_middle_of_an_epoch(workers, whole, colours, tmp_path, monkeypatch):
     monkeypatch.setattr("inceptory.data.feed.feed.IN_MEMORY", 0)
     with monkeypatch.context() as patched:

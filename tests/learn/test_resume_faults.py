@@ -112,6 +112,7 @@ def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
     assert states == {path: path.read_bytes() for path in state.listed(broken)}
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_74_and_what_is_needed(broken, whole, monkeypatch, capsys):
     import errno
 

@@ -68,6 +68,7 @@ def shown(monkeypatch):
     return batches
 
 
+@pytest.mark.slow
 def test_batches_of_a_training_show_all_classes_and_every_picture_comes_once(data, tmp_path, shown):
     start(data, tmp_path / "run", epochs=1)
     epoch = shown[2:11]

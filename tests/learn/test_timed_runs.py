@@ -96,7 +96,7 @@ def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colo
         assert [float(row["lr"]) for row in csv.DictReader(file)][-1] == pytest.approx(rates[-1], rel=1e-4)
 
 
-@pytest.mark.parametrize(("epochs", "by"), [(3, "epochs"), (300, "time")])
+@pytest.mark.parametrize(("epochs", "by"), [pytest.param(3, "epochs", marks=pytest.mark.slow), (300, "time")])
 def test_beside_epochs_whichever_comes_first_ends_the_run(epochs, by, moved, colours, tmp_path, capsys):
     words = [str(colours), *WORDS, "--time", "75s", "--epochs", str(epochs), "--out", str(tmp_path / "run")]
     assert main(["train", *words]) == 0
@@ -141,6 +141,7 @@ def test_a_timed_run_is_resumed_by_the_command_line_and_gets_what_is_left(
     assert rates[-1] < 0.01
 
 
+@pytest.mark.slow
 def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved, colours, tmp_path, monkeypatch):
     words = [str(colours), *WORDS, "--time", "68s", "--out", str(tmp_path / "run")]
     with monkeypatch.context() as patched:

@@ -120,6 +120,7 @@ def test_classes_in_another_order_are_matched_by_name(run: Path, colours: Path, 
     assert metrics.top1 >= 0.9
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal(colours: Path, tmp_path: Path):
     for name in ("a", "b"):
         inceptory.train(str(colours), model="cifar_inception_v3", out=tmp_path / name, variant=TINY, recipe=QUICK)

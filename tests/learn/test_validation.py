@@ -49,6 +49,7 @@ def test_a_batch_of_which_one_picture_is_left_gives_no_statistics(damaged, tmp_p
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_batches_is_looked_over_however_many_make_a_step(colours, tmp_path, monkeypatch):
     seen, real = [], norms.renew
     monkeypatch.setattr(norms, "renew", lambda net, values: real(net, (seen.append(len(v)) or v for v in values)))

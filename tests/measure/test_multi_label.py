@@ -322,9 +322,10 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
-    [*(pytest.param(CHANGES[name], marks=pytest.mark.slow) for name in list(CHANGES)[:2]), CHANGES["tutorial's step"]],
+    CHANGES.values(),
     ids=CHANGES,
 )
 def test_a_stopped_run_goes_on_bit_for_bit(changed, halves, tmp_path, monkeypatch):

@@ -100,7 +100,10 @@ def test_a_branch_gives_the_same_in_either_order(name: str, dialect: str, size: 
             assert apart(tensor, other.state_dict()[key]) <= 1e-12, key
 
 
-@pytest.mark.parametrize(("name", "size"), [("cifar_inception_v3_slim", 32), ("cifar_inception_v3_slim", 31)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [pytest.param("cifar_inception_v3_slim", 32, marks=pytest.mark.slow), ("cifar_inception_v3_slim", 31)],
+)
 def test_a_whole_network_trains_the_same(name: str, size: int):
     torch.manual_seed(0)
     net = randomised(create(name, width=0.25, dropout=0.0)).double()

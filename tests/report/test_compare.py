@@ -121,6 +121,7 @@ def test_out_writes_a_page_a_drawing_and_a_table(tmp_path: Path):
     assert float(rows[0]["interval_low"]) == wilson(300, 400)[0]
 
 
+@pytest.mark.slow
 def test_a_real_run_stands_beside_itself(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "copy")
     found = inceptory.compare(run, tmp_path / "copy", out=tmp_path / "out")

@@ -123,6 +123,7 @@ def test_among_many_pictures_every_pair_within_five_bits_is_a_candidate(monkeypa
     assert {(row, row + 200) for row in range(200)} <= pairs
 
 
+@pytest.mark.slow
 def test_thousands_of_equal_looks_are_met_in_a_window():
     found = np.zeros((5000, 8), dtype=np.uint8)
     pairs = candidates(found)

@@ -336,7 +336,8 @@ print(len(next(reading).rows), flush=True)
 
 
 @pytest.mark.parametrize(
-    ("end", "code"), [("", 0), pytest.param("raise SystemExit(3)", 3, marks=pytest.mark.slow), ("1 / 0", 1)]
+    ("end", "code"),
+    [("", 0), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("raise SystemExit(3)", 3), ("1 / 0", 1)))],
 )
 def test_a_script_needs_no_guard_around_its_main_part_and_ends_at_once(tmp_path, end, code):
     (tmp_path / "script.py").write_text(SCRIPT.format(end=end))
@@ -344,6 +345,7 @@ def test_a_script_needs_no_guard_around_its_main_part_and_ends_at_once(tmp_path,
     assert (done.stdout, done.returncode) == ("2\n", code)
 
 
+@pytest.mark.slow
 @POSIX
 def test_the_workers_of_a_killed_program_end_by_themselves(tmp_path):
     told = "print(*[w.pid for w in one._pool._children.processes], flush=True); import time; time.sleep(60)"

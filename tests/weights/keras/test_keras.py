@@ -97,7 +97,7 @@ def test_names_of_keras_1_are_read(name: str, ending: str, tmp_path: Path):
     [
         pytest.param("inception_v3", "", marks=pytest.mark.slow),
         pytest.param("xception", "layers/functional/layers", marks=pytest.mark.slow),
-        ("cifar_inception_v3", ""),
+        pytest.param("cifar_inception_v3", "", marks=pytest.mark.slow),
     ],
 )
 def test_weights_without_names_are_named_by_their_place(name: str, inside: str, tmp_path: Path):
