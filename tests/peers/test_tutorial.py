@@ -41,7 +41,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def losses(folder: Path, name: str, recipe: Recipe) -> tuple[list[float], inceptory.Network]:
     """The loss of each of Keras' steps, taken here, and the network after them."""
     net = inceptory.load(folder / "start.h5", name=name).double().to(memory_format=torch.channels_last)
-    net.head.dropout = 0.0
+    net.head.dropout.p = 0.0
     steps = np.load(folder / "steps.npz")
     stepper, found = Stepper(net, recipe, Device("cpu")), []
     for number, (values, classes, rate) in enumerate(
