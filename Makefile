@@ -40,9 +40,8 @@ attack: $(VENV)/installed-dev
 peers: $(VENV)-peers/installed
 	INCEPTORY_PEERS=1 $(VENV)-peers/bin/python -m pytest -q tests/peers
 
-# The fast tests against the oldest versions that pyproject.toml allows, in an environment of their own, of some GB; old
-# libraries warn of one another, so warnings are no errors there. Not
-# part of CI.
+# The fast tests against the oldest versions that pyproject.toml allows, in an environment of their own, of some GB. Old
+# libraries warn of one another, so warnings are not errors there. Not part of CI.
 oldest: $(VENV)-oldest/installed
 	$(VENV)-oldest/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow" -W default
 

@@ -6,9 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.oldest import PROJECT, oldest
 
 HERE = Path(__file__).parent
 
@@ -40,3 +43,11 @@ def test_what_is_left_out_is_told_above_the_closing_line(words: list[str]):
 def test_nothing_is_told_where_nothing_was_left_out():
     assert not any("left out" in line for line in told_by_pytest("--collect-only"))
     assert not any("slow (" in line for line in told_by_pytest("-k", "no_such_test"))
+
+
+def test_the_oldest_versions_are_those_of_every_dependency():
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    lowest = dict(each.split("==") for each in oldest())
+    assert {each.partition(">=")[0] for each in project["dependencies"]} <= lowest.keys()
+    assert lowest["torch"] == "2.4"
+    assert {"h5py", "pillow-heif"} < lowest.keys(), "files of weights and pictures need them"
