@@ -107,6 +107,15 @@ def test_an_interrupt_is_75_and_one_line_from_the_start_on(words, waits, request
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
 
 
+def test_an_interrupt_after_the_answer_changes_nothing():
+    """While the interpreter ends, Python's own handler is gone and the signal would kill the process."""
+    begun = "from inceptory.start import main; import atexit, os, signal, sys"
+    late = "atexit.register(os.kill, os.getpid(), signal.SIGINT); sys.argv = ['inceptory', 'models']; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-P", "-c", f"{begun}; {late}"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "xception" in done.stdout
+
+
 def test_what_cannot_be_said_is_not_said():
     class Broken(io.StringIO):
         def write(self, text):
