@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inceptory.data.sources.datasets import from_dataset
     from inceptory.data.sources.layout import Layout
     from inceptory.errors import InceptoryError
+    from inceptory.features.features import extract_features
     from inceptory.learn.settings.recipe import Recipe
     from inceptory.learn.verbs import train
     from inceptory.nets.catalogue import catalogue, plan
@@ -47,6 +48,7 @@ _HOMES = {
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.run.evaluate",
+    "extract_features": "inceptory.features.features",
     "from_arrays": "inceptory.data.sources.arrays",
     "from_dataset": "inceptory.data.sources.datasets",
     "load": "inceptory.weights.model",
@@ -76,6 +78,7 @@ __all__ = [
     "create",
     "demo",
     "evaluate",
+    "extract_features",
     "from_arrays",
     "from_dataset",
     "load",
