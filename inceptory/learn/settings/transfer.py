@@ -80,7 +80,7 @@ class Backbone:
             options: dict[str, Any] = opened.plan.options()
             if transfer.keep_head and not opened.card.labels:
                 raise ConfigError(f"--keep-head: {opened.path} names no classes (leave it out, for a new head)")
-            size = image or opened.require_preprocess().size
+            size = opened.require_preprocess().size if image is None else image
             known = {name: options[name] for name in vars(PUBLISHED) if name in options}
             variant = Variant(**{**known, "dialect": opened.plan.dialect, "image": size, "aux": False})
             place = os.path.abspath(model) if files.exists(model) else str(model)
