@@ -20,6 +20,7 @@ from inceptory.learn.settings.job import Job
 from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear, cross_validated, path
 from inceptory.learn.transfer.parts import parted
 from inceptory.learn.transfer.seen import Seen
+from inceptory.measure.calibration import Calibration
 from inceptory.measure.results import Ending, Epoch, Metrics, Run
 from inceptory.measure.tasks import Task, task_of
 from inceptory.nets.catalogue import plan
@@ -206,5 +207,14 @@ def _card(job: Job, seen: Seen, fitted: Fitted, net: Network, held: Metrics) -> 
         recipe=recipe,
         data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},
         metrics={"epoch": 1, **held.to_json()},
+        calibration=calibration_of(seen, fitted),
         versions=versions(),
     )
+
+
+def calibration_of(seen: Seen, fitted: Fitted) -> dict[str, Any]:
+    """What pictures that had no part in the choice say of the answers; nothing where there are none."""
+    logits, rows = fitted.calibration.logits, fitted.calibration.rows
+    if not len(rows):
+        return {}
+    return Calibration.of(logits, seen.labels[rows], "cross-fitted" if fitted.folds else "held-out").to_json()

@@ -249,3 +249,17 @@ def test_another_backbone_under_the_same_path_is_not_gone_on_with(colours, backb
     inceptory.save(net, path)
     with pytest.raises(ConfigError, match="no longer the file"):
         train(resume=tmp_path / "r")
+
+
+def test_the_card_holds_a_calibration_of_pictures_that_chose_nothing(transferred, backbone, tmp_path, monkeypatch):
+    from inceptory.measure.calibration import Calibration
+
+    found = Calibration.from_json(read_card(transferred.folder / "model.safetensors").calibration)
+    assert (found.kind, found.n) == ("cross-fitted", 72)
+    monkeypatch.setattr("inceptory.learn.transfer.parts.FEW", 50)
+    chance = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    pictures = (chance.integers(0, 90, (200, 32, 32, 3)) + 90 * labels[:, None, None, None]).astype(np.uint8)
+    run = train((pictures, labels), backbone=backbone, out=tmp_path / "r", recipe=FP32)
+    found = Calibration.from_json(read_card(run.folder / "model.safetensors").calibration)
+    assert (found.kind, found.n) == ("held-out", 18)
