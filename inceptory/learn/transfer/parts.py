@@ -16,8 +16,6 @@ FEW = 1000
 FOLDS = 5
 CALIBRATION = 0.1
 """Share of each class in the calibration part, where one is held out."""
-SEED = 1
-"""The calibration part is the same for every run of the same pictures."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +32,17 @@ class Parts:
     """Parts that take turns; 0 where they are held out once."""
 
 
-def parted(labels: Labels, of_training: int, held_out: bool) -> Parts:
+def parted(labels: Labels, of_training: int, held_out: bool, seed: int) -> Parts:
     """The parts of (n,) or (n, K) labels, of which the first `of_training` are of the training split.
 
-    `held_out` asks for parts that are held out once, however few pictures there are.
+    `held_out` asks for parts that are held out once, however few pictures there are. The seed chooses those of the
+    calibration.
     """
     every = np.arange(len(labels))
     if len(labels) < FEW and not held_out:
         smallest = int(np.sort(per_class(labels))[-1]) if labels.ndim == 1 else len(labels)
         return Parts(every, every[:0], every[:0], max(min(FOLDS, smallest), 2))
-    held = stratified(labels[:of_training], CALIBRATION, SEED)
+    held = stratified(labels[:of_training], CALIBRATION, seed + 1)
     return Parts(np.flatnonzero(~held), every[of_training:], np.flatnonzero(held), 0)
 
 
