@@ -62,7 +62,7 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> 
                 if resumed:
                     _go_on(loop)
                 loop.run(stop)
-                return _finished(loop, source)
+                return _finished(loop)
 
 
 def find_rate(job: Job, source: Source, folder: Path) -> Search:
@@ -93,11 +93,12 @@ def _ready(
     job: Job, source: Source, device: Device, ranks: Ranks, stop: Stop, folder: Path, began: float
 ) -> Iterator[Loop]:
     """The loop of a job at its start, with its feeds open."""
-    feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
+    plan = job.plan(len(source.classes))
+    feeds, preprocess = _feeds(job, plan, source, stop, ranks.first)
     with ExitStack() as ending:
         for each in feeds.values():
             ending.callback(each.close)
-        loop = _loop(job, source, feeds, preprocess, device, ranks, folder, began)
+        loop = _loop(job, plan, source, feeds, preprocess, device, ranks, folder, began)
         ending.callback(loop.stepper.leave)
         yield loop
 
@@ -169,6 +170,7 @@ def _statistics(recipe: Recipe, train: Feed, channels: int) -> tuple[tuple[float
 
 def _loop(
     job: Job,
+    plan: Plan,
     source: Source,
     feeds: dict[str, Feed],
     preprocess: Preprocess,
@@ -178,7 +180,6 @@ def _loop(
     began: float,
 ) -> Loop:
     """The loop at its start: a fresh network, everything in its place."""
-    plan = job.plan(len(source.classes))
     torch.manual_seed(job.recipe.seed)
     net = create(plan)
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -230,9 +231,9 @@ def _check_place(loop: Loop, found: State) -> None:
         print(f"not bit for bit the run without a break: {'; '.join(other)}", file=sys.stderr)
 
 
-def _finished(loop: Loop, source: Source) -> Run:
+def _finished(loop: Loop) -> Run:
     """Measure the best checkpoint, write what there is to tell, and remove the states."""
-    folder, plan, ranks = loop.folder, loop.job.plan(len(source.classes)), loop.ranks
+    folder, ranks = loop.folder, loop.ranks
     ranks.wait()
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -243,10 +244,10 @@ def _finished(loop: Loop, source: Source) -> Run:
     test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
     minutes = loop.used() / 60
     if ranks.first:
-        report.write_run(
+        metrics = report.write_run(
             folder,
             card=loop.card,
-            plan=plan,
+            plan=loop.stepper.net.plan,
             epochs=loop.position.history,
             test=test,
             split=split,
@@ -256,4 +257,6 @@ def _finished(loop: Loop, source: Source) -> Run:
         )
         loop.job.done(folder)
         state.remove(folder)
-    return Run(folder, test.metrics(), split, loop.position.history, minutes)
+    else:
+        metrics = test.metrics()
+    return Run(folder, metrics, split, loop.position.history, minutes)
