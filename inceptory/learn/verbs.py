@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from inceptory.data.sources.layout import AUTO, Given, LaidOut, Layout
-from inceptory.errors import ConfigError, DataError, UsageError
+from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.rates import PNG, TABLE, Suggestion, searched
 from inceptory.learn.settings.command import train_call, train_command
 from inceptory.learn.settings.job import FILE as RUN
@@ -241,7 +239,9 @@ def _resume(
     wanted = decided(job.recipe if recipe is None else recipe, options, job.model)
     job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
     if job.finished:
-        run = finished_run(folder)
+        from inceptory.report.folder import read_run
+
+        run = read_run(folder)
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
         return run
     if source is None and job.given:
@@ -252,22 +252,6 @@ def _resume(
     from inceptory.learn.fit import fit
 
     return fit(job, source, folder, began, resumed=True)
-
-
-def finished_run(folder: Path) -> Run:
-    """The results of a finished run, read from its folder."""
-    from inceptory.measure.tasks import task_of
-    from inceptory.report.folder import read_history
-    from inceptory.weights.card import read_card
-
-    path = folder / "metrics.json"
-    task = task_of(read_card(folder / "model.safetensors").multi_label)
-    try:
-        plain = json.loads(files.read(path))
-        split, minutes = msgspec.convert((plain["split"], plain["minutes"]), tuple[str, float])
-        return Run(folder, task.metrics.from_json(plain), split, read_history(folder, task), minutes)
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
 
 
 def _check_network(model: str, variant: Variant, recipe: Recipe) -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import msgspec
+
 from inceptory.errors import DataError
-from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake
+from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake, Run
+from inceptory.measure.tasks import Task, task_of
 from inceptory.nets.catalogue import Plan
 from inceptory.report import plots
 from inceptory.report.story import Story
 from inceptory.system import clock, files
-from inceptory.weights.card import Card
+from inceptory.weights.card import Card, read_card
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from inceptory.measure.evaluate import Scored
-    from inceptory.measure.tasks import Task
 
 MISTAKES = 24
 """Pictures of wrong answers on the page."""
@@ -164,9 +167,20 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
     files.write(folder / "history.csv", text.getvalue())
 
 
-def read_history(folder: Path, task: Task) -> list[Epoch]:
+def read_run(folder: Path) -> Run:
+    """The results of a finished run; raises DataError for files that are damaged or of another version."""
+    path = folder / "metrics.json"
+    task = task_of(read_card(folder / "model.safetensors").multi_label)
+    try:
+        plain = json.loads(files.read(path))
+        split, minutes = msgspec.convert((plain["split"], plain["minutes"]), tuple[str, float])
+        return Run(folder, task.metrics.from_json(plain), split, _history(folder / "history.csv", task), minutes)
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
+
+
+def _history(path: Path, task: Task) -> list[Epoch]:
     """The rows that `write_history` wrote of a run of this task; raises DataError for others."""
-    path = folder / "history.csv"
     text = files.read(path)
     try:
         rows = list(csv.DictReader(io.StringIO(text.decode())))
