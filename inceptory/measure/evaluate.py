@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.feed.feed import Feed, feed
+from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
 from inceptory.engines.torch import Engine
 from inceptory.measure.results import Details, Metrics, Mistake
@@ -30,7 +31,7 @@ class Scored:
     task: Task
     logits: NDArray[np.floating[Any]]
     """(N, K)."""
-    labels: NDArray[np.integer[Any]]
+    labels: Labels
     """(N,) the truth; (N, K) where a picture may show several classes."""
     names: Sequence[str]
     """Where each picture lies."""

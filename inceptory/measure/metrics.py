@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.labels import Labels
 from inceptory.measure.multi_label import MultiScore
 from inceptory.measure.results import ClassScore
 from inceptory.measure.single_label import Bin
 
 Logits = NDArray[np.floating[Any]]
 """(N, K)."""
-Labels = NDArray[np.integer[Any]]
-"""(N,) the class of each picture, or (N, K) with 1 for every class that a picture shows."""
 
 NORMAL_95 = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from inceptory.data.sources.labels import Labels
 from inceptory.measure.metrics import (
-    Labels,
     Logits,
     among_best,
     binary_cross_entropy,
@@ -32,6 +33,10 @@ from inceptory.measure.single_label import SingleDetails, SingleEpoch, SingleMet
 
 if TYPE_CHECKING:
     from inceptory.measure.losses import Criterion
+
+
+Probabilities = NDArray[np.floating[Any]]
+"""(K,) of one picture."""
 
 
 class Wrong(NamedTuple):
@@ -74,6 +79,15 @@ class Task(ABC):
     @abstractmethod
     def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """The wrong answers that were given with the highest probability, highest first."""
+
+    @abstractmethod
+    def relabelled(self, labels: Labels, order: Labels, classes: int) -> Labels:
+        """The labels in an order of so many classes, where `order` (K,) gives the new number of each class."""
+
+    def answers(self, probabilities: Probabilities, most: int) -> list[int]:
+        """The classes that are answered for one picture, most probable first, at most so many."""
+        ranked: list[int] = probabilities.argsort(kind="stable")[::-1][:most].tolist()
+        return ranked
 
     @abstractmethod
     def purpose(self, classes: int) -> str:
@@ -129,6 +143,11 @@ class SingleLabel(Task):
             for row in rows.tolist()
         ]
 
+    def relabelled(self, labels: Labels, order: Labels, classes: int) -> Labels:
+        """(N,) new numbers."""
+        renumbered: Labels = order[labels]
+        return renumbered
+
     def purpose(self, classes: int) -> str:
         """To tell them apart."""
         return f"tell {classes:,} classes apart in"
@@ -171,6 +190,17 @@ class MultiLabel(Task):
     def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """None: an answer of several classes is right in parts."""
         return []
+
+    def relabelled(self, labels: Labels, order: Labels, classes: int) -> Labels:
+        """(N, classes); where two classes have the same new number, it is set if either of them is."""
+        renumbered = np.zeros((len(labels), classes), dtype=np.uint8)
+        for number, column in zip(order.tolist(), labels.T, strict=True):
+            renumbered[:, number] |= column
+        return renumbered
+
+    def answers(self, probabilities: Probabilities, most: int) -> list[int]:
+        """Only those above probability 0.5."""
+        return [number for number in super().answers(probabilities, most) if probabilities[number] > 0.5]
 
     def purpose(self, classes: int) -> str:
         """To find them."""

@@ -200,9 +200,11 @@ def compare(*runs: Path | str, out: Path | str | None = None, force: bool = Fals
         raise UsageError(f"compare: {len(runs)} runs given (give two or more run folders)")
     folders = [Path(run) for run in runs]
     found = Comparison(tuple(map(_read, folders, _names(folders))), as_json=json)
-    if len({run.task for run in found.runs}) > 1:
-        several = ", ".join(run.name for run in found.runs if run.card.multi_label)
-        raise ConfigError(f"{several}: multi-label and the others not (compare runs of one kind)")
+    first = found.runs[0]
+    for run in found.runs:
+        if run.task is not first.task:
+            kinds = f"{run.name} is {run.task.name}, {first.name} is {first.task.name}"
+            raise ConfigError(f"compare: {kinds} (compare runs of one kind)")
     if out is not None:
         _write(Path(out), found, force)
     return found

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut
 from inceptory.data.sources.opening import is_place, place_of
 from inceptory.errors import ConfigError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import Metrics
+from inceptory.measure.tasks import task_of
 from inceptory.system.outputs import claimed, keyed
 from inceptory.weights.model import Model, open_model
 
@@ -155,16 +158,9 @@ def relabelled(source: Source, card: Card, split: str, matching: Matching) -> La
 
     For a multi-label checkpoint one class a picture is a set of one.
     """
-    import numpy as np
-
-    order, labels = matching.order, source.split(split).labels
-    if card.multi_label:
-        several = np.zeros((len(labels), len(card.labels)), dtype=np.uint8)
-        given = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
-        for place, column in zip(order.tolist(), given.T, strict=True):
-            several[:, place] |= column  # two of its classes may be one of the checkpoint's
-        return several
-    if source.multi_label:
+    task, labels = task_of(card.multi_label), source.split(split).labels
+    if source.multi_label and not card.multi_label:
         raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")
-    found: Labels = order[labels]
-    return found
+    if card.multi_label and not source.multi_label:
+        labels = np.eye(len(matching.order), dtype=np.uint8)[labels]
+    return task.relabelled(labels, matching.order, len(card.labels))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from inceptory.errors import DataError, MissingError, UsageError, printable
+from inceptory.measure.tasks import task_of
 from inceptory.run.evaluate import classifier
 from inceptory.system import files
 from inceptory.system.outputs import MARK, Kind, claimed, headed, marked
@@ -24,8 +25,6 @@ BATCH = 32
 FORMATS = ("csv", "jsonl", "parquet")
 COLUMNS = {"picture": "string", "rank": "int64", "label": "string", "probability": "double"}
 """Of .csv and .parquet, with their types."""
-THRESHOLD = 0.5
-"""A multi-label class is answered above this probability."""
 PRECISION = "precision"
 """The further column where it is not fp32."""
 KINDS = {
@@ -184,6 +183,7 @@ def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) 
 
     found: list[Prediction] = []
     skipped: list[str] = []
+    task = task_of(engine.multi_label)
     decoder, most = Decoder(paths, engine.preprocess), engine.preprocess.at_a_time(BATCH)
     with meter("predicting", len(paths)) as bar:
         for start in range(0, len(paths), most):
@@ -193,8 +193,7 @@ def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) 
             if len(decoded.rows):
                 scores = engine.probabilities(decoded.pixels)
                 for row, one in zip(decoded.rows.tolist(), scores, strict=True):
-                    ranked = one.argsort(kind="stable")[::-1][:top].tolist()
-                    best = [i for i in ranked if not engine.multi_label or one[i] > THRESHOLD]
+                    best = task.answers(one, top)
                     answers = tuple(labels[i] for i in best), tuple(float(one[i]) for i in best)
                     found.append(Prediction(str(paths[row]), *answers))
             bar(int(rows[-1]) + 1, len(paths))
