@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +53,13 @@ class Optimizer:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         if self.recipe.momentum_rule == "keras" and rate != self.rate:
             self._keep_velocity(self.rate / rate)
+        momentum = self.recipe.momentum if momentum is None else momentum
         for group in self.inner.param_groups:
             group["lr"] = rate
-            self._set_momentum(group, self.recipe.momentum if momentum is None else momentum)
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
         scale = self.scale
         self.scaler.step(self.inner)
         self.scaler.update()
@@ -71,12 +74,6 @@ class Optimizer:
     def scale(self) -> float:
         """Factor on the loss, 1 where there is none."""
         return float(self.scaler.get_scale())
-
-    def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
-        if "betas" in group:
-            group["betas"] = (momentum, group["betas"][1])
-        else:
-            group["momentum"] = momentum
 
     def _keep_velocity(self, factor: float) -> None:
         """Keras remembers moves, PyTorch gradients: at a new rate a remembered move must not change.

@@ -39,7 +39,10 @@ def rate(recipe: Recipe, step: float, steps: float, per_epoch: float, drops: int
         case "cosine":
             return recipe.lr * (1 - math.cos(math.pi * left)) / 2
         case "step":
-            return recipe.lr * DROP ** _passed(recipe, step // per_epoch, steps / per_epoch)
+            # A drop comes at the start of an epoch only.
+            epoch, epochs = step // per_epoch, steps / per_epoch
+            past = sum(epoch >= round(share * epochs, 6) for share in recipe.drops)
+            return recipe.lr * DROP**past
         case "exponential":
             return recipe.lr * _decayed(recipe, step, per_epoch)
         case "plateau":
@@ -79,11 +82,6 @@ def timed_rate(recipe: Recipe, share: float, ahead: float, step: int, per_epoch:
 def _decayed(recipe: Recipe, step: float, per_epoch: float) -> float:
     """What schedule exponential leaves of the rate: TensorFlow's staircase, of whole steps a decay."""
     return float(recipe.decay_rate ** (step // max(int(recipe.decay_epochs * per_epoch), 1)))
-
-
-def _passed(recipe: Recipe, epoch: float, epochs: float) -> int:
-    """Drops that lie behind the start of an epoch, counted from 0; a drop holds for whole epochs."""
-    return sum(epoch >= round(share * epochs, 6) for share in recipe.drops)
 
 
 def plateaus(scores: list[tuple[float, float]], patience: int) -> int:
