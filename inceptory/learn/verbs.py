@@ -33,15 +33,15 @@ WRITTEN = (
     *("model.safetensors", "last.safetensors", "metrics.json", "report.html", "first-batch.png"),
     *("curves.png", "confusion.png", "calibration.png"),
 )
-"""What a run leaves beside run.json and history.csv."""
+"""Files that a run writes beside run.json and history.csv."""
 SEARCH = (PNG, TABLE)
-"""What `--find-lr` leaves."""
+"""Files that `--find-lr` writes."""
 MOST_WORKERS = 1024
-"""Processes that decode; each takes 80 MB and more."""
+"""Limit for the processes that decode pictures; each takes 80 MB and more."""
 HELP_RECIPE = (
-    "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper "
-    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30, and the name of the "
-    'recipe that it changes where that is not quick, as recipe = "paper". Flags count more.'
+    "quick: for few epochs; tutorial: exactly the CIFAR-10 recipe of the tutorial; paper: as the network's own paper "
+    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30; it starts from quick "
+    'unless it names another recipe, as in recipe = "paper". Flags override all of these.'
 )
 Named = Annotated[
     str | Path | Recipe | None,
@@ -78,8 +78,8 @@ def train(
 
         torchrun --nproc-per-node 2 --no-python inceptory train photos/ --model inception_v3 --out runs/photos
 
-    A run can always go on where it was: after Ctrl-C or SIGTERM with nothing lost, after a crash or
-    power cut from the last saved state.
+    A run can always be resumed: after Ctrl-C or SIGTERM nothing is lost, after a crash or power cut it
+    goes on from the last saved state.
 
     Parameters
     ----------
@@ -89,26 +89,27 @@ def train(
         WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist. Where a
         label of a table joins names, as in cat|dog, every picture may show several classes, or none.
         In Python also (pictures, labels) as arrays, a dict of such pairs by split, what `from_arrays` and
-        `from_dataset` give, or a Hugging Face Dataset or DatasetDict; `resume` wants them again.
+        `from_dataset` return, or a Hugging Face Dataset or DatasetDict; `resume` needs them again.
     model
         Name of the network; `inceptory models` lists them.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
-        history.csv, metrics.json, report.html, pictures of them, events for TensorBoard.
+        history.csv, metrics.json, report.html, plots, events for TensorBoard.
     resume
-        Folder of a run to go on with; everything else is known from it, but for pictures from Python.
+        Folder of a run to go on with; it holds all settings, so nothing else is needed, except for
+        pictures that came from Python.
     recipe
-        Named set of the options below, or a file of them.
+        Named set of the options below, or a file with some of them.
     checkpoint_every
         How often the state of the run is saved: a time such as 5m, or steps such as 200steps.
     tensorboard
         Write events for TensorBoard.
     workers
-        Processes that decode pictures where they do not fit in memory; without it one for each core.
+        Processes that decode pictures where they do not fit in memory; by default one for each core.
     find_lr
         Instead of training, try 140 learning rates from 1e-6 to 10, one a step, and suggest one: a quarter
-        of the rate with the smallest loss. Into --out come find-lr.png (loss against rate) and
-        find-lr.csv; no run is left, so that the same folder can take the training.
+        of the rate with the smallest loss. find-lr.png (loss against rate) and find-lr.csv are written into
+        --out; the folder can then be used for the training.
     variant
         How the network differs from its published form.
     options
@@ -126,43 +127,43 @@ def train(
         return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout)
     if data is None or model is None or out is None:
         raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
-    wanted = decided(recipe, options, model)
-    _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
-    handed = not isinstance(data, str | Path)
-    if is_first():  # the others may come when the first has made it a run
+    settings = decided(recipe, options, model)
+    _check_network(model, variant, settings)  # a wrong name or option is reported before any data is read
+    in_memory = not isinstance(data, str | Path)
+    if is_first():  # by the time that the other processes look, the first may have made the folder a run
         _check_free(Path(out), SEARCH if find_lr else WRITTEN)
-    source, known = _opened(data, wanted, layout)
+    source, notes = _opened(data, settings, layout)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
-    line = _line(None if handed else str(data), model, out, variant, wanted, layout)
-    job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), line, given=handed, **kept)  # type: ignore[arg-type]
-    # Of several processes only the first makes the folder; the others never write.
+    line = _line(None if in_memory else str(data), model, out, variant, settings, layout)
+    job = Job(_place(data, source), model, variant, settings, source.fingerprint(), line, given=in_memory, **kept)  # type: ignore[arg-type]
+    # Only the first of several processes makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
         if is_first():
             if not find_lr:
-                # Before anything else: from now on the run can go on, whatever happens to it.
+                # Before anything else: from now on the run can be resumed, whatever happens.
                 job.write(folder)
-            print(*known, sep="\n", file=sys.stderr)
+            print(*notes, sep="\n", file=sys.stderr)
         if find_lr:
-            return _suggestion(job, source, None if handed else str(data), folder)
+            return _suggestion(job, source, None if in_memory else str(data), folder)
         from inceptory.learn.fit import fit
 
         return fit(job, source, folder, began, resumed=False)
 
 
 def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[str]]:
-    """(pictures with a validation split, what `check` says of them); raises for what cannot be trained on."""
+    """(pictures with a validation split, the notes of `check`); raises for pictures that cannot be trained on."""
     from inceptory.data.check.check import cheap
     from inceptory.data.sources.given import source_of
     from inceptory.data.sources.opening import place_of
     from inceptory.system.progress import meter
 
     named = isinstance(data, str | Path)
-    # What Python hands over is there already, and may be long to print.
+    # Arrays from Python need no search, and their text may be very long.
     with meter(f"looking for {data}" if named else "", None, shown=is_first() and named) as bar:
         source = source_of(place_of(str(data)) if named else data, bar, layout)
-    known = cheap(source)
+    notes = cheap(source)
     if source.multi_label and recipe.balanced:
         raise ConfigError(
             f"--balanced: {source.name} shows several classes a picture (leave it out; --class-weights works)"
@@ -171,11 +172,11 @@ def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[
     train = source.split("train")
     if len(train) < 2 or len(source.split("validation")) == 0:
         raise ConfigError(f"{source.name}: {len(train)} training pictures are too few (each class needs at least two)")
-    return source, known
+    return source, notes
 
 
 def _line(data: str | None, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout) -> str:
-    """The line that makes a run again: for a shell, or for Python where that handed the pictures over."""
+    """The line that repeats a run: for a shell, or for Python if the pictures came from there."""
     if data is None:
         return train_call(model, out, variant, recipe, layout)
     return train_command(data, model, out, variant, recipe, layout)
@@ -184,27 +185,27 @@ def _line(data: str | None, model: str, out: Path | str, variant: Variant, recip
 def _suggestion(job: Job, source: Source, data: str | None, folder: Path) -> Suggestion:
     from inceptory.learn.fit import find_rate
 
-    found = find_rate(job, source, folder)
-    wanted = replace(job.recipe, lr=found.suggested)
-    return Suggestion(found, folder, _line(data, job.model, folder, job.variant, wanted, job.layout))
+    search = find_rate(job, source, folder)
+    recipe = replace(job.recipe, lr=search.suggested)
+    return Suggestion(search, folder, _line(data, job.model, folder, job.variant, recipe, job.layout))
 
 
 def _place(data: object, source: Source | None) -> str:
-    """What a job calls its data: name or path, or the name of what Python handed over."""
+    """The name of a job's data: of a built-in set, a path, or the name of data from Python."""
     from inceptory.data.sources.opening import place_of
 
     return place_of(str(data)) if isinstance(data, str | Path) or source is None else source.name
 
 
 def _check_free(out: Path, written: Sequence[str]) -> None:
-    """Raise ConfigError for a folder with a run in it, telling how to go on, or with files that would be replaced."""
-    # Where the system does not tell, whoever makes the folder says why.
+    """Raise ConfigError for a folder that holds a run, or files that would be replaced."""
+    # A folder that cannot be looked into counts as free here: making the run's folder in it reports the reason.
     begun = os.path.exists(out / RUN)
     if begun and not (job := Job.read(out)).finished:
         raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
     if begun or os.path.exists(out / "history.csv"):
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
-    # An earlier search is what anybody expects to be replaced who runs its line again.
+    # Whoever runs a search again expects the files of the first one to be replaced.
     again = written == SEARCH and searched(out)
     for name in () if again else written:
         if os.path.lexists(out / name):
@@ -225,19 +226,19 @@ def _resume(
     from inceptory.data.sources.given import source_of
 
     job = Job.read(folder)
-    handed = data is not None and not isinstance(data, str | Path)
+    in_memory = data is not None and not isinstance(data, str | Path)
     columns = job.layout if layout == AUTO and job.given else layout
-    source = source_of(data, layout=columns) if handed else None
+    source = source_of(data, layout=columns) if in_memory else None
     if out is not None and Path(out).resolve() != folder.resolve():
         raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
-    given_parts = {
+    parts = {
         "data": None if data is None else _place(data, source),
         "model": model,
         "variant": None if variant == PUBLISHED else variant,
         "layout": None if layout == AUTO else layout,
     }
-    wanted = decided(job.recipe if recipe is None else recipe, options, job.model)
-    job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
+    settings = decided(job.recipe if recipe is None else recipe, options, job.model)
+    job.check_same(folder, {name: value for name, value in parts.items() if value is not None}, settings)
     if job.finished:
         from inceptory.report.folder import read_run
 
@@ -245,8 +246,8 @@ def _resume(
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
         return run
     if source is None and job.given:
-        told = f"{folder}: its pictures were handed over in Python and cannot be found from here"
-        raise ConfigError(f"{told} (go on there with {job.going_on(folder)})")
+        problem = f"{folder}: its pictures were handed over in Python and cannot be found from here"
+        raise ConfigError(f"{problem} (go on there with {job.going_on(folder)})")
     source = job.source() if source is None else source.with_validation(job.recipe.validation)
     job.check_data(folder, source)
     from inceptory.learn.fit import fit
