@@ -99,15 +99,13 @@ class Stepper:
             return Outcome(0.0, 0.0, 0.0, 0)
         # In fp16 the feature maps may overflow: then the statistics of the batch norms are put back.
         before = [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
-        penalty, weighting = self.optimizer.penalty(), (self.class_weights, self.recipe.label_smoothing)
+        penalty, options = self.optimizer.penalty(), (self.class_weights, self.recipe.label_smoothing)
         losses = plain = right = 0.0
         for index, (values, targets) in enumerate(parts, 1):
             with self._exchanging(last=index == len(parts)):
                 with self.device.autocast():
                     heads = self._forward(values)  # (n, K) of each head by name
-                terms = [
-                    weight * self._loss(heads[name], targets, *weighting) for name, weight in self._weights.items()
-                ]
+                terms = [weight * self._loss(heads[name], targets, *options) for name, weight in self._weights.items()]
                 loss = torch.stack(terms).sum()
                 # Gradients are averaged over the processes, losses are summed over the pictures.
                 self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]

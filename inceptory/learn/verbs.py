@@ -115,7 +115,7 @@ def train(
     options
         How it is trained.
     layout
-        How the pictures are laid out, where that cannot be told from the files.
+        How the pictures are laid out, if the files do not show it.
     """
     began = clock.began()
     Every.of(checkpoint_every)
