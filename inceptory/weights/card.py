@@ -58,9 +58,9 @@ class Card:
     """Other names under which `evaluate` finds a class in data: {"cat": ("felix", "n02121620")}."""
 
     @classmethod
-    def of(cls, plan: Plan, **known: Any) -> Card:
+    def of(cls, plan: Plan, **others: Any) -> Card:
         """The card of a plan, with whatever else is known."""
-        return cls(plan.architecture, plan.dialect, plan.options(), **known)
+        return cls(plan.architecture, plan.dialect, plan.options(), **others)
 
     def plan(self) -> Plan:
         """The network that the weights belong to, decided once."""
@@ -80,7 +80,7 @@ class Card:
         plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
         for name in ("multi_label", "aliases"):
             if not plain[name]:
-                del plain[name]  # versions that do not know the word read on what they can use
+                del plain[name]  # so that older versions, which refuse unknown words, read a card without them
         return json_text(plain)
 
     @classmethod

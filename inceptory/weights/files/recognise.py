@@ -69,13 +69,13 @@ def _is_zip(source: Source, head: bytes) -> bool:
 
 
 def _is_hdf5(source: Source, head: bytes) -> bool:
-    """HDF5 may begin behind a foreign block, at 512 bytes or a doubling of it."""
+    """HDF5 may begin behind a block of other bytes, at 512 or a doubling of it."""
     places = [0] + [512 << i for i in range(64) if (512 << i) + len(SIGNATURE) <= source.size]
     return any(source.size >= 8 + place and source.at(place, 8) == SIGNATURE for place in places)
 
 
 def _is_pickle(_: Source, head: bytes) -> bool:
-    # The third byte keeps apart the length that a safetensors file begins with.
+    # The third byte tells it from a safetensors file, which begins with the length of its header.
     return len(head) > 2 and head[0] == 0x80 and head[1] <= 5 and head[2] > 0x0F
 
 
@@ -118,7 +118,7 @@ def _page(head: bytes) -> str | None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        # Not the last piece: a character may be cut in the middle.
+        # Decoded as a piece of a text, not the last one: its last character may be cut in the middle.
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
         return False

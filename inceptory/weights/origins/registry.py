@@ -82,7 +82,7 @@ CAFFE_BGR = Preprocess(
 )
 FACES = Preprocess(size=160, filter="bilinear", divisor=1, mean=(127.5,) * 3, std=(128,) * 3)
 
-# Caffe's pictures were stored as 256 x 256, whatever their sides, and of those the middle is taken.
+# Caffe's pictures were resized to 256 x 256, whatever their sides, and the middle of that is taken.
 CAFFE = Preprocess(
     size=224,
     filter="bilinear",

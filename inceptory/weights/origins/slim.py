@@ -37,13 +37,13 @@ def layers(scope: str, stage: str, branches: dict[int, Iterable[str]]) -> tuple[
 
 
 def up_to(count: int, last: str = "") -> tuple[str, ...]:
-    """Names of so many layers, the last one perhaps the strided one."""
+    """Names of `count` layers; `last` replaces that of the last one, which is strided."""
     names = tuple(f"0{letter}" for letter in LETTERS[:count])
     return (*names[:-1], last) if last else names
 
 
 def forks(scope: str, stage: str, branch: int, after: int) -> tuple[Rule, ...]:
-    """The two layers side by side at the end of a branch, behind so many others."""
+    """The two layers side by side at the end of a branch, behind `after` others."""
     return tuple(
         Rule(
             rf"{stage}\.branch{branch}\.{after}\.branch{i}\.0{T}",
@@ -54,7 +54,7 @@ def forks(scope: str, stage: str, branch: int, after: int) -> tuple[Rule, ...]:
 
 
 def stem(scope: str) -> Rule:
-    """Layers outside of modules have our names."""
+    """Layers outside of modules, which have the same names there."""
     return Rule(rf"(Conv2d_\w+){T}", f"{scope}." + "{1}.{2}")
 
 

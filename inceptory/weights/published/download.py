@@ -51,12 +51,12 @@ def _from_hub(record: Published, repository: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    own = cache_folder() / "hub" if os.environ.get("INCEPTORY_CACHE") else None
+    folder = cache_folder() / "hub" if os.environ.get("INCEPTORY_CACHE") else None
     try:
-        return Path(hf_hub_download(repository, record.file, cache_dir=own, local_files_only=offline()))
+        return Path(hf_hub_download(repository, record.file, cache_dir=folder, local_files_only=offline()))
     except LocalEntryNotFoundError as fault:
         why = "INCEPTORY_OFFLINE is set" if offline() else "the hub cannot be reached"
         raise MissingError(f"{repository}/{record.file}: not here, and {why} ({_by_hand(record)})") from fault
     except Exception as fault:  # besides its own, those of whichever HTTP client it is built on
-        told = str(fault).strip().partition("\n")[0][:80] or type(fault).__name__
-        raise MissingError(f"{repository}/{record.file}: {told} ({_by_hand(record)})") from fault
+        cause = str(fault).strip().partition("\n")[0][:80] or type(fault).__name__
+        raise MissingError(f"{repository}/{record.file}: {cause} ({_by_hand(record)})") from fault

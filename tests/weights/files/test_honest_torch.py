@@ -211,8 +211,8 @@ def test_a_double_that_no_float_can_hold_is_refused_by_name(tmp_path):
 
 def test_weights_close_with_their_block_and_what_was_read_stays(tmp_path):
     with opened(tmp_path, saved(small())) as weights:
-        read = weights.read_all(["weight"])
-    assert np.array_equal(read["weight"], KERNEL)
+        kernel = weights.read("weight")
+    assert np.array_equal(kernel, KERNEL)
     with pytest.raises(ValueError, match="closed"):
         weights._source.at(0, 1)
 

@@ -66,9 +66,9 @@ class View:
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
 
 
-def storage(told: tuple[Any, ...]) -> Storage:
+def storage(reference: tuple[Any, ...]) -> Storage:
     """The storage that a persistent id stands for: ("storage", type, key, device, count[, view])."""
-    match told:
+    match reference:
         case ("storage", Name(path), str(key), _, int(count)) | ("storage", Name(path), str(key), _, int(count), None):
             return _whole(path, key, count)
         case ("storage", Name(path), str(key), _, int(count), (_, int(start), int(length))):

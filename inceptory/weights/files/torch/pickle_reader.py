@@ -152,7 +152,7 @@ class Machine:
         self.push(value)
 
     def text(self, value: str) -> None:
-        """A string; ValueError for half a letter, which pickletools lets pass and no other file could hold."""
+        """A string; raises ValueError for a lone surrogate, which pickletools lets pass and UTF-8 cannot hold."""
         kept = value if len(value) <= LONGEST_STRING else ""
         kept.encode()
         self.push(kept)
@@ -205,8 +205,8 @@ class Machine:
 
     def persistent(self) -> None:
         """What the caller makes of a reference to something outside."""
-        told = self.pop()
-        self.push(self._persistent(told if isinstance(told, tuple) else ()))
+        reference = self.pop()
+        self.push(self._persistent(reference if isinstance(reference, tuple) else ()))
 
     def instance(self, path: str) -> None:
         """Old protocols' call of a class: its name is read and nothing on the list is one."""
@@ -231,7 +231,7 @@ def _object(machine: Machine, _: Any) -> None:
 
 
 def _with_words(machine: Machine, _: Any) -> None:
-    """An object of a class with arguments by name, which tell nothing of what is on the list."""
+    """An object of a class with keyword arguments, of which nothing on the list needs any."""
     machine.pop()
     machine.call()
 
