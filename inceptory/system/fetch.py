@@ -354,7 +354,9 @@ class _Transfer:
             raise self._unwritable(fault) from fault
 
     def _unwritable(self, fault: OSError | ValueError) -> WriteError:
-        return WriteError(f"{self.target}: cannot be written, {reason(fault)} (free it, or set INCEPTORY_CACHE)")
+        return WriteError(
+            f"{self.target}: cannot be written, {reason(fault)} (check its permissions, or set INCEPTORY_CACHE)"
+        )
 
     def _check(self) -> None:
         """Raise DataError where these are not the published bytes; a part that came in two pieces is fetched again."""

@@ -141,7 +141,7 @@ def _why(file: Pending, fault: OSError | ValueError) -> str:
             free = shutil.disk_usage(file.path.parent).free
             problem = f"{reason(fault)}, {file.requested:,} bytes or more needed and {free:,} free"
             return f"{problem} (make room or choose another place)"
-    return f"{reason(fault)} (choose another place or free it)"
+    return f"{reason(fault)} (choose another place, or check its permissions)"
 
 
 def _mode(path: Path) -> int:

@@ -107,7 +107,7 @@ def claimed(
         return
     if status is not None:
         if not os.access(path, os.W_OK):
-            raise WriteError(f"{flag} {path}: is kept from being written (choose another name, or change its mode)")
+            raise WriteError(f"{flag} {path}: is write-protected (choose another name, or change its mode)")
         _refuse_inputs(path, status, inputs, flag, kind)
         if not force and status.st_size and not kind.is_own(_ends(path, flag)):
             kept = f"not {kind.what} of inceptory's" if kind.what else "a file that may be another's"

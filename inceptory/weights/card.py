@@ -114,7 +114,7 @@ def _check_aliases(card: Card) -> None:
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
-    """Texts beside the tensors of a safetensors file, by name; empty where there are none. No tensor is read.
+    """The metadata of a safetensors file, texts by name; empty where there is none. No tensor is read.
 
     Raises MissingError where the file cannot be read, DataError where it is no such file.
     """

@@ -77,7 +77,7 @@ def identify(path: object, entries: Shapes, name: str | None = None, dialect: st
         return best
     if others := _other_networks(best, entries):
         names = ", ".join(map(quoted, (best.prefix, *others)))
-        raise DataError(f"{path}: holds several networks, behind {names} (save one of them alone)")
+        raise DataError(f"{path}: holds several networks, whose names begin with {names} (save one of them alone)")
     other = best if name is None else _nearest(ORIGINS, entries, None)
     if other.plan.architecture != best.plan.architecture and _share(other) > _share(best):
         problem = f"looks like {other.plan.architecture} of {other.origin.name}, not {name}"
@@ -191,7 +191,7 @@ def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
     match = fit(origin.table, shapes_of(network), entries, prefix)
     remarks, notes = [], []
     if prefix:
-        remarks.append(f"its names stand behind {quoted(prefix)}")
+        remarks.append(f"its names begin with {quoted(prefix)}")
     if aux_rows and not aux:
         # Only the main head was replaced: the auxiliary one has other classes, and no answer depends on it.
         match = _without_auxiliary(match, {name: present[name] for name in _auxiliary(origin) if name in present})

@@ -1,8 +1,8 @@
 """A weight file in PyTorch's terms: names with a layer and a tensor's role, shapes as a module has them.
 
 PyTorch's own files are so already. Keras stores kernels with the channels last, calls roles by other
-names, and numbers the layers that nobody named by a counter of the whole process: here the k-th of
-them is conv2d#k, whatever its number in the file.
+names, and numbers layers without a name by a counter of the whole process: here the k-th of them is
+conv2d#k, whatever its number in the file.
 """
 
 from __future__ import annotations

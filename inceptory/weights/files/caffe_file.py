@@ -90,7 +90,7 @@ def _dims(source: Source, inside: Iterator[Field]) -> tuple[int, ...]:
         elif field.number == 1:
             sizes += varints(source.at(field.start, min(field.size, 10 * MOST_DIMENSIONS)))
     if len(sizes) > MOST_DIMENSIONS or max(sizes, default=0) >= 2**40:
-        raise ValueError("a shape that cannot be")
+        raise ValueError("an impossible shape")
     return tuple(sizes)
 
 

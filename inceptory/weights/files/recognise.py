@@ -1,6 +1,6 @@
 """What a file is, by its content: one of the kinds that hold weights, or what it is instead.
 
-A file that two kinds of reader would each take for their own is refused, whatever it holds.
+A file that readers of two kinds would accept is refused, whatever it holds.
 """
 
 from __future__ import annotations

@@ -140,5 +140,5 @@ def _tile(source: Source, entries: dict[str, Entry], starts: dict[str, int], pos
     for name in sorted(starts, key=starts.__getitem__):
         source.require(starts[name] == position, f"tensor {quoted(name)} overlaps another or leaves a hole")
         position += entries[name].size
-    what = "cut short" if position > source.size else "has bytes behind its tensors"
+    what = "cut short" if position > source.size else "has bytes after its tensors"
     source.require(position == source.size, what)

@@ -77,7 +77,7 @@ def _shape(source: Source, field: Field) -> tuple[int, ...]:
             inside = {each.number: each.value for each in fields(source, dim.start, dim.size)}
             sizes.append(inside.get(1, 0))
     if len(sizes) > MOST_DIMENSIONS or max(sizes, default=0) >= 2**40:
-        raise ValueError("a shape that cannot be")
+        raise ValueError("an impossible shape")
     return tuple(sizes)
 
 
@@ -101,7 +101,7 @@ def _indexed(source: Source, shards: int, variables: dict[str, tuple[int, int]])
     files: dict[int, Source] = {}
     for place in places.values():
         if place.shard not in files:
-            source.require(place.shard < shards, "names data that there is none of")
+            source.require(place.shard < shards, "refers to a file of data beyond the last one")
             path = source.path.with_name(f"{stem}.data-{place.shard:05}-of-{shards:05}")
             files[place.shard] = Source.open(path)
         files[place.shard].require(place.start + place.entry.size <= files[place.shard].size, "cut short")

@@ -29,7 +29,7 @@ CENTRAL, LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
 STORED, DEFLATED = 0, 8
 HAS_DESCRIPTOR = 0x0008
 KNOWN_FLAGS = HAS_DESCRIPTOR | 0x0800 | 0x0006
-"""Sizes behind the data, names in UTF-8, and how hard the compressor tried."""
+"""Sizes after the data, names in UTF-8, and the level of compression."""
 FULL_16, FULL_32 = 0xFFFF, 0xFFFFFFFF
 
 AMBIGUOUS = "ambiguous file"
@@ -93,8 +93,8 @@ def end_record(tail: bytes) -> int:
     """Where an end record that reaches to the end of `tail` begins, or -1."""
     position = tail.rfind(b"PK\5\6")
     while position >= 0:
-        behind = len(tail) - position - END.size
-        if behind >= 0 and END.unpack_from(tail, position)[7] == behind:
+        rest = len(tail) - position - END.size
+        if rest >= 0 and END.unpack_from(tail, position)[7] == rest:
             return position
         position = tail.rfind(b"PK\5\6", 0, position)
     return -1
@@ -128,9 +128,9 @@ def _directory(source: Source) -> tuple[int, int, int]:
     signature, disk, first, here, count, size, start, comment = END.unpack(source.at(last, END.size))
     if signature != b"PK\5\6":
         tail = source.at(max(0, source.size - END.size - FULL_16), min(source.size, END.size + FULL_16))
-        source.require(b"PK\5\6" not in tail, f"{AMBIGUOUS}, bytes lie behind a zip archive", REMEDY)
+        source.require(b"PK\5\6" not in tail, f"{AMBIGUOUS}, bytes lie after a zip archive", REMEDY)
         raise source.fault("a zip archive that is cut short")
-    source.require(not comment, f"{AMBIGUOUS}, a comment lies behind a zip archive", REMEDY)
+    source.require(not comment, f"{AMBIGUOUS}, a comment lies after a zip archive", REMEDY)
     source.require(disk == first == 0 and here == count, "a zip archive in several parts", REMEDY)
     end = last
     if last >= LOCATOR_64.size and source.at(last - LOCATOR_64.size, 4) == b"PK\6\7":

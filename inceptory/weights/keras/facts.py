@@ -29,11 +29,11 @@ QUIET = {
     *("Activation", "ReLU", "Softmax", "Concatenate", "Add", "Merge", "Lambda", "CustomScaleLayer", "Dense", "Flatten"),
     *("GlobalAveragePooling2D", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
 }
-"""Layers that are ours too, that only regroup, or that do nothing when a network answers."""
+"""Layers that our networks have too, that only regroup, or that do nothing in inference."""
 APPLIES = ("Activation", "Conv2D", "Convolution2D", "SeparableConv2D", "SeparableConvolution2D")
 """Layers that may apply a ReLU; that of a dense layer is the head's."""
 RANDOM = "Random"
-"""Beginning of the classes that change pictures in training only."""
+"""Beginning of the names of layer classes that change pictures in training only."""
 OLD = {"strides": "subsample", "padding": "border_mode"}
 """What Keras 1 called a setting."""
 
@@ -161,12 +161,12 @@ def _notes(inside: View, identity: Identity, layers: list[Layer]) -> tuple[str, 
     )
     last = _setting(layers[-1].settings, "activation")
     if identity.plan.classes and last not in (None, "linear", "softmax"):
-        notes.append(f"its classifier ends in {last}, and here in logits")
+        notes.append(f"its classifier ends in {last}, ours in logits")
     return tuple(notes)
 
 
 def _is_ours(layer: Layer) -> bool:
-    """Whether our networks have such a layer, or it does nothing when a network answers."""
+    """Whether our networks have such a layer, or it does nothing in inference."""
     if layer.kind == "Rescaling":
         # Bytes to [-1, 1), as the network's own preparation of pictures has it.
         scale, offset = (_setting(layer.settings, key) for key in ("scale", "offset"))

@@ -12,13 +12,13 @@ from inceptory.weights.origins import cadene, caffe, keras, slim, stylegan, timm
 from inceptory.weights.rules import Table
 
 WITH_BACKGROUND = 1001
-"""Classes of a file out of TensorFlow: ImageNet's 1000 behind a background class."""
+"""Classes of a file from TensorFlow: a background class, then ImageNet's 1000."""
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def centred(size: int, resize: int | None, kind: str) -> Preprocess:
-    """The value map (x - 0.5) / 0.5 behind a resize by this filter and a centre crop."""
+    """The value map (x - 0.5) / 0.5 after a resize with this filter and a centre crop."""
     return Preprocess(size=size, resize=resize, filter=kind, mean=HALF, std=HALF)  # type: ignore[arg-type]
 
 

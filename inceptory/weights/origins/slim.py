@@ -80,7 +80,7 @@ def table(scope: str, rules: Iterable[Rule], *aliases: Alias) -> Table:
 
 
 POOL = ("0b",)
-"""The layer behind a pool, which is 0a."""
+"""The layer after a pool, which itself is 0a."""
 V1, V2, V3, V4, RES = "InceptionV1", "InceptionV2", "InceptionV3", "InceptionV4", "InceptionResnetV2"
 
 INCEPTION_V1 = table(

@@ -20,7 +20,7 @@ from inceptory.weights.published.records import Published
 def fetch(record: Published, progress: web.Progress | None = None) -> Path:
     """The file of a record, from the cache or else from the first of its addresses that gives it whole.
 
-    A checkpoint that lies in an archive comes out of it. Raises MissingError where no address answers or
+    A checkpoint inside an archive is unpacked. Raises MissingError where no address answers or
     INCEPTORY_OFFLINE is set, DataError where what came is not the published file (nothing is kept then),
     WriteError where it cannot be kept.
     """

@@ -1,7 +1,7 @@
 """The tree of an HDF5 file as plain records: groups, datasets by path, and the few attributes asked for.
 
 Only what Keras ever wrote is read: hard links, numbers, texts. Soft and external links, external
-storage and virtual datasets point out of a file and are refused, as is whatever is reached twice.
+storage and virtual datasets point out of a file and are refused, as is everything that is reached twice.
 Source: the HDF5 File Format Specification 3.0, sections II and IV.
 """
 

@@ -77,7 +77,7 @@ class Meter:
     def require_apart(self) -> None:
         """Raise DataError where two datasets, or two chunks of one, share bytes, as no writer makes them."""
         for (_, end, what), (start, _, other) in pairwise(sorted(self._claims)):
-            self.require(end <= start, f"{what} and {other} lie over one another")
+            self.require(end <= start, f"{what} and {other} overlap")
 
     def require(self, holds: bool, what: str) -> None:
         """Raise DataError unless `holds`."""

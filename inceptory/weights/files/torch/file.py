@@ -80,7 +80,7 @@ def read_torch_zip(source: Source, archive: dict[str, Record], raw: bool) -> Con
         source.require(content(source, order, 6) == b"little", "was written on a big-endian machine", RECIPE)
     data = content(source, archive[f"{prefix}/data.pkl"], LARGEST_PICKLE)
     root, end, storages = unpickle(source, data, SCRIPT_NAMES if script else NAMES)
-    source.require(end == len(data), f"{AMBIGUOUS}, bytes lie behind its pickle")
+    source.require(end == len(data), f"{AMBIGUOUS}, bytes lie after its pickle")
     views, remarks = _script_views(source, root) if isinstance(root, Module) else _views(source, root, raw)
     for needed in storages.values():
         _stored(source, archive, prefix, needed)
@@ -149,7 +149,7 @@ def _places(source: Source, keys: Any, storages: dict[str, Storage], position: i
         position = places[key] + storages[key].size
         fits = count == storages[key].count and position <= source.size
         source.require(fits, f"storage {quoted(key)} has another size than its tensors")
-    source.require(position == source.size, f"{AMBIGUOUS}, bytes lie behind its tensors")
+    source.require(position == source.size, f"{AMBIGUOUS}, bytes lie after its tensors")
     return places
 
 
@@ -209,10 +209,10 @@ def _views(source: Source, root: Any, raw: bool) -> tuple[dict[str, View], tuple
     if averages and averages[0] is not plain[0]:
         average, where = _tensors(averages[0]), averages[0][2]
         if _several_cells(average) < _several_cells(chosen):
-            return chosen, (f"weights as they are: the average in {where} lacks some",)
+            return chosen, (f"plain weights: the average in {where} lacks some",)
         if raw:
-            return chosen, (f"weights as they are, not their average in {where}",)
-        return average, (f"averaged weights, of {where} (--raw takes the others)",)
+            return chosen, (f"plain weights, not their average in {where}",)
+        return average, (f"averaged weights, from {where} (--raw takes the plain ones)",)
     return chosen, ()
 
 

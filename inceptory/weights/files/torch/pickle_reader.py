@@ -68,7 +68,7 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> tuple[Any, int]:
-        """(value, position behind the pickle); raises RefusedName or BrokenPickle."""
+        """(value, position after the pickle); raises RefusedName or BrokenPickle."""
         try:
             for code, argument, position in islice(pickletools.genops(self._data), MOST_OPCODES):
                 if code.name == "STOP":
@@ -136,7 +136,7 @@ class Machine:
         """Note the value on top under a number, by default the next one."""
         index = len(self._memo) if index is None else index
         if not 0 <= index <= MOST_OPCODES:
-            raise BrokenPickle("it counts its values strangely")
+            raise BrokenPickle("it numbers its values out of range")
         self._memo[index] = self.top()
 
     def recall(self, index: int) -> None:

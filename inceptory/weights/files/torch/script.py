@@ -50,7 +50,7 @@ def flattened(root: Module) -> dict[str, View]:
         elif isinstance(value, Module):
             count += len(value)
             if count > MOST_ATTRIBUTES or len(path) > DEEPEST:
-                raise BrokenPickle("its modules lie in each other without end")
+                raise BrokenPickle("its modules are nested without end")
             # In reverse, because the next one is taken from the end.
             waiting += [((*path, key), value[key]) for key in reversed(value)]
     return tensors
