@@ -30,8 +30,8 @@ from inceptory.nets.rewrite import pools_late
 def whole(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A layer's forward that `torch.fx` takes as one call of the layer, as it does with torch's own classes.
 
-    What such a layer does depends on the size of the map or on train and eval mode, which a traced
-    graph would otherwise keep as they were when it was traced.
+    What such a layer does depends on the size of the map or on train and eval mode; a traced graph would
+    otherwise always use those of the moment when it was traced.
     """
 
     @functools.wraps(forward)
@@ -113,7 +113,7 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.biased):
             return self._normalised(x, self.running_var)
-        # Autograd keeps what batch norm was given, so a copy of it takes in the unbiased variance.
+        # Autograd forbids a later change of the tensor that batch norm was given, so batch norm updates a copy.
         unbiased, n = self.running_var.clone(), x.numel() // x.shape[1]
         x = self._normalised(x, unbiased)
         kept = self.running_var * (1 - self.momentum)

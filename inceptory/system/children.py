@@ -199,7 +199,7 @@ class _Watch:
         self.over = False
 
     def started(self, child: _Child, start: Callable[[], _Process]) -> tuple[_Process, bool]:
-        """(a child's process, whether it was started now); raises OSError, or EOFError where all is over."""
+        """(a child's process, whether it was started now); raises OSError, or EOFError where the pool is closed."""
         with self._changed:
             if self.over:
                 raise EOFError

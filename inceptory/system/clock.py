@@ -1,4 +1,4 @@
-"""How long a command has been at work, from its process' start so that imports count; lengths of time in words."""
+"""How long a command has been running, from its process' start so that imports count; lengths of time as text."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Files of the network, downloaded once: resumed where a connection was cut, checked, put in place whole or not at all.
+"""Files from the web, downloaded once: resumed where a connection was cut, checked, put in place whole or not at all.
 
     path = fetch(Wanted("weights.bin", ("https://example.org/weights.bin",), "get it by hand", "md5", "9e10..."))
 
-Files lie in $INCEPTORY_CACHE, else in the user's cache folder. INCEPTORY_OFFLINE=1 keeps everything
-off the network.
+Files lie in $INCEPTORY_CACHE, else in the user's cache folder. INCEPTORY_OFFLINE=1 forbids every
+connection.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from inceptory.errors import UsageError
 
 TIMES = ("--time", "--checkpoint-every")
 SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|PATH|RECIPE": "NAME|FILE.toml", "PATH|STR": "PATH"}
-"""What stands for a value in the help, by what cyclopts makes of its type: Python takes more than a shell can give."""
+"""The placeholder of a value in the help, by cyclopts' own: a type may allow more than a shell can pass."""
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Page(DefaultFormatter):
-    """A help page with words for values that say what to write: a name, a path, a time."""
+    """A help page whose placeholders say what to write: a name, a path, a time."""
 
     def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
         """Print one box of it."""

@@ -1,4 +1,4 @@
-"""Several processes at one training, as torchrun starts them; alone, everything here does nothing.
+"""Several processes in one training, as torchrun starts them; in a single process, all of this does nothing.
 
 Batch norms see each process's own pictures; what they remember is averaged after every step, so
 that all processes hold the same network at any time. Tensors on GPUs go over nccl, which takes no

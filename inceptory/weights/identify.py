@@ -73,7 +73,7 @@ def identify(path: object, entries: Shapes, name: str | None = None, dialect: st
     if not origins:
         raise UnknownName("network with weights of other packages", str(name), [o.architecture for o in ORIGINS])
     best = _nearest(origins, entries, dialect)
-    if _whole(best, entries):
+    if best.match.complete and not _misshapen(best, entries):
         return best
     if others := _other_networks(best, entries):
         names = ", ".join(map(quoted, (best.prefix, *others)))
@@ -89,10 +89,6 @@ def _nearest(origins: Sequence[Origin], entries: Shapes, dialect: str | None) ->
     likely = [origin for origin in origins if _ends_alike(origin, entries)] or origins
     identities = [_with_own_head(_try(origin, entries, dialect), entries) for origin in likely]
     return min(identities, key=lambda identity: _distance(identity, entries))
-
-
-def _whole(identity: Identity, entries: Shapes) -> bool:
-    return identity.match.complete and not _misshapen(identity, entries)
 
 
 def _share(identity: Identity) -> float:

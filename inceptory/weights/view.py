@@ -79,7 +79,7 @@ def view(weights: Weights) -> View:
         try:
             return _keras(weights)
         except (ValueError, LookupError):
-            # Variables are numbered, each kind of layer up to its own number; Keras writes nothing else.
+            # Keras names a variable by a number below the count of its layer; this file has other names.
             raise DataError(f"{weights.path}: variables are not called as Keras calls them (save it again)") from None
     if weights.kind.startswith("tensorflow"):
         return _tensorflow(weights)

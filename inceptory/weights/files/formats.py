@@ -110,7 +110,7 @@ def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
     source = Source.open(index_of(Path(path)))
     try:
         with _as_faults(source):
-            contents = _read(source, raw)
+            contents = READERS[recognise(source)](source, raw)
     except BaseException:
         source.close()
         raise
@@ -125,10 +125,6 @@ def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
         _contents=contents,
         _source=source,
     )
-
-
-def _read(source: Source, raw: bool) -> Contents:
-    return READERS[recognise(source)](source, raw)
 
 
 def _read_zip(source: Source, raw: bool) -> Contents:

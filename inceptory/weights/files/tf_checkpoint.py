@@ -61,12 +61,9 @@ def read_checkpoint(source: Source) -> Contents:
     if first is None:
         raise source.fault("a table that is no checkpoint of TensorFlow", "give a checkpoint or its index")
     if first.kind == VARINT:
-        return _indexed(source, first.value, _named(entries))
+        variables = {key.decode("utf-8"): (start, size) for key, start, size in entries}
+        return _indexed(source, first.value, variables)
     return _sliced(source, first, entries)
-
-
-def _named(entries: Iterator[tuple[bytes, int, int]]) -> dict[str, tuple[int, int]]:
-    return {key.decode("utf-8"): (start, size) for key, start, size in entries}
 
 
 def _shape(source: Source, field: Field) -> tuple[int, ...]:

@@ -15,9 +15,9 @@ from inceptory.weights.files.source import Source, quoted
 LARGEST_METADATA = 32 * 2**20
 """Bytes of structure that we read; a large Keras file holds a sixth of it."""
 CHECKSUM_COST = 7
-"""A checked byte takes as long as that many others."""
+"""A byte under a checksum costs as much time as that many others."""
 LINK_COST = 500
-"""A link or a text takes as long and as much memory as that many bytes."""
+"""A link or a text costs as much time and memory as that many bytes."""
 LARGEST_HEAP = 4 * 2**20
 LARGEST_BLOCK = 2**16
 LONGEST_NAME = 1_000

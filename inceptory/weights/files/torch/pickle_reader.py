@@ -209,7 +209,7 @@ class Machine:
         self.push(self._persistent(reference if isinstance(reference, tuple) else ()))
 
     def instance(self, path: str) -> None:
-        """Old protocols' call of a class: its name is read and nothing on the list is one."""
+        """An object of a class in old protocols: the name is checked, and no name on the list is such a class."""
         self.name(path)
         raise BrokenPickle("it makes an object of a class")
 
