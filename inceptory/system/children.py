@@ -1,4 +1,4 @@
-"""The one pool of child processes, which may die or hang without the caller being lost. No pickle, no torch.
+"""The one pool of child processes, which may die or hang without harm to the caller. No pickle, no torch.
 
 A child is a fresh interpreter that reads questions from its standard input and writes answers to its standard
 output, so it needs neither fork nor the caller's main module, and ends by itself when the caller's end of the pipe

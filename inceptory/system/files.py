@@ -1,4 +1,4 @@
-"""Files written whole or not at all, folders that are claimed and given back."""
+"""Files written whole or not at all, folders that are claimed, and removed again where they stay empty."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMELESS = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 def reason(fault: OSError | ValueError) -> str:
     """What the operating system says, in its words and without its numbers.
 
-    A name with a NUL inside is a ValueError before any system is asked.
+    For a name with a NUL inside, Python raises ValueError before it asks the system.
     """
     words = fault.strerror if isinstance(fault, OSError) else None
     return (words or str(fault) or type(fault).__name__).lower()

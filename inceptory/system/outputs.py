@@ -23,7 +23,7 @@ from inceptory.system.files import reason, remove_empty
 END = 2**16
 """Bytes at either end of a file that are looked at to know its kind."""
 MARK = "made by inceptory"
-"""What pictures, pages, tensors and tables that we write bear near one of their ends."""
+"""What pictures, pages, tensors and tables that we write contain near one of their ends."""
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Names of standard output."""
 
@@ -39,11 +39,11 @@ class Kind:
 
 
 NEVER = Kind("", lambda _: False)
-"""A kind that cannot be told from other people's files."""
+"""A kind that cannot be distinguished from other people's files."""
 
 
 def marked(what: str) -> Kind:
-    """Files that bear `MARK`."""
+    """Files that contain `MARK`."""
     return Kind(what, lambda ends: MARK.encode() in ends)
 
 
@@ -88,10 +88,10 @@ def claimed(
 ) -> Iterator[Output]:
     """A place to write to, tried before the work begins.
 
-    `inputs` are what the command reads: files, or folders all of whose files it may read. Folders that
-    are created for it are removed again where they stay empty. Raises UsageError for a
-    folder or an input, ConfigError for a file of another kind without `force`, WriteError where nothing can
-    be written. `flag` is what the user called it, such as "--out".
+    `inputs` are what the command reads: files, or folders all of whose files it may read. Folders that are
+    created for it are removed again where they stay empty. Raises UsageError for a folder or an input,
+    ConfigError for a file of another kind without `force`, WriteError where nothing can be written. `flag` is
+    what the user called it, such as "--out".
     """
     path = Path(path)
     try:

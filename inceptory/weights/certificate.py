@@ -1,4 +1,4 @@
-"""What a weight file is, told without torch and without reading its tensors."""
+"""What a weight file is, found out without torch and without reading its tensors."""
 
 from __future__ import annotations
 

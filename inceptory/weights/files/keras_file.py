@@ -30,7 +30,7 @@ LARGEST_CONFIG = 4 * 2**20
 MOST_TABLES, MOST_ITEMS = 50_000, 300_000
 """Of a config; the largest network of the family needs a fifth of them."""
 MOST_GROWTH, FREE_GROWTH = 8, 2**20
-"""How many times larger than the file its tensors may be, beyond a free MiB: packing has its limits."""
+"""How many times larger than the file its tensors may be, beyond a free MiB: compression has its limits."""
 
 ATTRIBUTES = re.compile(r"(layer|weight)_names\d*|model_config|keras_version|backend|name|dtype")
 ASIDE = ("optimizer", "optimizer_weights", "metrics", "compile_metrics", "loss_tracker")

@@ -109,7 +109,7 @@ def _other(source: Source, head: bytes) -> DataError | None:
 
 
 def _page(head: bytes) -> str | None:
-    """A page of the web in whatever encoding, or None."""
+    """Which kind of web page a file is, in any encoding; None for other files."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")) or (start.startswith(b"<") and b"<html" in start):
         return "an HTML page"
@@ -126,7 +126,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _binary(source: Source, head: bytes) -> str:
-    """What a file of no text is; empty for a Caffe or an ONNX model, which begin with no mark of their own."""
+    """What a binary file is; empty for a Caffe or an ONNX model, which begin with no mark of their own."""
     if re.search(r"\.data-\d+-of-\d+$", source.path.name):
         return "a part of a TensorFlow checkpoint, whose index is not beside it"
     if b"stripped_op_list" in head or b"VariableV2" in head or GRAPH.match(head):

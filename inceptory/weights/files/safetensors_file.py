@@ -52,7 +52,7 @@ Header = dict[str, Any]
 
 
 def looks_like_safetensors(head: bytes) -> bool:
-    """Whether a file that starts with these bytes means to be one."""
+    """Whether a file that starts with these bytes is meant to be one."""
     return len(head) > LENGTH and head[LENGTH] == ord("{") and header_length(head) < 2**48
 
 

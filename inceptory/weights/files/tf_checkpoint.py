@@ -53,7 +53,7 @@ def index_of(path: Path) -> Path:
 def read_checkpoint(source: Source) -> Contents:
     """Names, shapes and types of the variables; raises DataError.
 
-    Where the index tells of files of data, they are looked for beside it under their own names.
+    Where the index refers to files of data, they are looked for beside it, under the names that TensorFlow gives.
     """
     entries = table(source)
     key, start, size = next(entries, (b"-", 0, 0))

@@ -1,7 +1,7 @@
 """Names for the layers of a bare `.weights.h5` of older Keras 3, which notes none: by their place.
 
 Such a file numbers its groups by place in the model's order. Which place is which layer follows from
-the network alone (`keras_order`), so the network whose layers have these classes and shapes names them.
+the network alone (`layer_order`), so the network whose layers have these classes and shapes names them.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def _slim(architecture: str, table: Table, size: int, classifier: str, aux: str 
 ORIGINS = (
     _torchvision("inception_v3", torchvision.INCEPTION_V3, 299, 342, "AuxLogits.fc.weight", *V3_TWINS),
     _torchvision("googlenet", torchvision.GOOGLENET, 224, 256, "aux1.fc2.weight"),
-    # The same names as torchvision's, told apart by 1008 classes: another pool in the last module.
+    # The same names as torchvision's, distinguished by 1008 classes: another pool in the last module.
     Origin(
         "fid",
         "inception_v3",

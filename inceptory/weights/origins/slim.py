@@ -1,4 +1,4 @@
-"""tf-slim's names: one scope a module and a branch, layers by a number, a letter and their kernel.
+"""tf-slim's names: a scope for each module and branch, layers by a number, a letter and their kernel.
 
 tf_slim/nets/inception_v{1,2,3}.py, tensorflow/models research/slim/nets/inception_v4.py and
 inception_resnet_v2.py. The kernel is left out here, for some layers carry the wrong one; v1's 5b, v3's 5c
@@ -43,7 +43,7 @@ def up_to(count: int, last: str = "") -> tuple[str, ...]:
 
 
 def forks(scope: str, stage: str, branch: int, after: int) -> tuple[Rule, ...]:
-    """The two layers side by side at the end of a branch, behind `after` others."""
+    """The two layers side by side at the end of a branch that has `after` layers before them."""
     return tuple(
         Rule(
             rf"{stage}\.branch{branch}\.{after}\.branch{i}\.0{T}",

@@ -1,8 +1,8 @@
 """timm's names, and Cadene's where they differ by the classifier only.
 
 timm/models/inception_v4.py, inception_resnet_v2.py, xception.py, xception_aligned.py; Cadene's
-pretrainedmodels/models/inceptionv4.py, inceptionresnetv2.py, xception.py. In their branches a layer
-alone has no number, and a pool takes one.
+pretrainedmodels/models/inceptionv4.py, inceptionresnetv2.py, xception.py. In their branches a single
+layer has no number, and a pool takes one.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ def weights(*, json: bool = False) -> str:
     """List every published weight file: dialect, format, licence, accuracy, hash, whether we read it.
 
     A name is the network, then who trained it: timm's words (tf_in1k) where timm names the file, else the
-    package. "_old" is an older file of the same training. googlenet.torchvision is another
-    name of googlenet.tv_in1k, and legacy_xception.tf_in1k of xception.tf_in1k. Where the hash is "-" its
-    publisher declares none that tells wrong bytes: such a file is not checked, and never fetched over plain http.
+    package. "_old" is an older file of the same training. googlenet.torchvision is another name of
+    googlenet.tv_in1k, and legacy_xception.tf_in1k of xception.tf_in1k. Where the hash is "-", its publisher
+    declares none that reveals wrong bytes: such a file is not checked by one, and never fetched over plain http.
 
     For example:
 

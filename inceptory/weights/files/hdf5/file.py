@@ -150,7 +150,7 @@ def _older_messages(meter: Meter, block: bytes, _: int) -> Iterator[Message]:
 
 def _newer_messages(meter: Meter, block: bytes, header: int) -> Iterator[Message]:
     prefix, position = 6 if header & 4 else 4, 0
-    # Less than a prefix of bytes may be left over as a gap.
+    # Fewer bytes than a prefix may be left over as a gap.
     while position + prefix <= len(block):
         kind, size, flags = struct.unpack_from("<BHB", block, position)
         meter.require(position + prefix + size <= len(block), "an object's header is damaged")

@@ -46,7 +46,7 @@ class Meter:
         return self.source.at(address, count)
 
     def charge(self, count: int) -> None:
-        """Count work of which the file decides how much it is."""
+        """Charge the budget for work whose amount the file decides."""
         self._left -= count
         self.require(self._left >= 0, "has too much structure for a file of weights")
 

@@ -143,7 +143,7 @@ def _parameter(arguments: tuple[Any, ...]) -> View:
 
 
 def inert(_: tuple[Any, ...]) -> Inert:
-    """What stands for anything that tells us nothing."""
+    """The stand-in for everything that we do not need."""
     return INERT
 
 

@@ -174,7 +174,7 @@ class Machine:
     # Names and calls
 
     def name(self, path: str) -> None:
-        """A name, or the end of the reading."""
+        """A name; raises RefusedName for one that is not on the list."""
         if path not in self._names:
             raise RefusedName(path)
         self.push(Name(path))
@@ -289,7 +289,7 @@ ACTIONS: dict[str, Action] = {
     # An object of a class is made as by a call of it.
     "NEWOBJ": lambda m, _: m.call(),
     "NEWOBJ_EX": _with_words,
-    # Say nothing that we need.
+    # Instructions that hold nothing that we need.
     **dict.fromkeys(("PROTO", "FRAME"), lambda _, __: None),
 }
 """What each instruction does, by pickletools' name for it."""
