@@ -355,10 +355,8 @@ def recomputed(module: nn.Module, x: Tensor) -> Tensor:
 
     Random draws are the same both times, and batch norms update their statistics only once.
     """
-    output: Tensor = checkpoint(
-        module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _second_pass(module))
-    )
-    return output
+    after: Tensor = checkpoint(module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _second_pass(module)))
+    return after
 
 
 @contextmanager
