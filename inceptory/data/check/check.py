@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from cyclopts import Parameter
 
 from inceptory.data.check import walk
 from inceptory.data.check.findings import Finding, Report
 from inceptory.data.check.survey import Wanted, conclusions, survey
-from inceptory.data.sources.folders import empty_classes
+from inceptory.data.sources.folders.source import EmptyClassError
 from inceptory.data.sources.labels import per_class, showing
-from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.layout import AUTO, LaidOut
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.source import Source
-from inceptory.errors import DataError, InceptoryError, UsageError, printable
-from inceptory.system.files import is_folder
+from inceptory.errors import DataError, UsageError, printable
 
 
 def check(
@@ -30,7 +27,7 @@ def check(
     image: int | None = None,
     strict: bool = False,
     json: bool = False,
-    layout: Annotated[Layout, Parameter(name="*", negative="")] = AUTO,
+    layout: LaidOut = AUTO,
 ) -> Report:
     """Look a data set over: damaged and duplicate pictures, labels, names, sizes.
 
@@ -65,8 +62,8 @@ def check(
     try:
         source = open_source(data, layout=layout)
     except DataError as fault:
-        return Report(printable(data), {}, tuple(_unusable(data, layout, fault)), strict, json)
-    tree = _tree(source)
+        return Report(printable(data), {}, (_unusable(data, fault),), strict, json)
+    tree = walk.walk(source.listing) if source.listing else None
     notes = (Finding("reading", (), f"{source.name}: {note}") for note in source.notes)
     found = [*_names(source, tree), *notes, *_oddities(tree), *conclusions(survey(source), wanted)]
     sizes = {name: len(split) for name, split in source.splits.items()}
@@ -77,9 +74,9 @@ def cheap(source: Source) -> list[str]:
     """What `check` says without decoding a picture: a line for each warning, after one of counts.
 
     Takes a source as it was opened: a validation split that we cut ourselves is not its fault.
-    Raises DataError for what cannot be trained on. For folders it costs one walk over their names.
+    Raises DataError for what cannot be trained on. Of folders no name is read again.
     """
-    found = list(_names(source, _tree(source)))
+    found = list(_names(source, walk.walk(source.listing) if source.listing else None))
     for finding in found:
         if finding.grade == "fault":
             raise DataError(finding.message)
@@ -110,17 +107,13 @@ def _wanted(model: str | None, image: int | None) -> Wanted | None:
     return Wanted(model, minimum_image(plan.tree, plan.in_channels), plan.image)
 
 
-def _unusable(data: str, layout: Layout, fault: DataError) -> Iterator[Finding]:
+def _unusable(data: str, fault: DataError) -> Finding:
     """Why it could not be opened; where empty class folders are to blame, all of them."""
-    try:
-        empty = empty_classes(Path(data), layout) if is_folder(data) else []
-    except (InceptoryError, OSError):  # it cannot be told which folders are classes
-        empty = []
-    if any(str(fault).startswith(folder) for folder in empty):
-        told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
-        yield Finding("empty-class", tuple(empty), told, tuple(Path(folder).name for folder in empty))
-    else:
-        yield Finding("unusable", (data,), str(fault))
+    if not isinstance(fault, EmptyClassError):
+        return Finding("unusable", (data,), str(fault))
+    count = f"{len(fault.folders):,} class folders are empty, the first is {fault.folders[0]}"
+    classes = tuple(Path(folder).name for folder in fault.folders)
+    return Finding("empty-class", fault.folders, f"{count} (add pictures or remove them)", classes)
 
 
 # What names and numbers tell
@@ -199,10 +192,3 @@ def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
     for kind, files in (("hidden", tree.hidden), ("leftover", tree.leftovers)) if tree else ():
         if files:
             yield Finding(kind, tuple(files), f"{len(files):,} are left out")
-
-
-def _tree(source: Source) -> walk.Tree | None:
-    """What lies in the folder of class folders behind a source, if it is one."""
-    root = Path(source.name)
-    is_one = any(split.of_files for split in source.splits.values()) and is_folder(root)
-    return walk.walk(root) if is_one else None

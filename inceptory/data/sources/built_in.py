@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.sequences import Frozen, Numbered
 from inceptory.data.sources.source import Progress, Source, Split, stratified
 from inceptory.errors import DataError, MissingError
@@ -143,7 +144,7 @@ def _from_parquet(folder: Path, name: str, classes: tuple[str, ...]) -> Source |
     """The set from parquet files, where the folder holds any; bare numbers get the publisher's names."""
     from inceptory.data.sources.parquet import source as parquet
 
-    files = parquet.files_of(folder)
+    files = parquet.files_of(Listing(folder))
     if not files:
         return None
     found = parquet.open_files(folder, files)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inceptory.data.picture.kinds import ENDINGS
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.layout import Layout
-from inceptory.data.sources.source import visible
 from inceptory.errors import ConfigError, DataError, MissingError
 
 PATHS = {"path", "file", "filename", "file_name", "filepath", "image", "image_path", "img"}
@@ -121,8 +121,10 @@ def _paths(path: Path, rows: Sequence[Sequence[str]], said: list[int], asked: Se
     usual = said or [i for i, word in enumerate(words) if word in PATHS]
     others = [i for i, word in enumerate(words) if i not in (*usual, *asked) and word not in LABELS | PARTS]
     settled = said or any(_is_pathlike(row[i]) for row in rows[1:] for i in usual if row[i:])
+    listing = Listing(path.parent)
     for group in (usual,) if settled else (usual, others):
-        for places in (iter([Place(path.parent)]), map(Place, filter(Path.is_dir, visible(path.parent)))):
+        for inside in (False, True):
+            places = (Place(path.parent / name) for name in (listing.folders() if inside else [""]))
             if found := _located(path, rows, group, places, decided=group is usual):
                 return found
     alike = [i for i in others if all(_is_pathlike(row[i]) for row in rows[1:] or rows if row[i:])]

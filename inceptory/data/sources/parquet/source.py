@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.folders.listing import Listing, natural
 from inceptory.data.sources.labels import HIDDEN, IN_LISTS, hides, several_hot
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.parquet.reader import Pieces, Reader, Row, Shard
 from inceptory.data.sources.sequences import Blocks, Frozen, Numbered
 from inceptory.data.sources.shards import below, by_split
-from inceptory.data.sources.source import Source, Split, check_classes, natural
+from inceptory.data.sources.source import Source, Split, check_classes
 from inceptory.errors import DataError
 
 HELD = 16 * 2**20
@@ -99,14 +100,9 @@ def _each(shard: Shard) -> NDArray[np.int64]:
     return np.asarray([size // max(rows, 1) + PLACE for size, rows in pairs], dtype=np.int64)
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a path is meant as a parquet file."""
-    return path.name.lower().endswith(".parquet")
-
-
-def files_of(folder: Path) -> list[Path]:
+def files_of(listing: Listing) -> list[Path]:
     """Parquet files of a folder, or of its folders of splits or its one configuration; raises DataError for several."""
-    return below(folder, is_parquet)
+    return below(listing, lambda name: name.lower().endswith(".parquet"))
 
 
 def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Source:

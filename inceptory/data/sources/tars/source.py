@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.picture.kinds import ENDINGS
+from inceptory.data.sources.folders.listing import Listing, natural
 from inceptory.data.sources.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.sequences import Frozen, Texts
 from inceptory.data.sources.shards import below, by_split
-from inceptory.data.sources.source import Source, Split, check_classes, natural, numbered, visible
+from inceptory.data.sources.source import Source, Split, check_classes, numbered
 from inceptory.data.sources.tars.index import Member, is_compressed, members
 from inceptory.errors import DataError, MissingError
 from inceptory.system.files import LARGEST, is_file, is_folder, read, reason, regular, too_large
@@ -37,21 +38,20 @@ BUFFER = 2**15
 """Bytes read at a time: headers of small pictures come many at once, large pictures are jumped over."""
 
 
-def is_tar(path: Path) -> bool:
-    """Whether a path is meant as a tar, or as a pattern for several."""
-    return path.name.lower().endswith((".tar", *COMPRESSED))
+def is_tar(name: str) -> bool:
+    """Whether a name is meant as that of a tar, or as a pattern for several."""
+    return name.lower().endswith((".tar", *COMPRESSED))
 
 
 def is_pattern(path: Path) -> bool:
     """Whether a path stands for several tars: photos/train-*.tar."""
-    return is_tar(path) and bool(re.search(r"[*?]", path.name)) and is_folder(path.parent)
+    return is_tar(path.name) and bool(re.search(r"[*?]", path.name)) and is_folder(path.parent)
 
 
-def files_of(folder: Path) -> list[Path]:
+def files_of(listing: Listing) -> list[Path]:
     """Tars of a folder, or of its folders where nothing else lies in them; raises DataError for several sets."""
-    found = below(folder, is_tar, firm=False)
-    reached = {file.relative_to(folder).parts[0] for file in found}
-    return [] if any(is_folder(entry) and entry.name not in reached for entry in visible(folder)) else found
+    files = below(listing, is_tar, firm=False)
+    return files if set(listing.folders()) <= {file.relative_to(listing.root).parts[0] for file in files} else []
 
 
 def shards(path: Path) -> list[Path]:
