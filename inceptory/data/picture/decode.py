@@ -93,7 +93,7 @@ def open_picture(picture: Picture, name: str) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     data = content_of(picture, name)
-    with _told(data, name):
+    with _as_data_errors(data, name):
         return _eight_bit(_upright(_decode(data, name)), name)
 
 
@@ -102,13 +102,13 @@ def size_of(picture: Picture, name: str) -> tuple[int, int]:
     if isinstance(picture, np.ndarray):
         return picture.shape[1], picture.shape[0]
     data = content_of(picture, name)
-    with _told(data, name):
+    with _as_data_errors(data, name):
         return _opened(data, name).size
 
 
 def pixels_of(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     """The pixels, (H, W) or (H, W, 3), of a picture that somebody else has opened; raises DataError naming it."""
-    with _told(b"", name):
+    with _as_data_errors(b"", name):
         return np.asarray(_eight_bit(_upright(picture), name))
 
 
@@ -117,7 +117,7 @@ def examine(picture: Picture, name: str) -> Examined:
     if isinstance(picture, np.ndarray):
         return Examined(Image.fromarray(picture), "", frozenset({"grey"} if picture.ndim == 2 else ()))
     data = content_of(picture, name)
-    with _told(data, name):
+    with _as_data_errors(data, name):
         header = _opened(data, name)
         wide = ";16" in str(header.tile) or _bits(header) == 16
         turned = _turned_tiff(header)  # neither can be told after loading
@@ -137,7 +137,7 @@ def content_of(picture: Path | bytes, name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _told(data: bytes, name: str) -> Iterator[None]:
+def _as_data_errors(data: bytes, name: str) -> Iterator[None]:
     """Whatever a decoder raises, as a DataError in one line."""
     try:
         yield
@@ -273,7 +273,7 @@ def _turned_tiff(picture: Image.Image) -> bool:
 
 def _traits(picture: Image.Image) -> frozenset[str]:
     mode = picture.mode
-    found = {
+    traits = {
         "grey": mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"),
         "alpha": mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info,
         "cmyk": mode == "CMYK",
@@ -283,7 +283,7 @@ def _traits(picture: Image.Image) -> frozenset[str]:
         "animated": _is_animated(picture),
         "rotated": {_orientation(picture), picture.info.get("original_orientation")} & UPRIGHT.keys(),
     }
-    return frozenset(name for name, is_so in found.items() if is_so)
+    return frozenset(name for name, is_so in traits.items() if is_so)
 
 
 def _is_animated(picture: Image.Image) -> bool:
@@ -316,7 +316,7 @@ def _scaled(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     for white, factor in whites.items():
         if low >= 0 and high <= (OVER if white == 1 else white) and not (fractions and OVER < high < NEXT):
             scaled = (np.rint if factor >= 1 else np.floor)(values * factor)
-            found: NDArray[np.uint8] = scaled.clip(0, 255).astype(np.uint8)
-            return found
-    wanted = " or ".join(f"0 to {white:g}" for white in whites)
-    raise DataError(f"{name}: grey values from {low:g} to {high:g} (scale them to {wanted})")
+            levels: NDArray[np.uint8] = scaled.clip(0, 255).astype(np.uint8)
+            return levels
+    ranges = " or ".join(f"0 to {white:g}" for white in whites)
+    raise DataError(f"{name}: grey values from {low:g} to {high:g} (scale them to {ranges})")

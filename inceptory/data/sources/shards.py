@@ -86,14 +86,14 @@ def by_split(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     ones, or means two splits.
     """
     root = path if is_folder(path) else path.parent
-    found, unnamed, spelling = dict[str, list[Path]](), list[Path](), Spelling()
+    parts, unnamed, spelling = dict[str, list[Path]](), list[Path](), Spelling()
     for file in files:
         split = spelling.split(root, file.relative_to(root).as_posix())
-        (unnamed if split is None else found.setdefault(split, [])).append(file)
-    if not found:
+        (unnamed if split is None else parts.setdefault(split, [])).append(file)
+    if not parts:
         return {"train": list(files)}
     if unnamed:
-        name, known = (group[0].relative_to(root).as_posix() for group in (unnamed, next(iter(found.values()))))
-        told = f"{name!r} names no split, beside {known!r}"
-        raise DataError(f"{root}: {told} (put train, val or test into its name, or move it away)")
-    return {split: found[split] for split in ORDER if split in found}
+        name, named = (group[0].relative_to(root).as_posix() for group in (unnamed, next(iter(parts.values()))))
+        problem = f"{name!r} names no split, beside {named!r}"
+        raise DataError(f"{root}: {problem} (put train, val or test into its name, or move it away)")
+    return {split: parts[split] for split in ORDER if split in parts}

@@ -75,8 +75,8 @@ class Source:
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
         if name not in self.splits:
-            known = ", ".join(self.splits)
-            raise ConfigError(f"{self.name}: has no split {name!r} (it has {known})")
+            names = ", ".join(self.splits)
+            raise ConfigError(f"{self.name}: has no split {name!r} (it has {names})")
         return self.splits[name]
 
     def with_validation(self, fraction: float) -> Source:
