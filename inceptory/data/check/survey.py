@@ -23,7 +23,7 @@ from inceptory.data.sources.source import Source
 CORRUPT = 0.1
 """Share of a class that may be unreadable: beyond it something else is wrong than single files."""
 
-TOLD = {
+TREATMENTS = {
     "grey": "are grey (a colour network sees them as three equal channels)",
     "cmyk": "are CMYK (converted without their colour profile)",
     "16-bit": "have 16 bits a channel (the upper eight are used)",
@@ -65,7 +65,7 @@ class Survey:
     """The format of each row whose name promises another."""
 
     def add(self, row: int, look: Look) -> None:
-        """Take down one picture."""
+        """Record one picture."""
         self.content.append(look.content)
         self.pixels.append(look.pixels)
         self.sizes.append((look.width, look.height))
@@ -115,7 +115,7 @@ def conclusions(overview: Survey, sides: Wanted | None) -> Iterator[Finding]:
     yield from _copies(overview)
     yield from _sizes(overview, sides)
     for trait, rows in sorted(overview.traits.items()):
-        yield Finding(trait, overview.files(rows), f"{len(rows):,} {TOLD[trait]}")
+        yield Finding(trait, overview.files(rows), f"{len(rows):,} {TREATMENTS[trait]}")
     if overview.misnamed:
         row, kind = next(iter(overview.misnamed.items()))
         message = (

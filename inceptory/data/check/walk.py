@@ -19,7 +19,7 @@ class Tree:
 
     hidden: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
-    """What systems leave behind: Thumbs.db and its kin."""
+    """What systems leave behind, such as Thumbs.db."""
     outside: list[str] = field(default_factory=list)
     """Links to what lies outside the data set."""
     broken: list[str] = field(default_factory=list)

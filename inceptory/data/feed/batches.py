@@ -22,8 +22,8 @@ from inceptory.data.sources.labels import showing
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError, InceptoryError
 
-PART, TOLD = 100, 500
-"""Pictures that a thread decodes in one go, and after how many progress is told."""
+PART, REPORT = 100, 500
+"""Pictures that a thread decodes in one go, and after how many progress is reported."""
 RUNS, RUN = 16, 16
 """Runs of neighbours, evenly spaced, and pictures in each, whose sizes stand for those of a split."""
 
@@ -63,7 +63,7 @@ def _each(work: Callable[[int], T], count: int, progress: Progress | None) -> li
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for results in pool.map(part, range(0, count, PART)):
             done += results
-            if progress is not None and (len(done) % TOLD == 0 or len(done) == count):
+            if progress is not None and (len(done) % REPORT == 0 or len(done) == count):
                 progress(len(done), count)
     return done
 

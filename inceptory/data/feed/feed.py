@@ -47,7 +47,7 @@ from inceptory.errors import DataError
 IN_MEMORY = 2 * 2**30
 """Bytes of decoded pictures up to which a split is held in memory: a million small pictures are above."""
 SHARE_OF_MEMORY = 0.5
-"""Of the machine's memory that they may take at most."""
+"""Share of the machine's memory that decoded pictures may take at most."""
 AHEAD = 2
 """Groups of rows that each worker has in hand or waiting."""
 MOST_WORKERS = 8

@@ -34,8 +34,8 @@ READS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Parts into which blocks may be cut: as often each is read in an epoch. Unpacking a GiB of photographs takes
 less than a second of processor time; it is the disk that must keep up."""
 NEAR, ENOUGH, FEW = 0.97, 0.9, 6
-"""Classes in a batch against a full shuffle's: near is wanted with fewer readings than so many, enough with
-more, and less is refused."""
+"""Share of a full shuffle's classes that a batch must show: NEAR with fewer than FEW readings, ENOUGH with more;
+a mixture below that is refused."""
 LOOKED_AT = 64
 """Windows by which a plan is judged."""
 SEED = 0

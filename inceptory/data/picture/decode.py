@@ -9,8 +9,8 @@ anything else is refused. Which formats are accepted stands in `kinds`.
 
 A JPEG above the cap, as the largest telephones write it, is decoded at half its width and height, which takes a
 quarter of the memory: libjpeg then transforms blocks of 8x8 frequencies to 4x4 pixels. These are not the averages of
-the pixels that a full decoding gives, but differ from them by rounding and by what the highest frequencies add. Sizes
-told of such a picture are those it is decoded at. Every JPEG up to the cap is decoded whole.
+the pixels that a full decoding gives, but differ from them by rounding and by what the highest frequencies add. The
+sizes reported for such a picture are those that it is decoded at. Every JPEG up to the cap is decoded whole.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LARGEST = 512 * 2**20 // 8
 """Pixels: what half a GiB holds at four bytes, as Pillow keeps colours, and four of a copy that is turned or
 converted. A picture above is refused before it is decoded."""
 HALVED = 4
-"""So many times as many pixels may a JPEG have that can be decoded at half its width and height, row by row."""
+"""How many times the cap a JPEG may have where it can be decoded row by row, at half its width and height."""
 HEAVY = {"JPEG2000": 2}
 """Formats whose decoders take so many times as much memory."""
 
@@ -120,7 +120,7 @@ def examine(picture: Picture, name: str) -> Examined:
     with _as_data_errors(data, name):
         header = _opened(data, name)
         wide = ";16" in str(header.tile) or _bits(header) == 16
-        turned = _turned_tiff(header)  # neither can be told after loading
+        turned = _turned_tiff(header)  # neither is known after loading
         raw = _loaded(header, name)
         traits = _traits(raw) | ({"16-bit"} if wide else set()) | ({"rotated"} if turned else set())
         return Examined(_eight_bit(_upright(raw), name), MPO.get(str(header.format), str(header.format)), traits)

@@ -20,7 +20,7 @@ LINE = re.compile(rb"^[\w.-]+: [^\n]*\.\r?\n?", re.MULTILINE)
 @dataclass(eq=False)
 class _Listener:
     alone: bool
-    """Whether nobody else listened meanwhile, so that what was said is about this file."""
+    """Whether nobody else listened at the same time, so that all output is about this file."""
 
 
 class _Ear:
@@ -32,7 +32,7 @@ class _Ear:
         self._pipe: tuple[int, int, int] | None = None
 
     def begin(self) -> _Listener:
-        """Listen, with whoever listens already."""
+        """Start to listen, beside any other listener."""
         with self._lock:
             if not self._listeners:
                 self._open()
@@ -81,7 +81,7 @@ EAR = _Ear()
 
 @contextlib.contextmanager
 def heard(name: str) -> Iterator[None]:
-    """Listen meanwhile: what libtiff prints becomes the words of a DataError, or a warning where all was decoded."""
+    """Catch what libtiff prints: the text of a DataError, or of a warning where all was decoded."""
     me, fault = EAR.begin(), None
     try:
         yield

@@ -50,7 +50,7 @@ class Layout:
 
 
 AUTO = Layout()
-"""Nothing said."""
+"""Nothing is said: the files decide."""
 Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
 """Labelled pictures: on the command line a name or path, in Python also what `given.source_of` takes."""
 LaidOut = Annotated[Layout, Parameter(name="*", negative="")]

@@ -24,7 +24,7 @@ KINDS = ".csv, .tsv, .parquet or .tar"
 def open_source(data: str | Path, progress: Progress | None = None, layout: Layout = AUTO) -> Source:
     """The labelled pictures behind a name or path, listed but not decoded.
 
-    A built-in set that is not on this machine is downloaded once; `progress` hears of its bytes.
+    A built-in set that is not on this machine is downloaded once; `progress` is called with its bytes.
     Raises MissingError where there is nothing, DataError where it is no data set or `layout` must
     say more, ConfigError where it says what does not fit.
     """

@@ -14,7 +14,7 @@ from inceptory.errors import DataError
 from inceptory.system.files import is_folder
 
 DEEP = 3
-"""Folders below the one that was given: data/CONFIG/SPLIT/0000.parquet."""
+"""Levels of folders that are searched below the given one: data/CONFIG/SPLIT/0000.parquet."""
 PLAIN = "data"
 """A folder of this name says nothing."""
 

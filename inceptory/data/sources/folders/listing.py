@@ -49,7 +49,7 @@ class Folder:
     """All links, also hidden ones."""
     hidden: Names
     leftovers: Names
-    """What systems leave behind: Thumbs.db and its kin."""
+    """What systems leave behind, such as Thumbs.db."""
 
 
 class Listing:

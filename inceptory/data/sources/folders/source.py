@@ -66,12 +66,12 @@ def split_folders(listing: Listing, layout: Layout = AUTO) -> tuple[dict[str, st
     beside = [folder for folder in others if _may_show(listing, folder)]
     if layout.split_folders == "auto":
         kinds = {folder: _kind(listing, folder) for folder in named}
-        several = set(kinds.values()) - {"empty"}
-        if not several:
+        distinct = set(kinds.values()) - {"empty"}
+        if not distinct:
             return {"train": ""}, []
-        if several == {"class"} and beside:
+        if distinct == {"class"} and beside:
             return {"train": ""}, [f"taken for classes, not for splits, since pictures lie in them: {_names(named)}"]
-        if several != {"split"} or beside:
+        if distinct != {"split"} or beside:
             why = f"{_names(named)} may be splits or classes: {_doubt(kinds, beside)}"
             raise DataError(f"{root}: {why} (--split-folders on or off says which)")
     notes = [f"left out beside the folders of splits: {_names(beside)}"] if beside else []

@@ -38,7 +38,7 @@ encoded pictures hardly shrink, and a file of a few KiB that grows to gigabytes 
 
 
 FOOTERS: dict[str, Any] = {}
-"""Of the files of which pictures were read."""
+"""Metadata of the files whose pictures were read, by path."""
 
 
 def serve() -> None:

@@ -19,7 +19,7 @@ from inceptory.system.files import regular, too_large
 PATIENCE = 120.0
 """Seconds that a frame may take: labels of millions of rows, or some MiB of pictures from a slow disk."""
 IDLE = 60.0
-"""Seconds after which a process that nobody asks gives its 80 MB back."""
+"""Seconds without a question after which the process ends and frees its 80 MB."""
 REMEDY = "write it again"
 CHILD = program("inceptory.data.sources.parquet.child")
 FAULTS = {kind.__name__: kind for kind in (DataError, MissingError, ConfigError)}

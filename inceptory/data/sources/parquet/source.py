@@ -34,7 +34,7 @@ AT_ONCE = 4 * 2**20
 PLACE = 8
 """Bytes beside those of the picture itself that it takes in a column."""
 HEAVY = 256 * 2**20
-"""Bytes of a row group above which a person is told."""
+"""Bytes of a row group above which a note says so."""
 
 
 class ParquetPictures(Frozen[bytes]):
