@@ -154,7 +154,7 @@ def _format(out: Path | str, chosen: str | None) -> str:
 
 def _find(images: Sequence[Path | str]) -> list[Path]:
     """Paths of all pictures; folders are searched."""
-    from inceptory.data.sources.source import visible_files
+    from inceptory.data.sources.folders.listing import Listing
 
     for image in images:
         if not isinstance(image, str | os.PathLike):
@@ -163,7 +163,7 @@ def _find(images: Sequence[Path | str]) -> list[Path]:
     paths: list[Path] = []
     for image in map(Path, images):
         if files.is_folder(image):
-            inside = visible_files(image)
+            inside = [image / file for file in Listing(image).files()]
             if not inside:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")
             paths += inside

@@ -34,7 +34,7 @@ def transfer_command(
     words = ["inceptory", "train", data, "--from", backbone, "--out", str(out), "--image", str(image)]
     words += [word for field in fields(transfer) for word in _flag(field.name, transfer, vars(ALONE))]
     words += [word for name in named for word in _flag(name, recipe, vars(Recipe()))]
-    return shlex.join([*words, *_said(layout)])
+    return shlex.join([*words, *_layout_flags(layout)])
 
 
 def train_command(
