@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inceptory.report.compare import compare
     from inceptory.run.demo import demo
     from inceptory.run.evaluate import evaluate
+    from inceptory.run.explain import explain
     from inceptory.run.predict import predict
     from inceptory.weights.card import Card
     from inceptory.weights.convert import convert
@@ -47,6 +48,7 @@ _HOMES = {
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.run.evaluate",
+    "explain": "inceptory.run.explain",
     "from_arrays": "inceptory.data.sources.arrays",
     "from_dataset": "inceptory.data.sources.datasets",
     "load": "inceptory.weights.model",
@@ -76,6 +78,7 @@ __all__ = [
     "create",
     "demo",
     "evaluate",
+    "explain",
     "from_arrays",
     "from_dataset",
     "load",

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("inceptory.run.evaluate:evaluate", "Measure a checkpoint on labelled pictures."),
     "compare": ("inceptory.report.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
+    "explain": ("inceptory.run.explain:explain", "Show where in pictures their labels come from."),
     "weights": ("inceptory.weights.published.listing:weights", "List every published weight file."),
     "verify": ("inceptory.weights.verify:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),

@@ -34,10 +34,13 @@ class Engine:
         return found.float().cpu()
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K), of pixels (N, C, H, W); of a multi-label model each class by itself."""
-        logits = self.logits(torch.from_numpy(pixels))
-        found: NDArray[np.float32] = (logits.sigmoid() if self.multi_label else logits.softmax(1)).numpy()
+        """(N, K), of pixels (N, C, H, W)."""
+        found: NDArray[np.float32] = self.scores(self.logits(torch.from_numpy(pixels))).numpy()
         return found
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probabilities (N, K) of logits (N, K); of a multi-label model each class by itself."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
 
 
 def open_engine(model: Model, device: str = "auto", precision: str = "fp32") -> Engine:

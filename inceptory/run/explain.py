@@ -1,0 +1,211 @@
+"""`explain`: where in a picture its labels come from, and which branches of the network they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from inceptory.engines.branches import Joint, joint, require_stage
+from inceptory.errors import UsageError, printable
+from inceptory.report.explained import TITLE
+from inceptory.run.evaluate import classifier
+from inceptory.run.pictures import Reading, pictures_of, require_outside
+from inceptory.system.outputs import MARK, Kind, Output, claimed, keyed
+
+if TYPE_CHECKING:
+    from inceptory.engines.attribution import Attribution
+    from inceptory.engines.torch import Engine
+
+BATCH = 8
+"""Pictures explained at a time: a way back through a network keeps its maps."""
+MOST = 10
+"""Panels beside one another that can still be looked at."""
+RECORD = "explain.json"
+DRAWING = Kind("an explanation", lambda ends: MARK.encode() in ends and f"Title\0{TITLE}".encode() in ends)
+RECORDS = keyed("explanations", "model", "stage", "module", "parts", "pictures")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One picture's best labels and what they rest on."""
+
+    picture: str
+    drawing: str
+    """The PNG's name in the folder."""
+    labels: tuple[str, ...]
+    """Best first."""
+    probabilities: tuple[float, ...]
+    """From 0 to 1, in the order of `labels`."""
+    logits: tuple[float, ...]
+    contributions: tuple[dict[str, float], ...]
+    """For each label what each part of the module adds to its logit, and "bias" of the classifier; "rest" is what
+    is not explained by them."""
+
+    def __str__(self) -> str:
+        ranked = zip(self.labels, self.probabilities, strict=True)
+        told = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
+        return printable(f"{self.picture}: {told} ({self.drawing})")
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """What `explain` drew; iterates over the pictures that could be read."""
+
+    folder: Path
+    stage: str
+    """After which the heat maps were taken."""
+    module: str
+    """Whose parts are weighed."""
+    found: tuple[Explanation, ...]
+    skipped: tuple[str, ...]
+    """One line for each picture that could not be read."""
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __str__(self) -> str:
+        end = f"in {self.folder}: a PNG for each, and {RECORD} (heat after {self.stage}, parts of {self.module})"
+        return "\n".join([*map(str, self.found), printable(end)])
+
+
+def explain(
+    model: Path | str,
+    /,
+    *images: Path | str,
+    out: Path | str,
+    layer: str | None = None,
+    module: str | None = None,
+    top: int = 3,
+    force: bool = False,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    weights: Path | None = None,
+    raw: bool = False,
+) -> Explanations:
+    """Show where in pictures their labels come from, and what each branch adds.
+
+    For example:
+
+        inceptory explain runs/photos cat.jpg --out why
+
+        inceptory explain inception_v3.tf_in1k holiday/ --out why --layer Mixed_6e --module Mixed_7b --top 5
+
+    Parameters
+    ----------
+    model
+        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+    images
+        Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
+    out
+        Folder for a PNG of each picture and for explain.json: labels, probabilities and what each branch
+        adds to the logit. Pictures of one name in several folders get a number. It may not lie in a
+        folder that is searched.
+    layer
+        Stage after which the heat map is taken (Grad-CAM: Selvaraju et al. 2017); the last unless said.
+        Early stages have finer maps and know less of the classes. `inceptory show` lists the stages.
+    module
+        Stage whose branches are weighed: gradient times activation, summed over each branch's channels;
+        of a residual stage the shortcut too. The last with branches side by side unless said; for the
+        last stage of a network with a linear classifier, branches and bias add up to the logit.
+    top
+        Labels to explain for each picture, the most probable first.
+    force
+        Replace files of these names that this command has not written. What it reads is never replaced.
+    device
+        Where to compute, in fp32; auto takes cuda, mps, cpu.
+    weights
+        A copy of the published file that `model` names, fetched by hand.
+    raw
+        Take a trainer's weights as they are where their average lies beside them.
+    """
+    if not 1 <= top <= MOST:
+        raise UsageError(f"--top {top}: out of range (1 to {MOST})")
+    paths, folder = pictures_of(images, "explain"), Path(out)
+    require_outside(folder, images, "--out")
+    with ExitStack() as stack:
+        opened = stack.enter_context(classifier(model, weights, raw))
+        if layer is not None:
+            require_stage(opened.plan, layer)
+        asked, stage = joint(opened.plan, module), layer or opened.plan.tree.stages[-1].name
+
+        def place(name: str, kind: Kind) -> Output:
+            return stack.enter_context(claimed(folder / name, kind, inputs=[opened.path, *images], force=force))
+
+        record, places = place(RECORD, RECORDS), [place(name, DRAWING) for name in _names(paths)]
+        from inceptory.engines.torch import open_engine
+        from inceptory.report.folder import json_page
+
+        engine = open_engine(opened, device, "fp32")
+        reading = Reading(paths, engine.preprocess)
+        found = [*_explained(reading, engine, opened.card.labels, places, stage, asked, top)]
+        told = {"model": str(opened.path), "network": opened.plan.architecture, "stage": stage, "module": asked.stage}
+        record.write(json_page({**told, "parts": asked.words, "pictures": [one.__dict__ for one in found]}))
+    return Explanations(folder, stage, asked.stage, tuple(found), tuple(reading.skipped))
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """A PNG's name for each picture, no two alike on any system: cat.png, cat-2.png."""
+    names: list[str] = []
+    taken, numbers = set[str](), dict[str, int]()
+    for path in paths:
+        number = numbers.get(path.stem.casefold(), 0)
+        while not number or name.casefold() in taken:
+            number += 1
+            name = f"{path.stem}.png" if number == 1 else f"{path.stem}-{number}.png"
+        taken.add(name.casefold())
+        numbers[path.stem.casefold()] = number
+        names.append(name)
+    return names
+
+
+def _explained(
+    reading: Reading,
+    engine: Engine,
+    labels: Sequence[str],
+    places: Sequence[Output],
+    stage: str,
+    asked: Joint,
+    top: int,
+) -> Iterator[Explanation]:
+    """The pictures that can be read, each drawn as it is explained."""
+    from inceptory.engines.attribution import attribute
+    from inceptory.report.explained import Panel, explained
+
+    for decoded in reading.batches("explaining", BATCH):
+        attribution = attribute(engine, decoded.pixels, stage, asked, top)
+        for number, row in enumerate(decoded.rows.tolist()):
+            one = _explanation(attribution, number, reading.paths[row], places[row].path.name, labels, asked)
+            picture = decoded.pixels[number, :: -1 if engine.preprocess.order == "BGR" else 1].transpose(1, 2, 0)
+            contributions = [_shown(parts, asked) for parts in one.contributions]
+            panels = map(Panel, one.labels, one.probabilities, attribution.heat[number], contributions)
+            places[row].write(explained(picture, reading.paths[row].name, stage, asked.stage, [*panels]))
+            yield one
+
+
+def _explanation(
+    attribution: Attribution, number: int, path: Path, drawing: str, labels: Sequence[str], asked: Joint
+) -> Explanation:
+    logits, biases = attribution.logits[number].tolist(), attribution.bias[number].tolist()
+    contributions = []
+    for logit, bias, parts in zip(logits, biases, attribution.contributions[number].tolist(), strict=True):
+        told = {**dict(zip(asked.names, parts, strict=True)), "bias": bias}
+        contributions.append({**told, "rest": logit - sum(told.values())})
+    return Explanation(
+        picture=str(path),
+        drawing=drawing,
+        labels=tuple(labels[label] for label in attribution.best[number].tolist()),
+        probabilities=tuple(attribution.probabilities[number].tolist()),
+        logits=tuple(logits),
+        contributions=tuple(contributions),
+    )
+
+
+def _shown(contributions: dict[str, float], asked: Joint) -> dict[str, float]:
+    """The same by what each part is: "branch1  3x3"."""
+    words = {name: name if name == word else f"{name}  {word}" for name, word in asked.words.items()}
+    return {words.get(name, name): value for name, value in contributions.items()}
