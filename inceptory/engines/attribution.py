@@ -129,7 +129,7 @@ def _contributions(taps: _Taps, gradients: tuple[Tensor, ...], joint: Joint) -> 
 
 
 def _by_branch(products: Tensor, joint: Joint) -> Tensor:
-    parts = products.sum((2, 3)).split(joint.widths, 1)
+    parts = torch.split(products.sum((2, 3)), [*joint.widths], 1)
     return torch.stack([part.sum(1) for part in parts], 1)
 
 
@@ -137,5 +137,7 @@ def _bias(net: Network) -> NDArray[np.float32]:
     """(K,) of the classifier's last layer; zeros where it has none."""
     assert net.head.classifier is not None, "an engine answers with logits"
     *_, last = (part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
-    bias: NDArray[np.float32] = (last.weight.new_zeros(len(last.weight)) if last.bias is None else last.bias).cpu().numpy()
+    bias: NDArray[np.float32] = (
+        (last.weight.new_zeros(len(last.weight)) if last.bias is None else last.bias).cpu().numpy()
+    )
     return bias

@@ -1,4 +1,4 @@
-"""What joins in each stage of a network: branches side by side, or a shortcut and what is added to it. Without torch."""
+"""What joins in a stage of a network: branches side by side, or a shortcut and what is added to it. Without torch."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from inceptory.engines.branches import Joint, joint, require_stage
-from inceptory.errors import UsageError, printable
+from inceptory.errors import DataError, UsageError, printable
 from inceptory.report.explained import TITLE
 from inceptory.run.evaluate import classifier
 from inceptory.run.pictures import Reading, pictures_of, require_outside
@@ -23,6 +23,8 @@ BATCH = 8
 """Pictures explained at a time: a way back through a network keeps its maps."""
 MOST = 10
 """Panels beside one another that can still be looked at."""
+ROUNDING = 5e-3
+"""A rest below it is 0.00 in the drawing."""
 RECORD = "explain.json"
 DRAWING = Kind("an explanation", lambda ends: MARK.encode() in ends and f"Title\0{TITLE}".encode() in ends)
 RECORDS = keyed("explanations", "model", "stage", "module", "parts", "pictures")
@@ -153,8 +155,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
     names: list[str] = []
     taken, numbers = set[str](), dict[str, int]()
     for path in paths:
-        number = numbers.get(path.stem.casefold(), 0)
-        while not number or name.casefold() in taken:
+        number, name = numbers.get(path.stem.casefold(), 0), ""
+        while not name or name.casefold() in taken:
             number += 1
             name = f"{path.stem}.png" if number == 1 else f"{path.stem}-{number}.png"
         taken.add(name.casefold())
@@ -173,17 +175,23 @@ def _explained(
     top: int,
 ) -> Iterator[Explanation]:
     """The pictures that can be read, each drawn as it is explained."""
+    import numpy as np
+
     from inceptory.engines.attribution import attribute
     from inceptory.report.explained import Panel, explained
+    from inceptory.report.plots import names as drawable
 
+    names = drawable(labels)
     for decoded in reading.batches("explaining", BATCH):
         attribution = attribute(engine, decoded.pixels, stage, asked, top)
         for number, row in enumerate(decoded.rows.tolist()):
+            if not np.isfinite(attribution.logits[number]).all():
+                raise DataError(f"{reading.paths[row]}: its answer is no number (the weights are damaged; train again)")
             one = _explanation(attribution, number, reading.paths[row], places[row].path.name, labels, asked)
             picture = decoded.pixels[number, :: -1 if engine.preprocess.order == "BGR" else 1].transpose(1, 2, 0)
-            contributions = [_shown(parts, asked) for parts in one.contributions]
-            panels = map(Panel, one.labels, one.probabilities, attribution.heat[number], contributions)
-            places[row].write(explained(picture, reading.paths[row].name, stage, asked.stage, [*panels]))
+            drawn = [names[label] for label in attribution.best[number].tolist()]
+            panels = map(Panel, drawn, one.probabilities, attribution.heat[number], _shown(one, asked))
+            places[row].write(explained(picture, stage, asked.stage, [*panels]))
             yield one
 
 
@@ -205,7 +213,11 @@ def _explanation(
     )
 
 
-def _shown(contributions: dict[str, float], asked: Joint) -> dict[str, float]:
-    """The same by what each part is: "branch1  3x3"."""
+def _shown(one: Explanation, asked: Joint) -> list[dict[str, float]]:
+    """The contributions by what each part is, "branch1  3x3"; without a rest that is rounding."""
     words = {name: name if name == word else f"{name}  {word}" for name, word in asked.words.items()}
-    return {words.get(name, name): value for name, value in contributions.items()}
+    exact = all(abs(parts["rest"]) < ROUNDING for parts in one.contributions)
+    return [
+        {words.get(name, name): value for name, value in parts.items() if not (exact and name == "rest")}
+        for parts in one.contributions
+    ]

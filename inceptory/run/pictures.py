@@ -75,7 +75,7 @@ class Reading:
         with meter(title, total) as bar:
             for start in range(0, total, size):
                 rows = np.arange(start, min(start + size, total))
-                decoded = decoder(rows, [str(self.paths[row]) for row in rows])
+                decoded = decoder(rows, [str(path) for path in self.paths[start : start + size]])
                 self.skipped += [fault for _, fault in decoded.faults]
                 if len(decoded.rows):
                     yield decoded
