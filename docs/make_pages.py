@@ -25,7 +25,7 @@ DOCS = Path(__file__).parent
 WORDS, NETWORKS = DOCS / "words", DOCS / "networks"
 READMES = (DOCS.parent / "README.md", DOCS.parent / "README.zh-CN.md")
 PACKAGE, CHINESE = DOCS.parent / "inceptory", WORDS / "house.zh-CN.tsv"
-ROOMS = ("system", "nets", "data", "weights", "engines", "measure", "report", "learn", "run")
+ROOMS = ("system", "nets", "data", "weights", "engines", "measure", "features", "report", "learn", "run")
 """In order of import."""
 IDEA, DISAGREEMENTS = "## Idea", "## Where paper and code disagree"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inceptory.data.sources.datasets import from_dataset
     from inceptory.data.sources.layout import Layout
     from inceptory.errors import InceptoryError
+    from inceptory.features.features import extract_features
     from inceptory.learn.settings.recipe import Recipe
     from inceptory.learn.verbs import train
     from inceptory.nets.catalogue import catalogue, plan
@@ -49,6 +50,7 @@ _HOMES = {
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.run.evaluate",
     "explain": "inceptory.run.explain",
+    "extract_features": "inceptory.features.features",
     "from_arrays": "inceptory.data.sources.arrays",
     "from_dataset": "inceptory.data.sources.datasets",
     "load": "inceptory.weights.model",
@@ -79,6 +81,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "extract_features",
     "from_arrays",
     "from_dataset",
     "load",

@@ -182,19 +182,20 @@ class Head(modules.Holder):
             setattr(self, path.removeprefix("head."), modules.build(part, shape))
             shape, _ = trace(part, shape)
 
-    def _pooled(self, x: Tensor) -> Tensor:
+    def bottleneck(self, x: Tensor) -> Tensor:
+        """What the classifier is given: the pooled vector, after the neck where there is one."""
         x = self.dropout(x.mean((2, 3)))
         return x if self.neck is None else self.neck(x)
 
     def embed(self, x: Tensor) -> Tensor:
         """The vector before the classifier, scaled to length 1 where the origin does."""
-        x = self._pooled(x)
+        x = self.bottleneck(x)
         return F.normalize(x) if self.normalise else x
 
     def forward(self, x: Tensor) -> Tensor:
         if self.classifier is None:
             return self.embed(x)
-        return self.classifier(self._pooled(x))  # type: ignore[no-any-return]
+        return self.classifier(self.bottleneck(x))  # type: ignore[no-any-return]
 
 
 def initialise(module: nn.Module) -> nn.Module:

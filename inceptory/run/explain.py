@@ -12,7 +12,7 @@ from inceptory.engines.branches import Joint, joint, require_stage
 from inceptory.errors import DataError, UsageError, printable
 from inceptory.report.explained import TITLE
 from inceptory.run.evaluate import classifier
-from inceptory.run.pictures import Reading, pictures_of, require_outside
+from inceptory.run.pictures import Reading, pictures_meant, require_outside
 from inceptory.system.outputs import MARK, Kind, Output, claimed, keyed
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def explain(
     """
     if not 1 <= top <= MOST:
         raise UsageError(f"--top {top}: out of range (1 to {MOST})")
-    paths, folder = pictures_of(images, "explain"), Path(out)
+    paths, folder = pictures_meant(images, "explain"), Path(out)
     require_outside(folder, images, "--out")
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))

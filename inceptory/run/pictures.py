@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inceptory.data.feed.decoding import Decoded
 
 
-def pictures_of(images: Sequence[Path | str], command: str) -> list[Path]:
+def pictures_meant(images: Sequence[Path | str], command: str) -> list[Path]:
     """Every picture meant: files as they are, folders searched.
 
     Raises UsageError for what is no path or for none at all, MissingError for what is not there, DataError for an

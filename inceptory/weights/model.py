@@ -108,6 +108,12 @@ class Model:
         if self.card.preprocess is None or not self.card.labels:
             raise ConfigError(f"{self.path}: knows no class names or preprocessing (train it first)")
 
+    def require_preprocess(self) -> Preprocess:
+        """How its pictures are prepared; raises ConfigError for a model that does not know."""
+        if self.card.preprocess is None:
+            raise ConfigError(f"{self.path}: knows no preprocessing (say which in Python: open_model(preprocess=...))")
+        return self.card.preprocess
+
     def close(self) -> None:
         """Let go of the file."""
         self.weights.close()

@@ -1,0 +1,45 @@
+"""Pictures to take features of: any labelled data set, or a folder of pictures without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from inceptory.data.picture.kinds import ENDINGS
+from inceptory.data.sources.given import source_of
+from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.sequences import Texts, paths
+from inceptory.data.sources.source import Source, Split, visible, visible_files
+from inceptory.errors import DataError
+from inceptory.system.files import is_file, is_folder
+
+ALL = "all"
+"""The one split of pictures without labels."""
+UNLABELLED = -1
+
+
+def pictures_of(data: object, layout: Layout = AUTO) -> Source:
+    """The pictures behind whatever `train` takes; of a picture, or of a folder in which pictures lie beside one
+    another or in no class folders, one split named "all" of the class -1.
+
+    Raises what `source_of` raises.
+    """
+    if isinstance(data, str | Path):
+        path = Path(data)
+        if is_file(path) and path.suffix.lower() in ENDINGS:
+            return _unlabelled(path, [path])
+        if is_folder(path) and layout == AUTO:
+            lying = [entry for entry in visible(path) if entry.suffix.lower() in ENDINGS and is_file(entry)]
+            if lying:
+                return _unlabelled(path, visible_files(path))
+    return source_of(data, layout=layout)
+
+
+def _unlabelled(path: Path, files: list[Path]) -> Source:
+    if not files:
+        raise DataError(f"{path}: holds no pictures (give a folder that does)")
+    prefix = str(path.parent if files == [path] else path)
+    names = Texts(prefix, (str(file)[len(prefix) :] for file in files))
+    labels = np.full(len(files), UNLABELLED)
+    return Source(str(path), (), {ALL: Split(paths(names), labels, names)})
