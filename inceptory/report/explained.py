@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,14 @@ def _bars(axes: Axes, values: Sequence[float], furthest: float) -> None:
     colours = [plots.TRAIN if value >= 0 else plots.VALIDATION for value in values]
     axes.barh(rows, values, color=colours, height=0.7)
     axes.plot([0, 0], [0.5, len(values) + 0.5], color=plots.GREY, linewidth=0.8)
-    for row, value in zip(rows, [round(value, 2) + 0.0 for value in values], strict=True):  # no -0.00
+    for row, value in zip(rows, values, strict=True):
         side, place = (1, "left") if value >= 0 else (-1, "right")
-        axes.text(value + 0.05 * side * furthest, row, f"{value:+.2f}", ha=place, va="center", fontsize=7.5)
-    axes.text(0, len(values) + 1, f"{sum(values):+.2f}", ha="center", va="center", fontsize=8, fontweight="bold")
+        axes.text(value + 0.05 * side * furthest, row, _number(value, furthest), ha=place, va="center", fontsize=7.5)
+    total = _number(sum(values), furthest)
+    axes.text(0, len(values) + 1, total, ha="center", va="center", fontsize=8, fontweight="bold")
+
+
+def _number(value: float, furthest: float) -> str:
+    """With two digits behind the point, or where all are small with as many as tell them apart."""
+    digits = max(2, 1 - math.floor(math.log10(furthest)))
+    return f"{round(value, digits) + 0.0:+.{digits}f}" if digits < 6 else f"{value:+.1e}"  # 0.0: no -0.00

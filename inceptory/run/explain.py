@@ -23,8 +23,8 @@ BATCH = 8
 """Pictures explained at a time: a way back through a network keeps its maps."""
 MOST = 10
 """Panels beside one another that can still be looked at."""
-ROUNDING = 5e-3
-"""A rest below it is 0.00 in the drawing."""
+ROUNDING = 1e-3
+"""A rest below this share of the largest contribution is left out of the drawing."""
 RECORD = "explain.json"
 DRAWING = Kind("an explanation", lambda ends: MARK.encode() in ends and f"Title\0{TITLE}".encode() in ends)
 RECORDS = keyed("explanations", "model", "stage", "module", "parts", "pictures")
@@ -216,7 +216,7 @@ def _explanation(
 def _shown(one: Explanation, asked: Joint) -> list[dict[str, float]]:
     """The contributions by what each part is, "branch1  3x3"; without a rest that is rounding."""
     words = {name: name if name == word else f"{name}  {word}" for name, word in asked.words.items()}
-    exact = all(abs(parts["rest"]) < ROUNDING for parts in one.contributions)
+    exact = all(abs(parts["rest"]) < ROUNDING * max(map(abs, parts.values())) for parts in one.contributions)
     return [
         {words.get(name, name): value for name, value in parts.items() if not (exact and name == "rest")}
         for parts in one.contributions
