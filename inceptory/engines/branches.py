@@ -32,19 +32,18 @@ class Joint:
         return tuple(self.words)
 
 
-def joint(plan: Plan, stage: str | None = None) -> Joint:
+def joint_of(plan: Plan, stage: str | None = None) -> Joint:
     """That of a stage; without one the last with branches side by side, else the last residual one.
 
     Raises UnknownName for a stage that is not there, UsageError for one that joins nothing.
     """
-    present = {each.stage: each for each in _joints(plan)}
+    joints = {joint.stage: joint for joint in _joints(plan)}
     if stage is None:
-        return next((each for each in reversed(present.values()) if not each.residual), [*present.values()][-1])
+        return next((joint for joint in reversed(joints.values()) if not joint.residual), [*joints.values()][-1])
     require_stage(plan, stage)
-    if stage not in present:
-        some = ", ".join(present)
-        raise UsageError(f"--module {stage}: one path without branches (with branches: {some})")
-    return present[stage]
+    if stage not in joints:
+        raise UsageError(f"--module {stage}: has no branches (stages with branches: {', '.join(joints)})")
+    return joints[stage]
 
 
 def require_stage(plan: Plan, name: str) -> None:

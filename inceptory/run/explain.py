@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.engines.branches import Joint, joint, require_stage
+from inceptory.engines.branches import Joint, joint_of, require_stage
 from inceptory.errors import DataError, UsageError, printable
 from inceptory.report.explained import TITLE
 from inceptory.run.evaluate import classifier
-from inceptory.run.pictures import Reading, pictures_meant, require_outside
+from inceptory.run.pictures import Distinct, Reading, pictures_meant, require_outside
 from inceptory.system.outputs import MARK, Kind, Output, claimed, keyed
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Explanation:
 
     def __str__(self) -> str:
         ranked = zip(self.labels, self.probabilities, strict=True)
-        told = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
-        return printable(f"{self.picture}: {told} ({self.drawing})")
+        answers = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
+        return printable(f"{self.picture}: {answers} ({self.drawing})")
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,19 @@ class Explanations:
     """After which the heat maps were taken."""
     module: str
     """Whose parts are weighed."""
-    found: tuple[Explanation, ...]
+    explanations: tuple[Explanation, ...]
     skipped: tuple[str, ...]
     """One line for each picture that could not be read."""
 
     def __iter__(self) -> Iterator[Explanation]:
-        return iter(self.found)
+        return iter(self.explanations)
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.explanations)
 
     def __str__(self) -> str:
-        end = f"in {self.folder}: a PNG for each, and {RECORD} (heat after {self.stage}, parts of {self.module})"
-        return "\n".join([*map(str, self.found), printable(end)])
+        last = f"in {self.folder}: a PNG for each, and {RECORD} (heat after {self.stage}, parts of {self.module})"
+        return "\n".join([*map(str, self.explanations), printable(last)])
 
 
 def explain(
@@ -133,36 +133,24 @@ def explain(
         opened = stack.enter_context(classifier(model, weights, raw))
         if layer is not None:
             require_stage(opened.plan, layer)
-        asked, stage = joint(opened.plan, module), layer or opened.plan.tree.stages[-1].name
+        joint, stage = joint_of(opened.plan, module), layer or opened.plan.tree.stages[-1].name
 
         def place(name: str, kind: Kind) -> Output:
             return stack.enter_context(claimed(folder / name, kind, inputs=[opened.path, *images], force=force))
 
-        record, places = place(RECORD, RECORDS), [place(name, DRAWING) for name in _names(paths)]
+        distinct = Distinct()
+        record, places = place(RECORD, RECORDS), [place(distinct(path.stem, ".png"), DRAWING) for path in paths]
         from inceptory.engines.torch import open_engine
         from inceptory.report.folder import json_page
 
         engine = open_engine(opened, device, "fp32")
         reading = Reading(paths, engine.preprocess)
-        found = [*_explained(reading, engine, opened.card.labels, places, stage, asked, top)]
-        told = {"model": str(opened.path), "network": opened.plan.architecture, "stage": stage, "module": asked.stage}
-        record.write(json_page({**told, "parts": asked.words, "pictures": [one.__dict__ for one in found]}))
-    return Explanations(folder, stage, asked.stage, tuple(found), tuple(reading.skipped))
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """A PNG's name for each picture, no two alike on any system: cat.png, cat-2.png."""
-    names: list[str] = []
-    taken, numbers = set[str](), dict[str, int]()
-    for path in paths:
-        number, name = numbers.get(path.stem.casefold(), 0), ""
-        while not name or name.casefold() in taken:
-            number += 1
-            name = f"{path.stem}.png" if number == 1 else f"{path.stem}-{number}.png"
-        taken.add(name.casefold())
-        numbers[path.stem.casefold()] = number
-        names.append(name)
-    return names
+        explanations = [*_explained(reading, engine, opened.card.labels, places, stage, joint, top)]
+        settings = {"model": str(opened.path), "network": opened.plan.architecture}
+        stages = {"stage": stage, "module": joint.stage, "parts": joint.words}
+        pictures = {"pictures": [each.__dict__ for each in explanations], "skipped": reading.skipped}
+        record.write(json_page({**settings, **stages, **pictures}))
+    return Explanations(folder, stage, joint.stage, tuple(explanations), tuple(reading.skipped))
 
 
 def _explained(
@@ -171,7 +159,7 @@ def _explained(
     labels: Sequence[str],
     places: Sequence[Output],
     stage: str,
-    asked: Joint,
+    joint: Joint,
     top: int,
 ) -> Iterator[Explanation]:
     """The pictures that can be read, each drawn as it is explained."""
@@ -183,26 +171,28 @@ def _explained(
 
     names = drawable(labels)
     for decoded in reading.batches("explaining", BATCH):
-        attribution = attribute(engine, decoded.pixels, stage, asked, top)
+        attribution = attribute(engine, decoded.pixels, stage, joint, top)
         for number, row in enumerate(decoded.rows.tolist()):
             if not np.isfinite(attribution.logits[number]).all():
-                raise DataError(f"{reading.paths[row]}: its answer is no number (the weights are damaged; train again)")
-            one = _explanation(attribution, number, reading.paths[row], places[row].path.name, labels, asked)
+                raise DataError(
+                    f"{reading.paths[row]}: its answer is not a finite number (the weights may be damaged; train again)"
+                )
+            explanation = _explanation(attribution, number, reading.paths[row], places[row].path.name, labels, joint)
             picture = decoded.pixels[number, :: -1 if engine.preprocess.order == "BGR" else 1].transpose(1, 2, 0)
             drawn = [names[label] for label in attribution.best[number].tolist()]
-            panels = map(Panel, drawn, one.probabilities, attribution.heat[number], _shown(one, asked))
-            places[row].write(explained(picture, stage, asked.stage, [*panels]))
-            yield one
+            panels = map(Panel, drawn, explanation.probabilities, attribution.heat[number], _shown(explanation, joint))
+            places[row].write(explained(picture, stage, joint.stage, [*panels]))
+            yield explanation
 
 
 def _explanation(
-    attribution: Attribution, number: int, path: Path, drawing: str, labels: Sequence[str], asked: Joint
+    attribution: Attribution, number: int, path: Path, drawing: str, labels: Sequence[str], joint: Joint
 ) -> Explanation:
     logits, biases = attribution.logits[number].tolist(), attribution.bias[number].tolist()
     contributions = []
     for logit, bias, parts in zip(logits, biases, attribution.contributions[number].tolist(), strict=True):
-        told = {**dict(zip(asked.names, parts, strict=True)), "bias": bias}
-        contributions.append({**told, "rest": logit - sum(told.values())})
+        explained = {**dict(zip(joint.names, parts, strict=True)), "bias": bias}
+        contributions.append({**explained, "rest": logit - sum(explained.values())})
     return Explanation(
         picture=str(path),
         drawing=drawing,
@@ -213,11 +203,11 @@ def _explanation(
     )
 
 
-def _shown(one: Explanation, asked: Joint) -> list[dict[str, float]]:
+def _shown(explanation: Explanation, joint: Joint) -> list[dict[str, float]]:
     """The contributions by what each part is, "branch1  3x3"; without a rest that is rounding."""
-    words = {name: name if name == word else f"{name}  {word}" for name, word in asked.words.items()}
-    exact = all(abs(parts["rest"]) < ROUNDING * max(map(abs, parts.values())) for parts in one.contributions)
+    words = {name: name if name == word else f"{name}  {word}" for name, word in joint.words.items()}
+    exact = all(abs(parts["rest"]) < ROUNDING * max(map(abs, parts.values())) for parts in explanation.contributions)
     return [
         {words.get(name, name): value for name, value in parts.items() if not (exact and name == "rest")}
-        for parts in one.contributions
+        for parts in explanation.contributions
     ]

@@ -1,9 +1,9 @@
-"""Which pictures a command means, and these a batch at a time; those that cannot be read are named and passed by."""
+"""Which pictures a command means, and these a batch at a time; pictures that cannot be read are named and skipped."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,20 +28,20 @@ def pictures_meant(images: Sequence[Path | str], command: str) -> list[Path]:
         raise UsageError(f"{command} needs pictures (give one or more files or folders after the model)")
     for image in images:
         if not isinstance(image, str | os.PathLike):
-            told = f"{command}: a picture of the type {type(image).__name__} is not a path"
-            raise UsageError(f"{told} (give files, or folders that hold them)")
-    found: list[Path] = []
+            kind = type(image).__name__
+            raise UsageError(f"{command}: a picture of the type {kind} is not a path (give files, or folders of them)")
+    paths: list[Path] = []
     for image in map(Path, images):
         if files.is_folder(image):
             inside = visible_files(image)
             if not inside:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")
-            found += inside
+            paths += inside
         elif files.exists(image):
-            found.append(image)
+            paths.append(image)
         else:
             raise MissingError(f"{image}: no such picture or folder (check the path)")
-    return found
+    return paths
 
 
 def require_outside(folder: Path, images: Sequence[Path | str], flag: str) -> None:
@@ -50,6 +50,25 @@ def require_outside(folder: Path, images: Sequence[Path | str], flag: str) -> No
     for image in map(Path, images):
         if files.is_folder(image) and Path(os.path.realpath(image)) in (real, *real.parents):
             raise UsageError(f"{flag} {folder}: lies in {image}, which is searched for pictures (choose another place)")
+
+
+class Distinct:
+    """Names of files and folders, no two of which are equal on any system: cat.png, cat-2.png."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def __call__(self, stem: str, suffix: str = "") -> str:
+        """The name itself, or with the first number under which it is free. Some systems do not tell case apart."""
+        key = stem.casefold(), suffix.casefold()
+        number, name = self._numbers.get(key, 0), ""
+        while not name or name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}"
+        self._taken.add(name.casefold())
+        self._numbers[key] = number
+        return name
 
 
 @dataclass

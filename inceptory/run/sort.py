@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from inceptory.errors import WriteError, printable
+from inceptory.run.pictures import Distinct
 from inceptory.system import files
 from inceptory.system.files import reason
 from inceptory.system.progress import meter
@@ -28,7 +29,7 @@ SHOWN = 20
 def sort_pictures(
     answers: Sequence[tuple[str, Sequence[str], Sequence[float]]], labels: Sequence[str], folder: Path, least: float
 ) -> str:
-    """Copy pictures into folders of `folder`; gives what is to be told of it.
+    """Copy pictures into folders of `folder`; gives a summary in words.
 
     `answers` are each picture's path, the classes that it may be sorted into and their probabilities; those from
     `least` on count, and without one the picture is unsure. `labels` are all classes. Raises WriteError; what was
@@ -58,15 +59,9 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
     Letters that a name cannot have become `_`, and names that are taken get a number; a class whose own name will do
     keeps it whatever the others are called.
     """
-    names, taken = dict[str, str](), {UNSURE}
-    for label in sorted(dict.fromkeys(labels), key=lambda label: _fit(label) != label or label.casefold() == UNSURE):
-        name, number = _fit(label), 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{_fit(label)}-{number}"
-        taken.add(name.casefold())
-        names[label] = name
-    return names
+    distinct = Distinct({UNSURE})
+    last = sorted(dict.fromkeys(labels), key=lambda label: _fit(label) != label or label.casefold() == UNSURE)
+    return {label: distinct(_fit(label)) for label in last}
 
 
 def _fit(label: str) -> str:

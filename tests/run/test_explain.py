@@ -16,7 +16,7 @@ import inceptory
 from inceptory.cli import main
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.attribution import attribute, grad_cam
-from inceptory.engines.branches import joint
+from inceptory.engines.branches import joint_of
 from inceptory.engines.device import Device
 from inceptory.engines.torch import Engine
 from inceptory.errors import ConfigError, DataError, MissingError, UnknownName, UsageError
@@ -57,7 +57,7 @@ LAST = [
 @pytest.mark.parametrize(("name", "options"), LAST, ids=lambda value: value if isinstance(value, str) else "")
 def test_branches_of_the_last_module_and_the_bias_add_up_to_the_logit(name, options):
     given = engine(name, **options)
-    stage, parts = given.net.stage_names[-1], joint(given.net.plan)
+    stage, parts = given.net.stage_names[-1], joint_of(given.net.plan)
     assert parts.stage == stage
     found = attribute(given, pixels(options.get("image", 32)), stage, parts, 5)
     # A second linear layer lies behind the pool of v1, whose own bias is the rest.
@@ -72,7 +72,7 @@ def test_branches_of_the_last_module_and_the_bias_add_up_to_the_logit(name, opti
 @pytest.mark.parametrize("scale", [None, 1])
 def test_shortcut_and_branches_of_a_last_residual_stage_add_up_to_the_logit(scale):
     given = engine("inception_resnet_v1", image=80, scale=scale)
-    parts = joint(given.net.plan, given.net.stage_names[-1])
+    parts = joint_of(given.net.plan, given.net.stage_names[-1])
     assert parts.names == ("shortcut", "branch0", "branch1")
     found = attribute(given, pixels(80), "Mixed_6a", parts, 2)
     # Only the bias of the convolution behind the branches belongs to none of them; it starts at zero.
@@ -86,14 +86,14 @@ def test_a_rectified_sum_lets_nothing_through_where_it_is_shut():
     stage = given.net.get_submodule(last)
     stage.shortcut = torch.nn.Identity()
     stage.shortcut.forward = lambda x: x - 100
-    found = attribute(given, pixels(80), last, joint(given.net.plan, last), 2)
+    found = attribute(given, pixels(80), last, joint_of(given.net.plan, last), 2)
     assert (found.contributions == 0).all()
     assert (found.heat == 0).all()
 
 
 def test_a_residual_stage_without_branches_is_its_shortcut_and_its_body():
     given = engine("xception", image=96)
-    parts = joint(given.net.plan)
+    parts = joint_of(given.net.plan)
     assert (parts.stage, parts.names) == ("block13", ("shortcut", "body"))
     found = attribute(given, pixels(96, 1), "block13", parts, 1)
     assert found.contributions.shape == (1, 1, 2)
@@ -106,7 +106,7 @@ def test_a_heat_map_is_what_its_definition_says():
     values = torch.from_numpy(given.preprocess.values(pixels().transpose(0, 2, 3, 1)))
     stages = given.net.stage_names
     for stage in (stages[0], "Mixed_4c", stages[-1]):
-        found = attribute(given, pixels(), stage, joint(given.net.plan), 2)
+        found = attribute(given, pixels(), stage, joint_of(given.net.plan), 2)
         maps = given.net.features(values, stage)[stage].detach().requires_grad_()
         x = maps
         for later in stages[stages.index(stage) + 1 :]:
@@ -136,17 +136,17 @@ def test_no_gradient_is_computed_below_the_stages_and_no_hook_stays():
     first = given.net.get_submodule(given.net.stage_names[0])
     first.register_full_backward_hook(lambda *_: reached.append(1))
     before = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in given.net.modules())
-    attribute(given, pixels(), "Mixed_4c", joint(given.net.plan), 1)
+    attribute(given, pixels(), "Mixed_4c", joint_of(given.net.plan), 1)
     assert reached == []
     assert sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in given.net.modules()) == before
-    attribute(given, pixels(), given.net.stage_names[1], joint(given.net.plan), 1)
+    attribute(given, pixels(), given.net.stage_names[1], joint_of(given.net.plan), 1)
     assert reached == []
 
 
 def test_answers_are_those_of_predict_and_of_each_class_by_itself_where_several_are_shown():
     for multi_label in (False, True):
         given = engine(multi_label=multi_label)
-        found = attribute(given, pixels(), given.net.stage_names[-1], joint(given.net.plan), 3)
+        found = attribute(given, pixels(), given.net.stage_names[-1], joint_of(given.net.plan), 3)
         scores = given.probabilities(pixels())
         np.testing.assert_array_equal(found.best, scores.argsort(1, kind="stable")[:, ::-1][:, :3])
         np.testing.assert_allclose(found.probabilities, np.take_along_axis(scores, found.best, 1), rtol=1e-5)
@@ -239,7 +239,7 @@ def test_misuse_names_the_input_and_the_remedy_and_loads_no_network(model, colou
         inceptory.explain(model, picture, out=why, layer="Mixed_5x")
     with pytest.raises(UnknownName, match="no such stage"):
         inceptory.explain(model, picture, out=why, module="Mixed_9")
-    with pytest.raises(UsageError, match=r"--module MaxPool_3a_3x3: .*\(with branches: Mixed_3b, "):
+    with pytest.raises(UsageError, match=r"--module MaxPool_3a_3x3: .*\(stages with branches: Mixed_3b, "):
         inceptory.explain(model, picture, out=why, module="MaxPool_3a_3x3")
     for top in (0, 11):
         with pytest.raises(UsageError, match=rf"--top {top}: out of range \(1 to 10\)"):
@@ -268,7 +268,7 @@ def test_answers_that_are_no_numbers_are_one_line(tmp_path, colours, capsys):
     inceptory.save(given.net, tmp_path / "m.safetensors", card)
     words = ["explain", str(tmp_path / "m.safetensors"), str(colours / "red"), "--out", str(tmp_path / "why")]
     assert main(words) == 65
-    assert "its answer is no number" in capsys.readouterr().err.splitlines()[-1]
+    assert "its answer is not a finite number" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_own_files_are_replaced_and_no_others(model, colours, tmp_path, capsys):
