@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inceptory.errors import InceptoryError
     from inceptory.features.features import extract_features
     from inceptory.learn.settings.recipe import Recipe
+    from inceptory.learn.settings.transfer import Transfer
     from inceptory.learn.verbs import train
     from inceptory.nets.catalogue import catalogue, plan
     from inceptory.nets.network import Network, create
@@ -41,6 +42,7 @@ _HOMES = {
     "Layout": "inceptory.data.sources.layout",
     "Network": "inceptory.nets.network",
     "Recipe": "inceptory.learn.settings.recipe",
+    "Transfer": "inceptory.learn.settings.transfer",
     "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
     "check": "inceptory.data.check.check",
@@ -71,6 +73,7 @@ __all__ = [
     "Layout",
     "Network",
     "Recipe",
+    "Transfer",
     "Variant",
     "__version__",
     "catalogue",

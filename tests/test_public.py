@@ -42,6 +42,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "Layout": lambda run, data, place: inceptory.Layout(split_folders="off"),
     "Network": lambda run, data, place: inceptory.Network(inceptory.plan("inception_v2", **TINY)),
     "Recipe": lambda run, data, place: inceptory.Recipe(epochs=2).check() or True,
+    "Transfer": lambda run, data, place: inceptory.Transfer(views=2),
     "Variant": lambda run, data, place: inceptory.Variant(width=0.5),
     "catalogue": lambda run, data, place: inceptory.catalogue()["xception"],
     "check": lambda run, data, place: inceptory.check(str(data)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -130,8 +130,12 @@ class Extractor:
             "arithmetic": [str(self.device), self.batch, version("torch")],
         }
 
-    def split(self, split: Split, title: str = "pictures", views: int = 1) -> Vectors:
+    def split(
+        self, split: Split, title: str = "pictures", views: int = 1, look: Callable[[], None] = lambda: None
+    ) -> Vectors:
         """The vectors of a split: of every picture as it is, and of `views` - 1 parts of it, half of them mirrored.
+
+        `look` is called after each batch, and may raise: what is computed by then is kept.
 
         Raises DataError where no picture can be read, or where the network gives no usable vector.
         """
@@ -151,6 +155,7 @@ class Extractor:
                     if values is None:
                         values = space(len(wanted.keys), some.shape[1])
                     values[places], here[places] = some, True
+                    look()
                 bar.say_skipped(list(faults.values()), len(set(wanted.rows[here].tolist())))
         faults |= {row: f"{split.names[row]}: cannot be read" for row, one in enumerate(contents) if one is None}
         whole = here.reshape(-1, views).all(1)

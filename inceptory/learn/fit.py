@@ -53,7 +53,7 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> 
 
     `began` is the moment from which a time counts: `clock.began`.
     """
-    with _kept_or_taken_back(folder, resumed):
+    with kept_or_taken_back(folder, resumed):
         device = choose(job.recipe.device, job.recipe.precision)
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
             if ranks.first:
@@ -103,7 +103,7 @@ def _ready(
 
 
 @contextmanager
-def _kept_or_taken_back(folder: Path, resumed: bool) -> Iterator[None]:
+def kept_or_taken_back(folder: Path, resumed: bool) -> Iterator[None]:
     """A new run that fails before its first state leaves nothing; an interrupted one can always go on."""
     try:
         yield

@@ -17,11 +17,12 @@ from cyclopts import Parameter
 from inceptory.data.sources.layout import AUTO, Given, LaidOut, Layout
 from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.learn.rates import PNG, TABLE, Suggestion, searched
-from inceptory.learn.settings.command import train_call, train_command
+from inceptory.learn.settings.command import train_call, train_command, transfer_command
 from inceptory.learn.settings.job import FILE as RUN
 from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.transfer import ALONE, Backbone, Transfer
 from inceptory.measure.results import Run
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
@@ -57,6 +58,7 @@ def train(
     /,
     *,
     model: str | None = None,
+    backbone: Annotated[Path | str | None, Parameter(name="--from")] = None,
     out: Path | str | None = None,
     resume: Path | None = None,
     recipe: Named = None,
@@ -65,16 +67,19 @@ def train(
     workers: int | None = None,
     find_lr: Annotated[bool, Parameter(negative="")] = False,
     variant: Annotated[Variant, Parameter(name="*")] = PUBLISHED,
+    transfer: Annotated[Transfer, Parameter(name="*")] = ALONE,
     options: Annotated[Options, Parameter(name="*")] = AS_THE_RECIPE,
     layout: LaidOut = AUTO,
 ) -> Run | Suggestion:
-    """Train a network from fresh weights on your own pictures, or go on with a run.
+    """Train a network on your own pictures: from fresh weights, or from those of a trained one; or go on with a run.
 
     For example:
 
         inceptory train digits --model cifar_inception_v3 --width 0.25 --out runs/digits
 
         inceptory train photos/ --model inception_v3 --image 149 --time 2h --out runs/photos
+
+        inceptory train photos/ --from inception_v3.tf_in1k --out runs/photos
 
         inceptory train --resume runs/photos
 
@@ -94,6 +99,10 @@ def train(
         `from_dataset` give, or a Hugging Face Dataset or DatasetDict; `resume` wants them again.
     model
         Name of the network; `inceptory models` lists them.
+    backbone
+        A trained network in place of `model`: a checkpoint, a run folder, anybody's weight file, or a published
+        name (`inceptory weights`). A new last layer is fitted on what it sees in the pictures, which takes seconds
+        where that was computed before; with --finetune the network is then trained further.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
         history.csv, metrics.json, report.html, pictures of them, events for TensorBoard.
@@ -112,7 +121,9 @@ def train(
         of the rate with the smallest loss. Into --out come find-lr.png (loss against rate) and
         find-lr.csv; no run is left, so that the same folder can take the training.
     variant
-        How the network differs from its published form.
+        How the network differs from its published form; of these only --image goes with --from.
+    transfer
+        What is done with a trained network.
     options
         How it is trained.
     layout
@@ -126,8 +137,13 @@ def train(
         raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
         return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout)
-    if data is None or model is None or out is None:
-        raise UsageError("train needs DATA, --model and --out (or --resume RUN to go on with one)")
+    if data is None or (model is None and backbone is None) or out is None:
+        raise UsageError("train needs DATA, --model or --from, and --out (or --resume RUN to go on with one)")
+    transfer.check(backbone, {"model": model, "find_lr": find_lr or None}, variant, options)
+    begun: Backbone | None = None
+    if backbone is not None:
+        begun, model, variant = Backbone.of(backbone, variant.image, transfer)
+    assert model is not None, "one of both was given"
     wanted = decided(recipe, options, model)
     _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
     handed = not isinstance(data, str | Path)
@@ -136,8 +152,9 @@ def train(
     source, known = _opened(data, wanted, layout)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
-    line = _line(None if handed else str(data), model, out, variant, wanted, layout)
-    job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), line, given=handed, **kept)  # type: ignore[arg-type]
+    kept |= {"backbone": begun, "transfer": transfer}
+    job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), "", given=handed, **kept)  # type: ignore[arg-type]
+    job = replace(job, command=_line(None if handed else str(data), job, out))
     # Of several processes only the first makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
@@ -148,9 +165,18 @@ def train(
             print(*known, sep="\n", file=sys.stderr)
         if find_lr:
             return _suggestion(job, source, None if handed else str(data), folder)
-        from inceptory.learn.fit import fit
+        return _done(job, source, folder, began, resumed=False)
 
-        return fit(job, source, folder, began, resumed=False)
+
+def _done(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
+    """Do what a job asks, from its start or from where it was."""
+    if job.backbone is not None:
+        from inceptory.learn.transfer.fit import transfer
+
+        return transfer(job, source, folder, began, resumed)
+    from inceptory.learn.fit import fit
+
+    return fit(job, source, folder, began, resumed)
 
 
 def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[str]]:
@@ -176,19 +202,22 @@ def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[
     return source, known
 
 
-def _line(data: str | None, model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout) -> str:
-    """The line that makes a run again: for a shell, or for Python where that handed the pictures over."""
+def _line(data: str | None, job: Job, out: Path | str) -> str:
+    """The line that makes the run again: for a shell, or for Python where that handed the pictures over."""
+    begun = None if job.backbone is None else job.backbone.path
     if data is None:
-        return train_call(model, out, variant, recipe, layout)
-    return train_command(data, model, out, variant, recipe, layout)
+        return train_call(job.model, out, job.variant, job.recipe, job.layout, begun, job.transfer)
+    if begun is not None:
+        return transfer_command(data, begun, out, job.variant.image, job.recipe, job.transfer, job.layout)
+    return train_command(data, job.model, out, job.variant, job.recipe, job.layout)
 
 
 def _suggestion(job: Job, source: Source, data: str | None, folder: Path) -> Suggestion:
     from inceptory.learn.fit import find_rate
 
     found = find_rate(job, source, folder)
-    wanted = replace(job.recipe, lr=found.suggested)
-    return Suggestion(found, folder, _line(data, job.model, folder, job.variant, wanted, job.layout))
+    suggested = replace(job, recipe=replace(job.recipe, lr=found.suggested))
+    return Suggestion(found, folder, _line(data, suggested, folder))
 
 
 def _place(data: object, source: Source | None) -> str:
@@ -249,9 +278,7 @@ def _resume(
         raise ConfigError(f"{told} (go on there with {job.going_on(folder)})")
     source = job.source() if source is None else source.with_validation(job.recipe.validation)
     job.check_data(folder, source)
-    from inceptory.learn.fit import fit
-
-    return fit(job, source, folder, began, resumed=True)
+    return _done(job, source, folder, began, resumed=True)
 
 
 def finished_run(folder: Path) -> Run:

@@ -182,8 +182,8 @@ def best_epoch(epochs: Sequence[Row]) -> Row:
 class Ending:
     """How far a training went, and what ended it."""
 
-    by: Literal["epochs", "patience", "time"]
-    """All epochs were done, validation stood still, or the time was over."""
+    by: Literal["epochs", "patience", "time", "head"]
+    """All epochs were done, validation stood still, the time was over, or a head was all that there was to fit."""
     steps: int
     per_epoch: int
 
@@ -196,6 +196,8 @@ class Ending:
 
     def told(self, time: str | None) -> str:
         """The length and what ended it, in words; `time` is what --time said."""
+        if self.by == "head":
+            return "the fit of a head"
         why = {
             "epochs": f", stopped by --epochs before --time {time}" if time else "",
             "patience": ", stopped early: validation got no better (--stop-after)",

@@ -56,6 +56,8 @@ class Card:
     versions: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Other names under which `evaluate` finds a class in data: {"cat": ("felix", "n02121620")}."""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    """How sure its answers may be, from pictures that had no part in training: `measure.calibration.Calibration`."""
 
     @classmethod
     def of(cls, plan: Plan, **known: Any) -> Card:
@@ -72,13 +74,13 @@ class Card:
 
     def without_classes(self) -> Card:
         """The card of the same network with a fresh classifier: names and figures belonged to the old one."""
-        return replace(self, labels=(), metrics={})
+        return replace(self, labels=(), metrics={}, calibration={})
 
     def to_json(self) -> str:
         """The record as text."""
         preprocess = None if self.preprocess is None else self.preprocess.to_json()
         plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
-        for name in ("multi_label", "aliases"):
+        for name in ("multi_label", "aliases", "calibration"):
             if not plain[name]:
                 del plain[name]  # versions that do not know the word read on what they can use
         return json_text(plain)

@@ -11,8 +11,30 @@ from typing import Any
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.learn.settings.recipe import Recipe, beside_time, with_optimizer
 from inceptory.learn.settings.recipes import NAMES, recipes
+from inceptory.learn.settings.transfer import ALONE, OF_THE_HEAD, Transfer
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system.text import differences
+
+
+def transfer_command(
+    data: str,
+    backbone: str,
+    out: Path | str,
+    image: int | None,
+    recipe: Recipe,
+    transfer: Transfer,
+    layout: Layout,
+) -> str:
+    """`inceptory train --from ...` for a shell; without fine-tuning only what the head knows of a recipe.
+
+    >>> transfer_command("photos", "x.pth", "runs/x", 299, Recipe(seed=3), Transfer(views=2), AUTO)
+    'inceptory train photos --from x.pth --out runs/x --image 299 --views 2 --seed 3'
+    """
+    named = [each.name for each in fields(recipe) if transfer.finetune or each.name in OF_THE_HEAD]
+    words = ["inceptory", "train", data, "--from", backbone, "--out", str(out), "--image", str(image)]
+    words += [word for field in fields(transfer) for word in _flag(field.name, transfer, vars(ALONE))]
+    words += [word for name in named for word in _flag(name, recipe, vars(Recipe()))]
+    return shlex.join([*words, *_said(layout)])
 
 
 def train_command(
@@ -44,18 +66,30 @@ def _said(layout: Layout) -> Iterator[str]:
                 yield f"--{field.name.replace('_', '-')}={each}"
 
 
-def train_call(model: str, out: Path | str, variant: Variant, recipe: Recipe, layout: Layout = AUTO) -> str:
+def train_call(
+    model: str,
+    out: Path | str,
+    variant: Variant,
+    recipe: Recipe,
+    layout: Layout = AUTO,
+    backbone: str | None = None,
+    transfer: Transfer = ALONE,
+) -> str:
     """`inceptory.train(data, ...)` for Python, where the pictures came from there.
 
     >>> train_call("xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
     "inceptory.train(data, model='xception', out='runs/x', recipe=inceptory.Recipe(epochs=3, flip='off'))"
     """
-    told = {"model": repr(model), "out": repr(str(out))}
+    told = {"model": repr(model)} if backbone is None else {"backbone": repr(backbone)}
+    told["out"] = repr(str(out))
+    if backbone is not None:
+        variant = Variant(image=variant.image)  # the rest is the backbone's own
     # Against what these two bring along, not against the default recipe; else an equal value would be lost.
     bare = Recipe(optimizer=recipe.optimizer, time=recipe.time)
     said = {key for key in ("optimizer", "time") if getattr(recipe, key) != getattr(Recipe(), key)}
     records: tuple[tuple[str, Any, Any, set[str]], ...] = (
         ("variant", variant, PUBLISHED, set()),
+        ("transfer", transfer, ALONE, set()),
         ("recipe", recipe, bare, said),
         ("layout", layout, AUTO, set()),
     )

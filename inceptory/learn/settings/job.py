@@ -15,6 +15,7 @@ import msgspec
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.transfer import ALONE, Backbone, Transfer
 from inceptory.nets.variant import Variant
 from inceptory.system import files
 from inceptory.system.clock import seconds
@@ -50,6 +51,10 @@ class Job:
     """What was said about where pictures and labels are in the data."""
     given: bool = False
     """Whether Python handed the pictures over, so that `data` is but a name for them."""
+    backbone: Backbone | None = None
+    """What it begins from in place of fresh weights."""
+    transfer: Transfer = ALONE
+    """How that is put to the pictures."""
 
     def plan(self, classes: int) -> Plan:
         """The network, for so many classes; raises UsageError for one that cannot be."""

@@ -1,0 +1,220 @@
+"""`train --from`: from an open backbone and pictures to a finished run whose network has a new head."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inceptory.data.sources.source import Source
+from inceptory.errors import ConfigError, DataError, InterruptedRun
+from inceptory.features.extract import Extractor, Settings
+from inceptory.learn import state
+from inceptory.learn.fit import kept_or_taken_back
+from inceptory.learn.settings.job import Job
+from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear, cross_validated, path
+from inceptory.learn.transfer.parts import parted
+from inceptory.learn.transfer.seen import Seen
+from inceptory.measure.calibration import Calibration
+from inceptory.measure.results import Ending, Epoch, Metrics, Run
+from inceptory.measure.tasks import Task, task_of
+from inceptory.nets.catalogue import plan
+from inceptory.nets.network import Network
+from inceptory.report import folder as report
+from inceptory.system import clock
+from inceptory.system.lock import locked
+from inceptory.system.signals import Stop, watched
+from inceptory.weights.card import Card
+from inceptory.weights.model import Model, open_model
+from inceptory.weights.store import save, versions
+
+TURNS = "cross-validation"
+"""In place of a split's name, where parts of the pictures took turns."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits (n, K) of some rows."""
+
+    logits: NDArray[np.float64]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head, and answers that show how good it is."""
+
+    head: Linear
+    strength: float
+    tried: tuple[tuple[float, float], ...]
+    """(strength, mean log-loss on pictures held back) of every one."""
+    objective: float
+    """What the fit made small."""
+    training: Answers
+    """Of the pictures that it was fitted on."""
+    held: Answers
+    """Of those that chose its strength; where parts take turns, of all by heads that had not seen them."""
+    calibration: Answers
+    """Of pictures that had no part in the choice."""
+    folds: int
+    """Parts that took turns; 0 where one was held out."""
+    seconds: float
+
+
+def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
+    """Fit a new head on the features of a job's backbone and leave its run in the folder, or go on with it.
+
+    `began` is the moment from which the minutes count. Raises ConfigError where the backbone has changed.
+    """
+    assert job.backbone is not None, "this job has a backbone"
+    recipe = job.recipe
+    settings = Settings(image=job.variant.image, seed=recipe.seed, device=recipe.device, precision=recipe.precision)
+    with kept_or_taken_back(folder, resumed), watched() as stop, locked(folder), ExitStack() as stack:
+        state.tidy(folder)
+        model = stack.enter_context(open_model(job.backbone.path))
+        if model.weights.digest("sha256") != job.backbone.digest:
+            raise ConfigError(f"{folder}: {model.path} is no longer the file that this run began from (restore it)")
+        extractor = stack.enter_context(Extractor(model, settings))
+        views, look = job.transfer.views, _stopping(stop, job, folder)
+        seen = Seen.of(extractor, source, ["train", "validation"], views, look)
+        seen.warn()
+        test = Seen.of(extractor, source, ["test"], 1, look) if "test" in source.splits else None
+        fitted = fit_head(seen, job)
+        net = with_head(model, fitted.head, job.variant.image)
+        return _finished(job, folder, began, seen, test, fitted, net)
+
+
+def _stopping(stop: Stop, job: Job, folder: Path) -> Any:
+    def look() -> None:
+        if stop.asked:
+            told = f"{folder}: stopped while features were computed, those that are done are kept"
+            raise InterruptedRun(f"{told} (go on with {job.going_on(folder)})")
+
+    return look
+
+
+def fit_head(seen: Seen, job: Job) -> Fitted:
+    """The head, its strength chosen by pictures that are held out, or by parts that take turns."""
+    start, vectors, labels = clock.now(), seen.vectors, seen.labels
+    if not np.ptp(vectors[:, 0], axis=0).any():
+        told = f"{seen.extractor.model.path}: gives every picture the same vector"
+        raise DataError(f"{told} (take other weights, or another --image)")
+    parts = parted(labels, seen.count("train"), job.transfer.finetune, job.recipe.seed)
+    balanced, asked = job.recipe.class_weights, job.transfer.strength
+    strengths = STRENGTHS if asked is None else (asked,)
+    if parts.folds:
+        folded = cross_validated(vectors, labels, parts.folds, job.recipe.seed, balanced, strengths)
+        strength, tried = folded.strength, zip(folded.strengths, folded.losses.tolist(), strict=True)
+    else:
+        held = vectors[parts.choose, 0], labels[parts.choose]
+        every = list(path(vectors[parts.fit], labels[parts.fit], *held, balanced, strengths))
+        strength = min(every, key=lambda one: one.metrics.log_loss).strength
+        tried = zip([one.strength for one in every], [one.metrics.log_loss for one in every], strict=True)
+    fitter = Fitter(vectors[parts.fit], labels[parts.fit], balanced)
+    head = fitter.fit(strength, ARRIVED * strength)
+    training = Answers(head(vectors[parts.fit, 0]), parts.fit)
+    if parts.folds:
+        rows = np.flatnonzero(folded.part >= 0)
+        choice = calibration = Answers(folded.logits[rows], rows)
+    else:
+        choice = Answers(head(vectors[parts.choose, 0]), parts.choose)
+        calibration = Answers(head(vectors[parts.calibrate, 0]), parts.calibrate)
+    loss = task_of(labels.ndim == 2).measure(training.logits, labels[parts.fit]).log_loss
+    objective = loss + strength / 2 * fitter.square(head)
+    seconds = clock.now() - start
+    return Fitted(head, strength, tuple(tried), objective, training, choice, calibration, parts.folds, seconds)
+
+
+def with_head(model: Model, head: Linear, image: int | None) -> Network:
+    """A backbone with a new head and without auxiliary ones, in eval mode."""
+    net = model.network()
+    net.reset_classifier(0)  # takes the auxiliary heads away, too
+    net.reset_classifier(len(head.bias))
+    if image is not None:
+        net.plan = plan(net.plan.architecture, dialect=net.plan.dialect, **{**net.plan.options(), "image": image})
+    classifier: Any = net.head.classifier
+    with torch.no_grad():
+        classifier.weight.copy_(torch.from_numpy(head.weight))
+        classifier.bias.copy_(torch.from_numpy(head.bias))
+    return net.float().eval()
+
+
+def _finished(job: Job, folder: Path, began: float, seen: Seen, test: Seen | None, fitted: Fitted, net: Network) -> Run:
+    """Write the checkpoint and all that there is to tell of it."""
+    task = task_of(seen.source.multi_label)
+    scored, held = (seen.scored(task, *vars(answers).values()) for answers in (fitted.training, fitted.held))
+    row = _row(task, seen, fitted, scored.metrics(), held.metrics())
+    card = _card(job, seen, fitted, net, held.metrics())
+    for name in ("model.safetensors", "last.safetensors"):
+        save(net, folder / name, card)
+    report.write_history(folder, [row.to_json()])
+    split = TURNS if fitted.folds else "validation"
+    if test is not None:
+        split, held = "test", test.scored(task, fitted.head(test.vectors[:, 0]), np.arange(len(test)))
+    minutes = (clock.now() - began) / 60
+    report.write_run(
+        folder,
+        card=card,
+        plan=net.plan,
+        epochs=[row],
+        test=held,
+        split=split,
+        minutes=minutes,
+        ending=Ending("head", 0, 1),
+        command=job.command,
+    )
+    job.done(folder)
+    return Run(folder, held.metrics(), split, [row], minutes)
+
+
+def _row(task: Task, seen: Seen, fitted: Fitted, training: Metrics, held: Metrics) -> Epoch:
+    """The head as one row of history: its rate is none, and its objective what the fit made small."""
+    return held.epoch(
+        getattr(training, next(iter(task.shares))),
+        epoch=1,
+        lr=0.0,
+        train_objective=fitted.objective,
+        train_log_loss=training.log_loss,
+        seconds=seen.seconds + fitted.seconds,
+        images_per_second=len(seen) / max(seen.seconds, 1e-9),
+    )
+
+
+def _card(job: Job, seen: Seen, fitted: Fitted, net: Network, held: Metrics) -> Card:
+    assert job.backbone is not None
+    source, extractor = seen.source, seen.extractor
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    recipe = {
+        "from": job.backbone.path,
+        "strength": fitted.strength,
+        "views": job.transfer.views,
+        "class_weights": job.recipe.class_weights,
+        "validation": job.recipe.validation,
+        "folds": fitted.folds,
+        "seed": job.recipe.seed,
+        "computed_on": str(extractor.device),
+    }
+    return Card.of(
+        net.plan,
+        labels=source.classes,
+        multi_label=source.multi_label,
+        preprocess=extractor.preprocess,
+        recipe=recipe,
+        data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},
+        metrics={"epoch": 1, **held.to_json()},
+        calibration=calibration_of(seen, fitted),
+        versions=versions(),
+    )
+
+
+def calibration_of(seen: Seen, fitted: Fitted) -> dict[str, Any]:
+    """What pictures that had no part in the choice say of the answers; nothing where there are none."""
+    logits, rows = fitted.calibration.logits, fitted.calibration.rows
+    if not len(rows):
+        return {}
+    return Calibration.of(logits, seen.labels[rows], "cross-fitted" if fitted.folds else "held-out").to_json()
