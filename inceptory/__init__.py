@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from inceptory.report.compare import compare
     from inceptory.run.demo import demo
     from inceptory.run.evaluate import evaluate
+    from inceptory.run.explain import explain
     from inceptory.run.predict import predict
     from inceptory.weights.card import Card
     from inceptory.weights.convert import convert
@@ -50,6 +51,7 @@ _HOMES = {
     "create": "inceptory.nets.network",
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.run.evaluate",
+    "explain": "inceptory.run.explain",
     "extract_features": "inceptory.features.features",
     "from_arrays": "inceptory.data.sources.arrays",
     "from_dataset": "inceptory.data.sources.datasets",
@@ -81,6 +83,7 @@ __all__ = [
     "create",
     "demo",
     "evaluate",
+    "explain",
     "extract_features",
     "from_arrays",
     "from_dataset",

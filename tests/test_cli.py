@@ -66,6 +66,13 @@ MISUSE = [
     (["predict", "{data}/file", "{data}/file"], 65, "a plain text"),
     (["predict", "{data}/file"], 64, "needs pictures"),
     (["predict", "{data}/file", "x.jpg", "--top", "0"], 64, "--top"),
+    (["predict", "{data}/file", "{data}/one", "--sort-into", "{data}/one/s"], 64, "which is searched for pictures"),
+    (["predict", "{data}/file", "{data}/one", "--sort-into", "{data}/s", "--unsure", "2"], 64, "--unsure 2"),
+    (["explain", "{data}/file", "{data}/file"], 64, "--out"),
+    (["explain", "{data}/file", "--out", "{data}/r"], 64, "needs pictures"),
+    (["explain", "{data}/none", "{data}/file", "--out", "{data}/r"], 66, "no such file"),
+    (["explain", "{data}/file", "{data}/file", "--out", "{data}/r", "--top", "11"], 64, "--top"),
+    (["explain", "{data}/file", "{data}/one", "--out", "{data}/one/r"], 64, "which is searched for pictures"),
 ]
 
 
@@ -181,7 +188,11 @@ def test_the_options_of_every_command_are_these(capsys):
         ],
         "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"],
         "compare": ["runs", "out", "force", "json"],
-        "predict": ["model", "images", "top", "out", "format", "force", "device", "precision", "weights", "raw"],
+        "predict": [
+            *("model", "images", "top", "out", "format", "force", "device", "precision", "weights", "raw"),
+            *("sort_into", "unsure"),
+        ],
+        "explain": ["model", "images", "out", "layer", "module", "top", "force", "device", "weights", "raw"],
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "raw", "json"],
         "convert": ["ours", "destination", "to", "classes", "raw", "force"],

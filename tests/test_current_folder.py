@@ -46,6 +46,7 @@ CHECKS = {
     "evaluate": ["evaluate", "run", "data", "--out", "out.json"],
     "compare": ["compare", "run", "run", "--out", "compared"],
     "predict": ["predict", "run", "data/red", "--out", "out.parquet"],
+    "explain": ["explain", "run", "data/red/0.png", "--out", "why"],
     "weights": ["weights"],
     "verify": ["verify", "run/model.safetensors"],
     "convert": ["convert", "plain.safetensors", "out.pth", "--to", "torchvision"],

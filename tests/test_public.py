@@ -51,6 +51,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "create": lambda run, data, place: inceptory.create("inception_v2", **TINY).eval()(torch.rand(1, 3, 32, 32)).shape,
     "demo": lambda run, data, place: inceptory.demo(out=str(place / "demo")),
     "evaluate": lambda run, data, place: inceptory.evaluate(run, str(data)),
+    "explain": lambda run, data, place: inceptory.explain(run, next(data.rglob("*.png")), out=str(place / "why")),
     "from_arrays": lambda run, data, place: inceptory.from_arrays(np.zeros((4, 8, 8), np.uint8), list("abab")),
     "from_dataset": lambda run, data, place: callable(inceptory.from_dataset),
     "load": lambda run, data, place: inceptory.load(str(run / "model.safetensors")),

@@ -55,9 +55,12 @@ class Engine:
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, K), from pixels (N, C, H, W); in a multi-label model each class has a probability of its own."""
-        logits = self.logits(torch.from_numpy(pixels))
-        answers: NDArray[np.float32] = (logits.sigmoid() if self.multi_label else logits.softmax(1)).numpy()
+        answers: NDArray[np.float32] = self.scores(self.logits(torch.from_numpy(pixels))).numpy()
         return answers
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Probabilities (N, K) of logits (N, K); of a multi-label model each class by itself."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
 
 
 def open_engine(model: Model, device: str = "auto", precision: str = "fp32") -> Engine:

@@ -107,7 +107,8 @@ def _cut(text: str, most: int = LONGEST_NAME) -> str:
 # Drawing
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """A figure without anything on it, in inches."""
     # The object interface: no global state, no window system, safe in any thread.
     _load()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -118,9 +119,10 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure, **known: str) -> bytes:
+    """The figure as a file that bears our mark, and what else is said of it ("Title", ...)."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": MARK})
+    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": MARK, **known})
     return image.getvalue()
 
 
@@ -157,7 +159,7 @@ def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: st
 
 def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
     """Log-loss and accuracy over the epochs, each for training and validation pictures."""
-    figure = _figure(11, 4.2)
+    figure = blank(11, 4.2)
     left, right = figure.subplots(1, 2)
     numbers, best = [row.epoch for row in epochs], best_epoch(epochs)
     series = (
@@ -182,7 +184,7 @@ def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
     # Below both plots, since the labels are too long for a corner.
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"{title}: best validation {best.choice} {100 * best.chosen:.1f} % in epoch {best.epoch}")
-    return _png(figure)
+    return png(figure)
 
 
 def pictures(pixels: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> bytes:
@@ -194,7 +196,7 @@ def pictures(pixels: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, flo
     columns = min(len(tiles), COLUMNS)
     rows = -(-len(tiles) // columns)
     canvas = np.zeros((rows * high, columns * wide, 4), dtype=np.uint8)
-    figure = _figure(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
+    figure = blank(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
     figure.set_layout_engine("none")
     # Transparent between the pictures, with letters in a grey that can be read on white and on black.
     figure.patch.set_alpha(0)
@@ -205,7 +207,7 @@ def pictures(pixels: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, flo
         style: dict[str, Any] = {"fontsize": 7, "fontfamily": families(), "parse_math": False, "color": GREY}
         figure.text(*place, _caption(label), ha="center", va="top", **style)
     figure.figimage(canvas)
-    return _png(figure)
+    return png(figure)
 
 
 def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -240,7 +242,7 @@ def _matrix(details: SingleDetails) -> bytes:
 
     count, numbered = len(details.classes), len(details.classes) <= NUMBERED
     side = max(3.0, count * (0.42 if numbered else 0.13)) + 1.6
-    figure = _figure(side + 0.7, side)
+    figure = blank(side + 0.7, side)
     axes = figure.subplots()
     shares = details.confusion / np.maximum(details.confusion.sum(1, keepdims=True), 1)
     # The square root makes rare mistakes visible, which would otherwise look white.
@@ -256,12 +258,12 @@ def _matrix(details: SingleDetails) -> bytes:
         colour = "white" if shares[row, column] > 0.35 else "#202020"
         text = f"{details.confusion[row, column]}"
         axes.text(column, row, text, ha="center", va="center", fontsize=size - len(text) // 4, color=colour)
-    return _png(figure)
+    return png(figure)
 
 
 def _pairs(details: SingleDetails) -> bytes:
     worst = details.confused(PAIRS)[::-1]
-    figure = _figure(8, 1.5 + 0.24 * max(len(worst), 3))
+    figure = blank(8, 1.5 + 0.24 * max(len(worst), 3))
     axes = figure.subplots()
     drawable = dict(zip(details.labels, names(details.labels), strict=True))
     axes.barh(range(len(worst)), [count for *_, count in worst], color=VALIDATION, height=0.7)
@@ -270,13 +272,13 @@ def _pairs(details: SingleDetails) -> bytes:
     axes.set_ylim(-0.7, max(len(worst), 3) - 0.3)
     _tidy(axes, xlabel="pictures", title="truth → answer: the pairs that are confused most")
     _whole_numbers(axes)
-    return _png(figure)
+    return png(figure)
 
 
 def calibration(details: SingleDetails) -> bytes:
     """Accuracy over confidence, and how many pictures each bin holds."""
     bins = details.bins
-    figure = _figure(5, 5)
+    figure = blank(5, 5)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     left, width = [part.low for part in bins], bins[0].high - bins[0].low
     edges: dict[str, Any] = {"align": "edge", "width": width, "edgecolor": "white", "linewidth": 0.5}
@@ -295,7 +297,7 @@ def calibration(details: SingleDetails) -> bytes:
     upper.legend(loc="upper left", edgecolor="none", framealpha=0.85)
     lower.bar(left, [part.n for part in bins], color=GREY, **edges)
     _tidy(lower, xlabel="probability of the answer", ylabel="pictures")
-    return _png(figure)
+    return png(figure)
 
 
 DRAWINGS: dict[str, Callable[[Any], bytes]] = {"confusion": confusion, "calibration": calibration}
@@ -304,7 +306,7 @@ DRAWINGS: dict[str, Callable[[Any], bytes]] = {"confusion": confusion, "calibrat
 
 def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: float, suggested: float) -> bytes:
     """Loss against learning rate: (rate, objective, its running mean) of each step, and the suggested rate."""
-    figure = _figure(7, 4.2)
+    figure = blank(7, 4.2)
     axes = figure.subplots()
     lrs, objectives, smooth = zip(*points, strict=True)
     axes.plot(lrs, objectives, color=GREY, alpha=0.5, linewidth=0.8, label="of each step")
@@ -317,7 +319,7 @@ def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: floa
     _tidy(axes, xlabel="learning rate", ylabel="objective", ylim=(low - 0.1 * (high - low), high + 0.6 * (high - low)))
     axes.legend(frameon=False)
     figure.suptitle(printable(title), parse_math=False, fontfamily=families())
-    return _png(figure)
+    return png(figure)
 
 
 def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1") -> bytes:
@@ -325,7 +327,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
 
     `measure` is the name of the number in the columns train_top1 and validation_top1.
     """
-    figure = _figure(11, 4.8)
+    figure = blank(11, 4.8)
     left, right = figure.subplots(1, 2)
     last = max(int(history[-1]["epoch"]) for _, history, _ in runs)
     for axes, name, what, factor in ((left, LOSS, "log_loss", 1), (right, f"{measure}, %", "top1", 100)):
@@ -337,7 +339,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
         for text in axes.legend(frameon=False, fontsize=9).get_texts():
             text.set(parse_math=False, fontfamily=families())
     figure.suptitle("validation (lines) and training (dotted) over the epochs")
-    return _png(figure)
+    return png(figure)
 
 
 def _one_of_many(

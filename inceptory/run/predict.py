@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from inceptory.errors import DataError, MissingError, UsageError, printable
 from inceptory.measure.tasks import task_of
 from inceptory.run.evaluate import classifier
+from inceptory.run.pictures import require_outside
+from inceptory.run.sort import sort_pictures
 from inceptory.system import files
 from inceptory.system.outputs import MARK, Kind, claimed, headed, marked
 
@@ -85,6 +88,8 @@ def predict(
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "fp32",
     weights: Path | None = None,
     raw: bool = False,
+    sort_into: Path | str | None = None,
+    unsure: float = 0.5,
 ) -> Predictions:
     """Name what is in pictures.
 
@@ -97,6 +102,8 @@ def predict(
         inceptory predict inception_v3.tf_in1k elephant.jpg
 
         inceptory predict runs/photos holiday/ --out /dev/stdout --format jsonl | head
+
+        inceptory predict runs/photos holiday/ --sort-into sorted
 
     Parameters
     ----------
@@ -125,23 +132,40 @@ def predict(
         Your own copy of the published file that `model` names, which is then not downloaded.
     raw
         If a weight file holds averaged weights as well, take the weights without averaging.
+    sort_into
+        Also copy each picture, never move it, into the folder of its class in this folder; of a multi-label
+        checkpoint into those of all classes that it is answered with. Nothing is replaced: pictures of one
+        name get a number, and what lies there already is not copied again. Letters of a class that no
+        folder may have become _. The folder may not lie in one that is searched.
+    unsure
+        Pictures without a class of at least this probability are copied into the folder "unsure".
     """
     if top < 1:
         raise UsageError(f"--top {top}: out of range (at least 1)")
+    if not 0 <= unsure <= 1:
+        raise UsageError(f"--unsure {unsure:g}: out of range (0 to 1)")
     if not images:
         raise UsageError("predict needs pictures (give one or more files or folders after the model)")
     kind = "" if out is None else _format(out, format)
     paths = _find(images)
+    if sort_into is not None:
+        require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
         read = [opened.path, *images]
         place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
+        if sort_into is not None:
+            stack.enter_context(files.new_folder(sort_into, files.TEMPORARY))  # which marks nothing: any folder will do
         from inceptory.engines.torch import open_engine
 
         engine = open_engine(opened, device, precision)
         predictions, skipped = _answer(paths, engine, opened.card.labels, top)
         if place is not None:
             place.write(_content(predictions, kind, engine.device.precision))
+        if sort_into is not None:
+            most = None if engine.multi_label else 1
+            answers = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in predictions]
+            print(sort_pictures(answers, opened.card.labels, Path(sort_into), unsure), file=sys.stderr)
     return Predictions(tuple(predictions), tuple(skipped), engine.device.precision)
 
 

@@ -16,7 +16,7 @@ from tests.learn.running import start
 @pytest.fixture(autouse=True)
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are written and not rendered here: over a quarter of a run, held by the tests of plots and reports."""
-    monkeypatch.setattr("inceptory.report.plots._png", lambda _: b"a picture")
+    monkeypatch.setattr("inceptory.report.plots.png", lambda _: b"a picture")
 
 
 @pytest.fixture(scope="session")

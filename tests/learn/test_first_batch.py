@@ -167,7 +167,7 @@ def test_history_has_the_objective_in_a_column_of_its_own(smoothing, colours: Pa
 
 def test_the_curves_are_of_one_measure_and_say_what_differs(first, monkeypatch):
     shown = []
-    monkeypatch.setattr(plots, "_png", lambda figure: shown.append(figure) or b"")
+    monkeypatch.setattr(plots, "png", lambda figure: shown.append(figure) or b"")
     run = inceptory.train(resume=first[0])
     plots.curves("net", [replace(run.epochs[0], train_objective=99.0, train_log_loss=7.0)])
     left = shown[0].axes[0]

@@ -93,7 +93,7 @@ def test_an_epoch_that_spoils_the_network_is_not_kept(colours: Path, tmp_path: P
         return validated(self, number, stop, start)
 
     monkeypatch.setattr(Loop, "_validated", spoilt)
-    monkeypatch.setattr("inceptory.report.plots._png", lambda _: b"a picture")
+    monkeypatch.setattr("inceptory.report.plots.png", lambda _: b"a picture")
     recipe = replace(QUICK, epochs=3, lr=0.02)
     inceptory.train(str(colours), model="cifar_inception_v2", out=tmp_path / "run", variant=TINY, recipe=recipe)
     kept, last = (inceptory.load(tmp_path / "run" / f"{name}.safetensors") for name in ("model", "last"))

@@ -40,13 +40,13 @@ def size(png: bytes) -> tuple[int, int]:
 @pytest.fixture
 def figures(monkeypatch):
     """Every figure that is drawn, after it was rendered."""
-    found, real = [], plots._png
+    found, real = [], plots.png
 
     def kept(figure):
         found.append(figure)
         return real(figure)
 
-    monkeypatch.setattr(plots, "_png", kept)
+    monkeypatch.setattr(plots, "png", kept)
     return found
 
 
@@ -87,7 +87,7 @@ def test_curves_of_any_length_are_drawn(count):
 
 
 def test_a_single_epoch_has_one_whole_number_on_its_axis():
-    figure = plots._figure(4, 4)
+    figure = plots.blank(4, 4)
     axes = figure.subplots()
     plots._over_epochs(axes, "loss", 1)
     figure.canvas.draw()
@@ -97,13 +97,13 @@ def test_a_single_epoch_has_one_whole_number_on_its_axis():
 
 @pytest.mark.parametrize(("values", "scale"), [([300, 0.2, 0.1, 0.1], "log"), ([2.3, 1, 0.5], "linear")])
 def test_a_loss_far_above_the_others_does_not_flatten_them(values, scale):
-    axes = plots._figure(4, 4).subplots()
+    axes = plots.blank(4, 4).subplots()
     plots._scale(axes, values, plots.LOSS)
     assert axes.get_yscale() == scale
 
 
 def test_accuracies_and_losses_of_zero_are_never_drawn_on_a_logarithmic_axis():
-    axes = plots._figure(4, 4).subplots()
+    axes = plots.blank(4, 4).subplots()
     plots._scale(axes, [300, 0.2, 0.1], "top-1, %")
     plots._scale(axes, [300, 0.2, 0.0], plots.LOSS)
     assert axes.get_yscale() == "linear"
@@ -195,7 +195,7 @@ def test_runs_of_different_lengths_are_laid_over_one_another(count):
 
 def test_every_run_is_in_the_legend(monkeypatch):
     shown = []
-    monkeypatch.setattr(plots, "_png", lambda figure: shown.append(figure) or b"")
+    monkeypatch.setattr(plots, "png", lambda figure: shown.append(figure) or b"")
     plots.comparison([("_a", [row.__dict__ for row in epochs(2)], 1), ("b", [row.__dict__ for row in epochs(3)], 3)])
     for axes in shown[0].axes:
         words = [text.get_text().strip() for text in axes.get_legend().get_texts()]
