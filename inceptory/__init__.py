@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from inceptory.data.sources.layout import Layout
     from inceptory.errors import InceptoryError
     from inceptory.features.features import extract_features
+    from inceptory.learn.estimator.classifier import InceptionClassifier
+    from inceptory.learn.estimator.features import InceptionFeatures
     from inceptory.learn.settings.recipe import Recipe
     from inceptory.learn.settings.transfer import Transfer
     from inceptory.learn.verbs import train
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Card": "inceptory.weights.card",
+    "InceptionClassifier": "inceptory.learn.estimator.classifier",
+    "InceptionFeatures": "inceptory.learn.estimator.features",
     "InceptoryError": "inceptory.errors",
     "Layout": "inceptory.data.sources.layout",
     "Network": "inceptory.nets.network",
@@ -69,6 +73,8 @@ _HOMES = {
 
 __all__ = [
     "Card",
+    "InceptionClassifier",
+    "InceptionFeatures",
     "InceptoryError",
     "Layout",
     "Network",

@@ -22,7 +22,7 @@ from inceptory.errors import ConfigError, DataError, Doubt
 from inceptory.nets.catalogue import Plan
 from inceptory.weights.card import KEY, Card
 from inceptory.weights.certificate import Certificate, of_another, of_own
-from inceptory.weights.files.formats import Weights, open_weights
+from inceptory.weights.files.formats import Weights, open_weights, weights_in
 from inceptory.weights.identify import Identity, identify
 from inceptory.weights.keras.facts import settle
 from inceptory.weights.origins.registry import Origin
@@ -153,6 +153,18 @@ def open_model(
         if KEY in file.metadata:
             return _own(file)
         return _recognised(resolved, file, name, dialect, preprocess)
+    except BaseException:
+        file.close()
+        raise
+
+
+def model_in(content: bytes, path: Path) -> Model:
+    """The model in the bytes of a checkpoint of ours; `path` is what faults say. Raises DataError."""
+    file = weights_in(content, path)
+    try:
+        if KEY not in file.metadata:
+            raise DataError(f"{path}: no checkpoint of inceptory (fit it again)")
+        return _own(file)
     except BaseException:
         file.close()
         raise

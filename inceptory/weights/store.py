@@ -35,6 +35,11 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
 
     Without a card, the network's own is taken, or one that knows the architecture only.
     """
+    files.write(path, checkpoint(net, path, card))
+
+
+def checkpoint(net: Network, path: Path | str, card: Card | None = None) -> bytes:
+    """What `save` writes; `path` is what a UsageError says."""
     complete = card or (net.card if isinstance(net.card, Card) else Card.of(net.plan))
     # The network may have changed since its card was made (`reset_classifier`).
     labels = complete.labels if len(complete.labels) == net.plan.classes else ()
@@ -54,7 +59,7 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
     header = header_length(content)
     if header > LARGEST_HEADER:
         raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
-    files.write(path, content)
+    return content
 
 
 def tensor_file(name: str, tensors: dict[str, Tensor]) -> bytes:

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from inceptory.data.sources.source import Source
-from inceptory.errors import ConfigError, DataError, InterruptedRun
+from inceptory.errors import ConfigError, InterruptedRun
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn import state
 from inceptory.learn.fit import cleared_on_failure
 from inceptory.learn.settings.job import Job
-from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear, cross_validated, path
+from inceptory.learn.transfer.choice import chosen, require_varied
+from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear
 from inceptory.learn.transfer.parts import parted
 from inceptory.learn.transfer.seen import Seen
 from inceptory.measure.calibration import Calibration
@@ -101,33 +102,24 @@ def _stopping(stop: Stop, job: Job, folder: Path) -> Any:
 def fit_head(seen: Seen, job: Job) -> Fitted:
     """The head, its strength chosen by pictures that are held out, or by parts that take turns."""
     start, vectors, labels = clock.now(), seen.vectors, seen.labels
-    if not np.ptp(vectors[:, 0], axis=0).any():
-        told = f"{seen.extractor.model.path}: gives every picture the same vector"
-        raise DataError(f"{told} (take other weights, or another --image)")
+    require_varied(vectors, seen.extractor.model.path)
     parts = parted(labels, seen.count("train"), job.transfer.finetune, job.recipe.seed)
     balanced, asked = job.recipe.class_weights, job.transfer.strength
-    strengths = STRENGTHS if asked is None else (asked,)
-    if parts.folds:
-        folded = cross_validated(vectors, labels, parts.folds, job.recipe.seed, balanced, strengths)
-        strength, tried = folded.strength, zip(folded.strengths, folded.losses.tolist(), strict=True)
-    else:
-        held = vectors[parts.choose, 0], labels[parts.choose]
-        every = list(path(vectors[parts.fit], labels[parts.fit], *held, balanced, strengths))
-        strength = min(every, key=lambda one: one.metrics.log_loss).strength
-        tried = zip([one.strength for one in every], [one.metrics.log_loss for one in every], strict=True)
+    choice = chosen(vectors, labels, parts, job.recipe.seed, balanced, STRENGTHS if asked is None else (asked,))
+    strength = choice.strength
     fitter = Fitter(vectors[parts.fit], labels[parts.fit], balanced)
     head = fitter.fit(strength, ARRIVED * strength)
     training = Answers(head(vectors[parts.fit, 0]), parts.fit)
-    if parts.folds:
-        rows = np.flatnonzero(folded.part >= 0)
-        choice = calibration = Answers(folded.logits[rows], rows)
+    if choice.folded is not None:
+        rows = np.flatnonzero(choice.folded.part >= 0)
+        held = calibration = Answers(choice.folded.logits[rows], rows)
     else:
-        choice = Answers(head(vectors[parts.choose, 0]), parts.choose)
+        held = Answers(head(vectors[parts.choose, 0]), parts.choose)
         calibration = Answers(head(vectors[parts.calibrate, 0]), parts.calibrate)
     loss = task_of(labels.ndim == 2).measure(training.logits, labels[parts.fit]).log_loss
     objective = loss + strength / 2 * fitter.square(head)
     seconds = clock.now() - start
-    return Fitted(head, strength, tuple(tried), objective, training, choice, calibration, parts.folds, seconds)
+    return Fitted(head, strength, choice.tried, objective, training, held, calibration, parts.folds, seconds)
 
 
 def with_head(model: Model, head: Linear, image: int | None) -> Network:

@@ -10,7 +10,9 @@ caller compares names and shapes with the architecture first, and reads afterwar
 
 from __future__ import annotations
 
+import os
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from inceptory.errors import WriteError
+from inceptory.system.files import reason
 from inceptory.weights.files.caffe_file import read_caffe, read_onnx
 from inceptory.weights.files.keras_file import is_keras_archive, read_keras_archive, read_keras_h5
 from inceptory.weights.files.recognise import ACCEPTED, CAFFE, HDF5, ONNX, PICKLE, SAFETENSORS, TABLE, ZIP, recognise
@@ -30,7 +34,7 @@ from inceptory.weights.files.tf_checkpoint import index_of, read_checkpoint
 from inceptory.weights.files.torch.file import is_torch_zip, read_torch_legacy, read_torch_zip
 from inceptory.weights.files.zip_file import records
 
-__all__ = ["Entry", "Weights", "open_weights"]
+__all__ = ["Entry", "Weights", "open_weights", "weights_in"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,12 @@ class Weights:
         """Hexadecimal hash ("sha256", "md5") of the very file that is open."""
         return self._source.digest(algorithm)
 
+    def content(self) -> bytes:
+        """All bytes of the very file that is open; raises DataError where it was written to since."""
+        content = self._source.at(0, self._source.size)
+        self._source.require_unchanged()
+        return content
+
     def require_unchanged(self) -> None:
         """Raise DataError where the file was written to since it was opened: a hash of it says nothing then."""
         self._source.require_unchanged()
@@ -107,7 +117,26 @@ def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
     Raises MissingError where there is no file to read, DataError where it holds no weights, and
     then says what it holds instead.
     """
-    source = Source.open(index_of(Path(path)))
+    return _read(Source.open(index_of(Path(path))), raw)
+
+
+def weights_in(content: bytes, path: Path) -> Weights:
+    """The weights in the bytes of a file, which lie in one without a name from now on; `path` is what faults say.
+
+    Raises DataError as `open_weights`, WriteError where there is no room.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            source = Source.of(path, os.dup(file.fileno()))
+    except OSError as fault:
+        told = f"{path}: its weights cannot be unpacked, {reason(fault)}"
+        raise WriteError(f"{told} (make room for temporary files)") from fault
+    return _read(source, raw=False)
+
+
+def _read(source: Source, raw: bool) -> Weights:
     try:
         with _as_faults(source):
             contents = READERS[recognise(source)](source, raw)
