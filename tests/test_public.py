@@ -38,6 +38,15 @@ def _saved(place: Path) -> Path:
 
 CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "Card": lambda run, data, place: inceptory.load(run / "model.safetensors").card.labels,
+    "InceptionClassifier": lambda run, data, place: (
+        inceptory.InceptionClassifier(run, strength=0.01)
+        .fit(sorted(data.rglob("*.png"))[::6], ["one", "two"] * 6)
+        .predict([next(data.rglob("*.png"))])
+        .tolist()
+    ),
+    "InceptionFeatures": lambda run, data, place: (
+        inceptory.InceptionFeatures(run, cache=False).transform([next(data.rglob("*.png"))]).shape
+    ),
     "InceptoryError": lambda run, data, place: inceptory.InceptoryError("told").line(),
     "Layout": lambda run, data, place: inceptory.Layout(split_folders="off"),
     "Network": lambda run, data, place: inceptory.Network(inceptory.plan("inception_v2", **TINY)),
@@ -52,6 +61,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "demo": lambda run, data, place: inceptory.demo(out=str(place / "demo")),
     "evaluate": lambda run, data, place: inceptory.evaluate(run, str(data)),
     "explain": lambda run, data, place: inceptory.explain(run, next(data.rglob("*.png")), out=str(place / "why")),
+    "extract_features": lambda run, data, place: inceptory.extract_features(run, str(data), cache=False).vectors.shape,
     "from_arrays": lambda run, data, place: inceptory.from_arrays(np.zeros((4, 8, 8), np.uint8), list("abab")),
     "from_dataset": lambda run, data, place: callable(inceptory.from_dataset),
     "load": lambda run, data, place: inceptory.load(str(run / "model.safetensors")),

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.data.feed.batches import Progress
 from inceptory.data.feed.windows import held
 from inceptory.data.picture.crops import DRAWS
 from inceptory.data.picture.decode import Picture
 from inceptory.data.sources.sequences import is_local
-from inceptory.data.sources.source import Split
+from inceptory.data.sources.source import Progress, Split
 from inceptory.errors import InceptoryError
 from inceptory.system import files
 

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.data.feed.batches import Progress
 from inceptory.data.feed.decoding import Decoder
 from inceptory.data.feed.windows import held
 from inceptory.data.feed.workers import Pool, Processes, Threads
 from inceptory.data.picture.crops import DRAWS, Crops
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.sequences import is_local
-from inceptory.data.sources.source import Split
+from inceptory.data.sources.source import Progress, Split
 from inceptory.errors import ConfigError, DataError, UnknownName, UsageError
 from inceptory.features import cache as store
 from inceptory.features.cache import Cache

@@ -47,7 +47,7 @@ def temperature(logits: Logits, labels: Labels) -> float:
     its minimum, from 0.05 to 20. Where every picture is answered rightly there is none, however small T gets: such
     pictures cannot say how sure is too sure, and T is 1. Pictures with a logit that is not finite do not count.
     """
-    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+    from scipy.optimize import minimize_scalar
 
     finite = np.isfinite(logits).all(1)
     wide, truths = logits[finite].astype(np.float64), labels[finite]

@@ -132,7 +132,8 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             opened.pop_all()  # predict reads on from the very file that is open
         self.classes_, self.multilabel_, self.strength_ = classes, labels.ndim == 2, strength
         self.coef_, self.intercept_ = head.weight, head.bias
-        self._backbone, self._settled = model, {"image": self.image, "precision": extractor.device.precision}
+        self._backbone = model
+        self._settled: dict[str, Any] = {"image": self.image, "precision": extractor.device.precision}
         set_size(self, size_of(split))
         return self
 

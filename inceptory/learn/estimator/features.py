@@ -80,7 +80,7 @@ class InceptionFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     @property
     def _n_features_out(self) -> int:
         """What scikit-learn names the outputs by."""
-        return self.n_features_out_
+        return int(self.n_features_out_)
 
     def __sklearn_tags__(self) -> Any:
         tags = of_pictures(super().__sklearn_tags__())

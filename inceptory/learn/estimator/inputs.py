@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from inceptory.data.sources.arrays import pixels_in
 from inceptory.data.sources.built_in import Pixels
 from inceptory.data.sources.labels import Labels
-from inceptory.data.sources.sequences import Numbered, Texts, is_local, paths
+from inceptory.data.sources.sequences import Numbered, Texts, paths
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError, InceptoryError
 from inceptory.features.extract import Extractor
@@ -72,7 +72,8 @@ def _files(given: list[Any]) -> Split:
 
 def size_of(split: Split) -> int | None:
     """Numbers in a picture of an array; None for files, each of which has a size of its own."""
-    return int(np.size(split.pictures[0])) if is_local(split.pictures) else None
+    first = split.pictures[0]
+    return first.size if isinstance(first, np.ndarray) else None
 
 
 def vectors_of(extractor: Extractor, split: Split, views: int = 1) -> NDArray[np.float32]:
@@ -94,6 +95,7 @@ def labels_in(y: Any, count: int) -> tuple[NDArray[Any], Labels]:
 
     if y is None:
         raise InputError("y: is None, but fit requires y to be passed, but the target y is None (give a label each)")
+    labels: Labels
     try:
         check_classification_targets(y)
         several = type_of_target(y, input_name="y") == "multilabel-indicator"

@@ -1,4 +1,4 @@
-"""The small backbone and its cache of the neighbouring tests, and pictures of three colours as paths and as an array."""
+"""The small backbone and its cache of the neighbouring tests, and pictures as paths and as an array."""
 
 from __future__ import annotations
 
