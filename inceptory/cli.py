@@ -48,17 +48,17 @@ EXAMPLES = """For example:
 """
 
 
-def application(asked: str = "") -> App:
+def application(command: str = "") -> App:
     """The commands, each imported only when it is called or asked for its own help."""
-    # An interrupt is answered here, by its line and 75.
-    shown: dict[str, Any] = {
+    # `_run` answers an interrupt, by its line and exit code 75.
+    style: dict[str, Any] = {
         "suppress_keyboard_interrupt": False,
         "help_format": "plaintext",
         "help_formatter": flags.Page(),
     }
-    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, **shown)
+    app = App(name="inceptory", help=HELP, help_epilogue=EXAMPLES, version=__version__, **style)
     for word, (target, line) in COMMANDS.items():
-        own = {} if word == asked else {"help": line}
+        own = {} if word == command else {"help": line}
         app.command(target, name=word, help_epilogue="", **own)
     return app
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forgive()
     with warnings.catch_warnings(), whole_process() if arguments is None else nullcontext():
         warnings.filterwarnings("always", category=Doubt)
-        warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: print(one_line(f"warning: {message}"), file=sys.stderr)
         return _run(words)
 
 
@@ -79,9 +79,9 @@ def _run(words: list[str]) -> int:
         app = application(*words[:1])
         flags.refuse_fractions(app, words)
         result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
-        # Of several processes that torchrun started, one speaks.
+        # Of several processes that torchrun started, one prints.
         if result is not None and is_first():
-            # Who asked for a file on standard output gets nothing else there.
+            # Where a flag sends a file to standard output, nothing else is printed there.
             if any(map(is_stdout, words)):
                 print(result, file=sys.stderr)
             else:
@@ -90,26 +90,26 @@ def _run(words: list[str]) -> int:
             if fault is not None:
                 return _fail(fault)
     except CycloptsError as fault:
-        return _fail(UsageError(flags.told(fault, f"inceptory {_asked(words)}--help tells more")))
+        return _fail(UsageError(flags.explained(fault, f"inceptory {_command(words)}--help tells more")))
     except InceptoryError as fault:
         return _fail(fault)
     except KeyboardInterrupt:
         print("error: interrupted (what was saved so far is kept)", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        return 0  # who read a file that was written through a pipe wants no more of it
+        return 0  # the reader of a file that was written through a pipe has left
     except Exception as fault:
         if os.environ.get("INCEPTORY_TRACEBACK"):
             raise
-        if known := of_the_system(fault):
-            return _fail(known)
-        told = one_line(f"error: internal fault, {type(fault).__name__}: {fault}")
-        print(f"{told} (INCEPTORY_TRACEBACK=1 shows where; please report it)", file=sys.stderr)
+        if translated := of_the_system(fault):
+            return _fail(translated)
+        line = one_line(f"error: internal fault, {type(fault).__name__}: {fault}")
+        print(f"{line} (INCEPTORY_TRACEBACK=1 shows where; please report it)", file=sys.stderr)
         return EXIT_BUG
     return 0
 
 
-def _asked(words: list[str]) -> str:
+def _command(words: list[str]) -> str:
     return f"{words[0]} " if words and words[0] in COMMANDS else ""
 
 

@@ -1,7 +1,7 @@
 """Every fault that a user can cause, as one tree; exit codes live here and nowhere else.
 
 InceptoryError
-├── UsageError        64  a flag, name or option that cannot be
+├── UsageError        64  a flag, name or option that is not valid
 │   └── UnknownName   64  a network, dialect or command that does not exist, with a suggestion
 ├── DataError         65  a file was read and is not what it must be
 ├── MissingError      66  a file or folder is not there or cannot be read
@@ -34,7 +34,7 @@ class InceptoryError(Exception):
 
 
 class UsageError(InceptoryError):
-    """A flag, name or option that cannot be."""
+    """A flag, name or option that is not valid."""
 
     exit_code = 64
 
@@ -80,7 +80,7 @@ class ConfigError(InceptoryError):
 
 
 class Doubt(UserWarning):
-    """Something that cannot be told for sure was decided; the message says how, and how to settle it."""
+    """Something uncertain was decided; the message says how, and how to settle it."""
 
 
 def printable(text: object) -> str:

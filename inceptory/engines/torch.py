@@ -22,7 +22,7 @@ VECTORS = (BOTTLENECK, EMBEDDING)
 
 @dataclass(frozen=True)
 class Engine:
-    """A network that answers pixels."""
+    """A network with its preprocessing: from pixels to answers."""
 
     net: Network
     """On the device, in eval mode."""
@@ -54,9 +54,9 @@ class Engine:
             return self.net.features(normalise(pixels, self.preprocess, self.device.name), stage)[stage].float()
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K), of pixels (N, C, H, W)."""
-        found: NDArray[np.float32] = self.scores(self.logits(torch.from_numpy(pixels))).numpy()
-        return found
+        """(N, K), from pixels (N, C, H, W); in a multi-label model each class has a probability of its own."""
+        answers: NDArray[np.float32] = self.scores(self.logits(torch.from_numpy(pixels))).numpy()
+        return answers
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probabilities (N, K) of logits (N, K); of a multi-label model each class by itself."""
@@ -64,11 +64,12 @@ class Engine:
 
 
 def open_engine(model: Model, device: str = "auto", precision: str = "fp32") -> Engine:
-    """An open model's network, ready to answer; raises ConfigError for a device that is not there, and for a
-    model that knows no preprocessing.
+    """The network of an open model, ready to answer.
+
+    Raises ConfigError for a device that the machine does not have, and for a model that knows no preprocessing.
     """
-    place, card = choose(device, precision), model.card
+    chosen, card = choose(device, precision), model.card
     preprocess = model.require_preprocess()
     net = model.network().float().eval()
-    net = net.to(place.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Engine(net, preprocess, place, card.multi_label)
+    net = net.to(chosen.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Engine(net, preprocess, chosen, card.multi_label)

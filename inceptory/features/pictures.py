@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from inceptory.data.picture.kinds import ENDINGS
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.sequences import Texts, paths
-from inceptory.data.sources.source import Source, Split, visible, visible_files
+from inceptory.data.sources.source import Source, Split
 from inceptory.errors import DataError
 from inceptory.system.files import is_file, is_folder
 
@@ -30,9 +31,9 @@ def pictures_of(data: object, layout: Layout = AUTO) -> Source:
         if is_file(path) and path.suffix.lower() in ENDINGS:
             return _unlabelled(path, [path])
         if is_folder(path) and layout == AUTO:
-            lying = [entry for entry in visible(path) if entry.suffix.lower() in ENDINGS and is_file(entry)]
-            if lying:
-                return _unlabelled(path, visible_files(path))
+            listing = Listing(path)
+            if any(Path(name).suffix.lower() in ENDINGS for name in listing.folder().files):
+                return _unlabelled(path, [path / file for file in listing.files()])
     return source_of(data, layout=layout)
 
 

@@ -17,9 +17,9 @@ REMEDY = "leave --compile out, or install a C++ compiler such as g++, and Python
 def compiled(net: Network, batch: int) -> Heads:
     """`net.heads`, compiled for training on batches of this size; the first call takes minutes.
 
-    Another size (an epoch's last batch) and eval mode run as they are: compiling them as well would
-    cost more than they take. The network's own parameters are used, so whatever else is done with
-    it sees the training. Raises ConfigError where torch cannot compile.
+    Other sizes (the last batch of an epoch) and eval mode are not compiled: that would take longer than it
+    saves. The compiled function trains the parameters of `net` itself. Raises ConfigError where torch
+    cannot compile.
     """
     _try(next(net.parameters()).device)
     fast: Heads = torch.compile(net.heads, dynamic=False)
@@ -31,7 +31,7 @@ def compiled(net: Network, batch: int) -> Heads:
 
 
 def _try(device: torch.device) -> None:
-    """Compile one function of one line: what is missing shows at once and not at the first step."""
+    """Compile a tiny function, so that a missing compiler is reported now and not at the first step."""
     try:
         torch.compile(torch.neg, dynamic=False)(torch.zeros(8, device=device))
     except RuntimeError as fault:

@@ -16,29 +16,29 @@ EVERY = 10
 
 
 class Events:
-    """Scalars of a run in TensorBoard's format; after a resume, points beyond it are forgotten.
+    """Scalars of a run in TensorBoard's format; a resumed run replaces the points after its saved state.
 
-    TensorBoard takes no folder whose name is not UTF-8: there nothing is written, and a Doubt says so.
+    TensorBoard cannot use a folder whose name is not UTF-8: then nothing is written, and a Doubt says so.
     """
 
     def __init__(self, folder: Path, step: int, wanted: bool) -> None:
         self._writer: Any = None
         if wanted and not is_utf8(str(folder)):
-            told = f"{folder}: not UTF-8, which TensorBoard wants of a folder; no events are written"
-            warnings.warn(f"{told} (--no-tensorboard says so at once)", Doubt, stacklevel=2)
+            problem = f"{folder}: not UTF-8, which TensorBoard needs of a folder; no events are written"
+            warnings.warn(f"{problem} (--no-tensorboard avoids this message)", Doubt, stacklevel=2)
         elif wanted:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step)
 
     def step(self, step: int, objective: float, rate: float) -> None:
-        """One step of training, counted from 1; every tenth becomes a point."""
+        """Note a step of training, counted from 1; every tenth is written as a point."""
         if self._writer is not None and step % EVERY == 0:
             self._writer.add_scalar("objective/step", objective, step)
             self._writer.add_scalar("learning rate", rate, step)
 
     def epoch(self, step: int, row: Epoch) -> None:
-        """An epoch that ended after this step."""
+        """Write the metrics of an epoch that ended after this step."""
         if self._writer is None:
             return
         train, validation = row.right
@@ -54,6 +54,6 @@ class Events:
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the last points and close the file."""
         if self._writer is not None:
             self._writer.close()

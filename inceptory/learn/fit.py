@@ -49,11 +49,11 @@ from inceptory.weights.store import versions
 
 
 def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
-    """Train the network of a job and leave its run in the folder, or go on with the one that is there.
+    """Train the network of a job and write its results into the folder; `resumed` continues the run in it.
 
-    `began` is the moment from which a time counts: `clock.began`.
+    `began` is the moment at which the command started (`clock.began`): a time such as 1h counts from there.
     """
-    with kept_or_taken_back(folder, resumed):
+    with cleared_on_failure(folder, resumed):
         device = choose(job.recipe.device, job.recipe.precision)
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
             if ranks.first:
@@ -62,12 +62,12 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> 
                 if resumed:
                     _go_on(loop)
                 loop.run(stop)
-                return _finished(loop, source)
+                return _finished(loop)
 
 
 def find_rate(job: Job, source: Source, folder: Path) -> Search:
-    """Try learning rates on the network of a job, and leave only what was found of them in the folder."""
-    # Only the loss of each step counts: an average of the weights would never be asked, and no time is kept.
+    """Try learning rates on the network of a job; only the results of this search are left in the folder."""
+    # Only the loss of each step counts: averaged weights would never be used, and no time limits the search.
     job = replace(job, recipe=replace(job.recipe, average=0.0, time=None))
     device = choose(job.recipe.device, job.recipe.precision)
     with joined(device.name) as ranks, watched() as stop:
@@ -76,14 +76,15 @@ def find_rate(job: Job, source: Source, folder: Path) -> Search:
             meter("trying rates", STEPS, shown=ranks.first) as bar,
         ):
             bar.say(f"trying learning rates on {job.model}, {device}: {STEPS} from {LOWEST:g} to {HIGHEST:g}")
-            found = Search.of(_ticking(loop.objectives(tried(), stop), bar))
+            search = Search.of(_ticking(loop.objectives(tried(), stop), bar))
         if ranks.first:
-            found.write(folder, f"{job.model} on {source.name}, {job.recipe.optimizer}")
-        return found
+            search.write(folder, f"{job.model} on {source.name}, {job.recipe.optimizer}")
+        return search
 
 
-def _ticking(found: Iterator[tuple[float, float]], bar: Meter) -> Iterator[tuple[float, float]]:
-    for rate, objective in found:
+def _ticking(objectives: Iterator[tuple[float, float]], bar: Meter) -> Iterator[tuple[float, float]]:
+    """The same (rate, objective) pairs, each of them shown on the bar."""
+    for rate, objective in objectives:
         bar.tick(f"rate {rate:.1e} objective {objective:.3f}")
         yield rate, objective
 
@@ -93,41 +94,42 @@ def _ready(
     job: Job, source: Source, device: Device, ranks: Ranks, stop: Stop, folder: Path, began: float
 ) -> Iterator[Loop]:
     """The loop of a job at its start, with its feeds open."""
-    feeds, preprocess = _feeds(job, job.plan(len(source.classes)), source, stop, ranks.first)
-    with ExitStack() as ending:
+    plan = job.plan(len(source.classes))
+    feeds, preprocess = _feeds(job, plan, source, stop, ranks.first)
+    with ExitStack() as stack:
         for each in feeds.values():
-            ending.callback(each.close)
-        loop = _loop(job, source, feeds, preprocess, device, ranks, folder, began)
-        ending.callback(loop.stepper.leave)
+            stack.callback(each.close)
+        loop = _loop(job, plan, source, feeds, preprocess, device, ranks, folder, began)
+        stack.callback(loop.stepper.leave)
         yield loop
 
 
 @contextmanager
-def kept_or_taken_back(folder: Path, resumed: bool) -> Iterator[None]:
-    """A new run that fails before its first state leaves nothing; an interrupted one can always go on."""
+def cleared_on_failure(folder: Path, resumed: bool) -> Iterator[None]:
+    """Remove the files of a new run that fails before its first state is saved; an interrupted run is kept."""
     try:
         yield
     except InterruptedRun:
         raise
     except InceptoryError:
         if is_first() and not resumed and not state.listed(folder):
-            _take_back(folder)
+            _clear(folder)
         raise
 
 
-def _take_back(folder: Path) -> None:
-    """Leave nothing of a run that failed before its first epoch was done, so that it can be started again."""
+def _clear(folder: Path) -> None:
+    """Remove the files of a run that failed before its first epoch ended, so that it can be started again."""
     if (folder / "history.csv").exists() or (folder / LOCK).exists():
-        return  # of an epoch that is done, or of another run that came first
+        return  # an epoch is done, or another process is running in this folder
     for path in (folder / FILE, folder / report.BATCH, *(folder / EVENTS).glob("events.out.tfevents.*")):
         path.unlink(missing_ok=True)
-    for place in (EVENTS, state.FOLDER):
+    for name in (EVENTS, state.FOLDER):
         with contextlib.suppress(OSError):
-            (folder / place).rmdir()
+            (folder / name).rmdir()
 
 
 def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tuple[dict[str, Feed], Preprocess]:
-    """Every split, and the preprocessing with the training pictures' mean and deviation."""
+    """A feed for every split, and the preprocessing with mean and standard deviation of the training pictures."""
     channels = plan.in_channels
     order = {"order": "L"} if channels == 1 else {}
     blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
@@ -138,10 +140,9 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
     feeds = {}
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
-            look = _stoppable(bar, stop)
-            kept: dict[str, Any] = {"crops": crops.get(name), "workers": job.workers, "memory": memory}
-            kept |= {"need": needs[name], "batch": job.recipe.batch if name == "train" else None}
-            feeds[name] = feed(split, source.classes, raw, **kept, progress=look)
+            options: dict[str, Any] = {"crops": crops.get(name), "workers": job.workers, "memory": memory}
+            options |= {"need": needs[name], "batch": job.recipe.batch if name == "train" else None}
+            feeds[name] = feed(split, source.classes, raw, **options, progress=_stoppable(bar, stop))
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
             for note in feeds[name].notes:
                 bar.say(note)
@@ -151,6 +152,8 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
 
 
 def _stoppable(bar: Meter, stop: Stop) -> Progress:
+    """A callback that moves the bar, and raises InterruptedRun after a signal."""
+
     def look(done: int, total: int) -> None:
         if stop.asked:
             raise InterruptedRun("stopped before the first step (start again, or go on with --resume)")
@@ -169,6 +172,7 @@ def _statistics(recipe: Recipe, train: Feed, channels: int) -> tuple[tuple[float
 
 def _loop(
     job: Job,
+    plan: Plan,
     source: Source,
     feeds: dict[str, Feed],
     preprocess: Preprocess,
@@ -177,8 +181,7 @@ def _loop(
     folder: Path,
     began: float,
 ) -> Loop:
-    """The loop at its start: a fresh network, everything in its place."""
-    plan = job.plan(len(source.classes))
+    """The loop before its first step, with a fresh network."""
     torch.manual_seed(job.recipe.seed)
     net = create(plan)
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -203,50 +206,50 @@ def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: 
 
 
 def _go_on(loop: Loop) -> None:
-    """Take up the newest state of the folder, and say where."""
-    found, notes = state.newest(loop.folder, loop.stepper.task)
-    if found is not None:
-        _check_place(loop, found)
+    """Load the newest state of the folder, and say at which step the run goes on."""
+    newest, notes = state.newest(loop.folder, loop.stepper.task)
+    if newest is not None:
+        _check_place(loop, newest)
         try:
-            loop.load(found)
+            loop.load(newest)
         except state.DAMAGED as fault:
-            told = f"its newest state does not fit this run, {fault}"
-            raise DataError(f"{loop.folder}: {told} (restore the folder from a copy, or start a new run)") from None
+            problem = f"its newest state does not fit this run, {fault}"
+            raise DataError(f"{loop.folder}: {problem} (restore the folder from a copy, or start a new run)") from None
     if loop.ranks.first:
         for note in notes:
             print(printable(note), file=sys.stderr)
         print(f"resumed at {loop.place()}", file=sys.stderr)
 
 
-def _check_place(loop: Loop, found: State) -> None:
-    """Refuse another device or arithmetic; say what makes the rest of the run only nearly the same."""
+def _check_place(loop: Loop, saved: State) -> None:
+    """Refuse another device or precision; warn about changes after which the weights will differ slightly."""
     now = facts(loop)
-    then = {name: found.facts.get(name, "not known") for name in now}
+    then = {name: saved.facts.get(name, "not known") for name in now}
     if now["computed_on"] != then["computed_on"]:
-        told = f"was computed on {then['computed_on']}, here it would be {now['computed_on']}"
-        raise ConfigError(f"{loop.folder}: {told} (go on where it began, or start a new run)")
-    other = [f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name]]
-    if other and loop.ranks.first:
-        print(f"not bit for bit the run without a break: {'; '.join(other)}", file=sys.stderr)
+        change = f"was computed on {then['computed_on']}, here it would be {now['computed_on']}"
+        raise ConfigError(f"{loop.folder}: {change} (go on where it began, or start a new run)")
+    changes = [f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name]]
+    if changes and loop.ranks.first:
+        print(f"not bit for bit the run without a break: {'; '.join(changes)}", file=sys.stderr)
 
 
-def _finished(loop: Loop, source: Source) -> Run:
-    """Measure the best checkpoint, write what there is to tell, and remove the states."""
-    folder, plan, ranks = loop.folder, loop.job.plan(len(source.classes)), loop.ranks
+def _finished(loop: Loop) -> Run:
+    """Measure the best checkpoint, write metrics and report, and remove the states."""
+    folder, ranks = loop.folder, loop.ranks
     ranks.wait()
     best = load(folder / "model.safetensors")
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
-    # In full precision whatever the training's was, so that `evaluate` gives the same again.
+    # In full precision, whatever the training used, so that `evaluate` gives the same numbers.
     engine = Engine(best, loop.preprocess, Device(loop.device.name))
     logits, rows = logits_of(engine, loop.validation.final, ranks=ranks)
     test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
     minutes = loop.used() / 60
     if ranks.first:
-        report.write_run(
+        metrics = report.write_run(
             folder,
             card=loop.card,
-            plan=plan,
+            plan=loop.stepper.net.plan,
             epochs=loop.position.history,
             test=test,
             split=split,
@@ -256,4 +259,6 @@ def _finished(loop: Loop, source: Source) -> Run:
         )
         loop.job.done(folder)
         state.remove(folder)
-    return Run(folder, test.metrics(), split, loop.position.history, minutes)
+    else:
+        metrics = test.metrics()
+    return Run(folder, metrics, split, loop.position.history, minutes)

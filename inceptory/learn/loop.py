@@ -34,13 +34,13 @@ from inceptory.weights.card import Card
 from inceptory.weights.store import save
 
 ORDER, CHANCE, GLOBAL, CROPS = range(4)
-"""Purposes of random numbers: the order of an epoch, augmentation, dropout, random crops."""
+"""What random numbers are drawn for: the order of an epoch, augmentation, dropout, random crops."""
 OVERRUN = 0.05
-"""Share of --time by which a run may be late without a word."""
+"""Share of --time by which a run may be late without a warning."""
 
 
 class Loop:
-    """One network on its way through the epochs."""
+    """The training of one network: its steps, validations, saved states and epochs."""
 
     def __init__(
         self,
@@ -59,32 +59,36 @@ class Loop:
         self.per_epoch = -(-len(self._batches(torch.arange(len(self.train)))) // self.recipe.accumulate)
         """Steps in an epoch."""
         if not self.per_epoch:
-            told = f"{len(self.train)} training pictures are too few for {self.ranks.world} processes"
-            raise ConfigError(f"{told} (each needs two in a batch: start fewer)")
+            problem = f"{len(self.train)} training pictures are too few for {self.ranks.world} processes"
+            raise ConfigError(f"{problem} (each needs two in a batch: start fewer)")
         self.validation = Validation(stepper, feeds, preprocess, self.per_epoch, self._shuffled)
         self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
         """Steps after which the run ends; None where only the time ends it."""
         self.budget = self._budget()
         self.every = Every.of(job.checkpoint_every)
         self._began, self._before = began, 0.0
+        """When this command started, and the seconds that earlier commands of the run took."""
         self._saved = self._since = (0, clock.now())
+        """(step, moment) of the last saved state, and of the start of the training in this command."""
         self._mark = clock.now()
+        """The end of the last step or validation: the next step is timed from here."""
         for norm in norms.norms_of(stepper.net):
             steps = None if self.budget else self.steps
             norm.momentum = norms.momentum(self.recipe.norm_momentum, norm.momentum, steps)
 
     def _budget(self) -> Budget | None:
-        """What --time allows, with the pace of the runs before."""
+        """How --time is spent, None without it; a resumed run knows its pace already."""
         if self.recipe.time is None:
             return None
-        measured = self.validation
-        renewed = measured.looked_over * self.recipe.batch if measured.renews else 0
-        pictures = (self.recipe.batch * self.recipe.accumulate, len(measured.pictures), len(measured.final), renewed)
+        validation = self.validation
+        renewed = validation.looked_over * self.recipe.batch if validation.renews else 0
+        step = self.recipe.batch * self.recipe.accumulate
+        pictures = (step, len(validation.pictures), len(validation.final), renewed)
         length = clock.seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
     def run(self, stop: Stop) -> list[Epoch]:
-        """Every epoch that is left. Raises InterruptedRun after a signal, all saved."""
+        """Train all epochs that are left. After a signal, saves the state and raises InterruptedRun."""
         at = self.position
         events = Events(self.folder, at.step, self.job.tensorboard and self.ranks.first)
         with meter("training", self.steps, at.step, self.ranks.first) as bar:
@@ -94,31 +98,31 @@ class Loop:
             self._mark = clock.now()
             self._since = at.step, self._mark
             while not at.over:
-                cut = self._train(stop, bar, events)
-                self._measure(cut, stop, bar, events)
+                time_is_up = self._train(stop, bar, events)
+                self._measure(time_is_up, stop, bar, events)
             bar.say(f"trained for {self.ending().told(self.recipe.time)}")
             if self.budget is not None and self.budget.left(self.used()) < -OVERRUN * self.budget.seconds:
                 needed = duration(self.used() - self.budget.left(self.used()))
-                told = f"start, one step and the measurements alone take about {needed}"
-                bar.say(f"warning: --time {self.recipe.time} is too short: {told} (give a longer --time)")
+                reason = f"start, one step and the measurements alone take about {needed}"
+                bar.say(f"warning: --time {self.recipe.time} is too short: {reason} (give a longer --time)")
         events.close()
         if at.step > self._saved[0]:
-            self.save()  # what is left, measuring and reporting, may be cut off too
+            self.save()  # the final measurement and the report are still to come, and may be interrupted
         return at.history
 
     def _show_first_batch(self) -> None:
-        """Draw what the network sees first, whichever step this is; a timed run learns how long drawing takes."""
+        """Draw the pictures of the run's first step, also in a resumed run; a timed run learns how long that takes."""
         steps = self._by_step(0)
         values, targets = self._prepared(0, next(steps))[0]
         steps.close()
         if len(values):
             pixels, labels = pixels_of(values, self.preprocess), targets.told(self.card.labels)
-            taken = report.write_batch(self.folder, pixels, labels)
+            seconds = report.write_batch(self.folder, pixels, labels)
             if self.budget is not None:
-                self.budget.drawing = report.expected(taken, len(self.card.labels))
+                self.budget.drawing = report.expected(seconds, len(self.card.labels))
 
     def _train(self, stop: Stop, bar: Meter, events: Events) -> bool:
-        """What is left of an epoch's steps; whether the time cut them short."""
+        """Do the steps that are left in an epoch; True where the time ended before they were done."""
         at, number = self.position, len(self.position.history)
         for batches in self._by_step(number, at.step - number * self.per_epoch):
             if at.seen > 0 and self._too_late():
@@ -139,11 +143,11 @@ class Loop:
             self._keep(stop)
             before, self._mark = self._mark, clock.now()
             if self.budget is not None:
-                self.budget.took(self._mark - before)  # with all that belongs to a step
+                self.budget.took(self._mark - before)  # the whole step: loading, training, saving
         return False
 
-    def _measure(self, cut: bool, stop: Stop, bar: Meter, events: Events) -> None:
-        """Validate an epoch that is done, keep its network, and say what came of it."""
+    def _measure(self, time_is_up: bool, stop: Stop, bar: Meter, events: Events) -> None:
+        """Validate the network after an epoch, save it, and report the metrics."""
         at, number = self.position, len(self.position.history) + 1
         start = clock.now()
         self.validation.renew(number)
@@ -151,7 +155,7 @@ class Loop:
         if self.budget is not None and not self.budget.full:
             self.budget.full = self.validation.seconds_at_the_end()
         row, metrics = self._validated(number, stop, start)
-        looked = clock.now()
+        validated = clock.now()
         doubt = self.validation.doubt(row)
         at.history.append(row)
         at.seen, at.losses, at.plain, at.right, at.training = 0, 0.0, 0.0, 0.0, 0.0
@@ -160,32 +164,32 @@ class Loop:
             self._write_epoch(metrics)
         written = clock.now()
         if self.budget is not None:
-            self.budget.measured(renewed - start, looked - renewed, written - looked)
-        at.over = cut or at.step == self.steps or self._stands_still() or self._too_late()
+            self.budget.measured(renewed - start, validated - renewed, written - validated)
+        at.over = time_is_up or at.step == self.steps or self._stands_still() or self._too_late()
         bar.say(f"{row}{'' if at.over else self._left()}")
         if doubt is not None:
             bar.say(f"warning: epoch {row.epoch}: {doubt}")
         self._mark = clock.now()
 
     def objectives(self, rates: Iterable[float], stop: Stop) -> Iterator[tuple[float, float]]:
-        """(learning rate, objective) of one step after another from the start of the run, while the loss is finite.
+        """(learning rate, objective) of each step, one for each of the rates, until the loss is no longer finite.
 
-        Nothing is kept. Raises InterruptedRun after a signal.
+        No state is saved. Raises InterruptedRun after a signal.
         """
         steps = chain.from_iterable(map(self._by_step, count()))
         for (step, lr), batches in zip(enumerate(rates), steps, strict=False):
             self._seed(step)
-            found = self.stepper.step(step, lr, self._prepared(step, batches))
+            outcome = self.stepper.step(step, lr, self._prepared(step, batches))
             (asked,) = self.ranks.total(stop.asked)
             if asked:
                 raise InterruptedRun("stopped before all rates were tried, nothing is written (start again)")
-            if not found.finite:
+            if not outcome.finite:
                 return
-            if found.seen:
-                yield lr, found.losses / found.seen
+            if outcome.seen:
+                yield lr, outcome.losses / outcome.seen
 
     def _seed(self, step: int) -> None:
-        """Dropout draws from torch's own generator."""
+        """Start torch's own generator, from which dropout draws, anew for this step."""
         torch.manual_seed(state.number(self.recipe.seed, GLOBAL, step, self.ranks.rank))
 
     def _scheduled(self) -> tuple[float, float]:
@@ -194,63 +198,63 @@ class Loop:
         drops = plateaus([row.rank for row in at.history], self.recipe.patience)
         if self.budget is None:
             assert self.steps is not None, "a recipe has epochs or a time"
-            found = rate(self.recipe, at.step, self.steps, self.per_epoch, drops)
-            return found, momentum(self.recipe, at.step, self.steps)
+            lr = rate(self.recipe, at.step, self.steps, self.per_epoch, drops)
+            return lr, momentum(self.recipe, at.step, self.steps)
         (ahead,) = self.ranks.of_first(self.budget.ahead(at.step, self.used()))
         middle = round((self.budget.share + ahead / 2) * WHOLE)
-        found = timed_rate(self.recipe, self.budget.share, ahead, at.step, self.per_epoch, drops)
+        lr = timed_rate(self.recipe, self.budget.share, ahead, at.step, self.per_epoch, drops)
         self.budget.share += ahead
-        return found, momentum(self.recipe, middle, WHOLE)
+        return lr, momentum(self.recipe, middle, WHOLE)
 
     def _too_late(self) -> bool:
-        """Whether the time holds no further step; the first process' clock counts for all."""
+        """Whether there is no time for another step; the clock of the first process decides for all."""
         if self.budget is None:
             return False
         (over,) = self.ranks.of_first(self.budget.over(self.used()))
         return bool(over)
 
     def _by_step(self, number: int, done: int = 0) -> Generator[list[Batch]]:
-        """The batches of each step of an epoch, counted from 0, but for the `done` first."""
+        """The batches of each step of an epoch (counted from 0), without the first `done` steps."""
         batches = self._shuffled(number)
-        left = done * self.recipe.accumulate
-        feed = self.train.batches(map(self.ranks.part, batches[left:]), self._draws(number, batches, left))
+        first = done * self.recipe.accumulate
+        feed = self.train.batches(map(self.ranks.part, batches[first:]), self._draws(number, batches, first))
         for _ in range(done, self.per_epoch):
             yield list(islice(feed, self.recipe.accumulate))
-        next(feed, None)  # it rests when it finds that it is through
+        next(feed, None)  # only now does the feed reach its end, where its workers rest
 
-    def _draws(self, number: int, batches: list[Tensor], done: int) -> Iterator[Tensor] | None:
-        """What chooses the crops in the batches that are left, the same however many processes share a batch."""
+    def _draws(self, number: int, batches: list[Tensor], first: int) -> Iterator[Tensor] | None:
+        """Random numbers for the crops, from the batch `first` on: the same for any number of processes."""
         if not self.recipe.crop:
             return None
 
-        def drawn(place: int) -> Tensor:
-            chance = seeded(self.recipe.seed, CROPS, number, place)
-            return torch.rand(len(batches[place]), DRAWS, generator=chance, dtype=torch.float64)
+        def drawn(batch: int) -> Tensor:
+            generator = seeded(self.recipe.seed, CROPS, number, batch)
+            return torch.rand(len(batches[batch]), DRAWS, generator=generator, dtype=torch.float64)
 
-        return (self.ranks.part(drawn(place)) for place in range(done, len(batches)))
+        return (self.ranks.part(drawn(batch)) for batch in range(first, len(batches)))
 
     def _prepared(self, step: int, batches: Iterable[Batch]) -> list[Part]:
-        """What the network learns from in a step; all chance is the step's own."""
-        chance = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
+        """Augmented values and targets of a step; its random numbers depend on no other step."""
+        generator = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
         epoch, name = step // self.per_epoch, self.device.name
-        return [prepared(batch, self.recipe, self.preprocess, name, epoch, chance) for batch in batches]
+        return [prepared(batch, self.recipe, self.preprocess, name, epoch, generator) for batch in batches]
 
     def _shuffled(self, number: int) -> list[Tensor]:
         """Rows of the batches of an epoch, counted from 0."""
         return self._batches(self.train.order(seeded(self.recipe.seed, ORDER, number), self.recipe.balanced))
 
     def _batches(self, order: Tensor) -> list[Tensor]:
-        """Rows of each batch; a rest of fewer than two pictures a process is left out.
+        """Rows of each batch; a last batch with fewer than two pictures for each process is left out.
 
-        Batch norm has no variance of one picture.
+        Batch norm cannot compute a variance from one picture.
         """
         every = order.split(self.recipe.batch)  # type: ignore[no-untyped-call]
         return [rows for rows in every if len(rows) >= 2 * self.ranks.world]
 
-    # Keeping
+    # Saving
 
     def _keep(self, stop: Stop) -> None:
-        """Save a state where one is due; after a signal to any process, save and leave."""
+        """Save a state where one is due; after a signal to any process, save and raise InterruptedRun."""
         step, moment = self._saved
         (asked,) = self.ranks.total(stop.asked)
         if asked or self.every.due(self.position.step - step, clock.now() - moment):
@@ -259,31 +263,31 @@ class Loop:
             raise self.interrupted()
 
     def save(self) -> None:
-        """Write the state of this moment; raises DataError for weights that are no numbers."""
+        """Write the present state; raises DataError for weights that are NaN or infinite."""
         tensors = self.stepper.tensors()
         for name in state.finite(tensors):
-            told = f"step {self.position.step}: {name} is NaN or infinite"
-            raise DataError(f"{told} (lower --lr, now {self.recipe.lr:g})")
+            problem = f"step {self.position.step}: {name} is NaN or infinite"
+            raise DataError(f"{problem} (lower --lr, now {self.recipe.lr:g})")
         self.position.used = self.used()
         self.position.budget = {} if self.budget is None else self.budget.to_json()
         if self.ranks.first:
             state.save(self.folder, State(self.position, tensors, facts(self)))
         self._saved = (self.position.step, clock.now())
 
-    def load(self, found: State) -> None:
-        """Go on from a state."""
-        self.position, self._before = found.position, found.position.used
+    def load(self, saved: State) -> None:
+        """Go on from a saved state."""
+        self.position, self._before = saved.position, saved.position.used
         self.budget = self._budget()
-        self.stepper.load(found.tensors, found.position.rate)
-        self._saved = (found.position.step, clock.now())
+        self.stepper.load(saved.tensors, saved.position.rate)
+        self._saved = (saved.position.step, clock.now())
 
     def interrupted(self) -> InterruptedRun:
-        """What to say when the run is stopped."""
-        told = f"stopped after {self.place()}, saved"
-        return InterruptedRun(f"{self.folder}: {told} (go on with {self.job.going_on(self.folder)})")
+        """The error that says where the run was stopped and how to go on."""
+        stopped = f"stopped after {self.place()}, saved"
+        return InterruptedRun(f"{self.folder}: {stopped} (go on with {self.job.going_on(self.folder)})")
 
     def place(self) -> str:
-        """Where the run stands."""
+        """How far the run has come, in words."""
         step = f"step {self.position.step:,}"
         whole = "" if self.steps is None else f" of {self.steps:,}"
         return (
@@ -291,7 +295,7 @@ class Loop:
         )
 
     def used(self) -> float:
-        """Seconds spent in the run, in all of its parts, from the start of each command."""
+        """Seconds spent in the run by all of its commands, each counted from its start."""
         return self._before + clock.now() - self._began
 
     def ending(self) -> Ending:
@@ -301,10 +305,10 @@ class Loop:
         by = "epochs" if at.step == self.steps else "patience" if self._stands_still() else "time"
         return Ending(by, at.step, self.per_epoch)
 
-    # Telling
+    # Reporting
 
     def _validated(self, number: int, stop: Stop, start: float) -> tuple[Epoch, Metrics]:
-        """Measure on validation; a signal meanwhile saves the steps that are done."""
+        """Measure on validation; a signal during it saves the state and raises InterruptedRun."""
         at = self.position
 
         def look(*_: int) -> None:
@@ -350,25 +354,25 @@ class Loop:
         assert self.steps is not None, "a recipe has epochs or a time"
         step, moment = self._since
         done, steps = self.position.step - step, self.steps - self.position.step
-        # A run that was resumed just before this validation has made no step to judge by.
+        # A run that was resumed just before this validation has done no step from which to estimate.
         return f", {duration((clock.now() - moment) / done * steps)} left" if done else ""
 
-    def _not_finite(self, found: Outcome, batches: Iterable[Batch]) -> str:
+    def _not_finite(self, outcome: Outcome, batches: Iterable[Batch]) -> str:
         at = self.position
         names = [self.train.names[int(row)] for batch in batches for row in batch.rows]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        shown = "pictures of another process" if found.sound else shown
-        told = f"a NaN or infinite loss at rate {at.rate:g}, with {shown}"
-        return f"step {at.step + 1}: {told} (lower --lr, now {self.recipe.lr:g}, or look at these pictures)"
+        shown = "pictures of another process" if outcome.sound else shown
+        problem = f"a NaN or infinite loss at rate {at.rate:g}, with {shown}"
+        return f"step {at.step + 1}: {problem} (lower --lr, now {self.recipe.lr:g}, or look at these pictures)"
 
 
 def facts(loop: Loop) -> dict[str, object]:
-    """What the exact course of a run depends on beside its job."""
+    """What the exact weights of a run depend on beside its job."""
     return {
         "computed_on": str(loop.device),
         "threads": torch.get_num_threads(),
         "processes": loop.ranks.world,
         "torch": str(torch.__version__),
-        # Crops of pictures that are kept smaller, and the order of a file read in blocks, are not the same.
+        # A stream crops the original pictures, memory holds smaller ones; and a file may be read in another order.
         "pictures": "streamed" if isinstance(loop.train, Stream) else "in memory",
     }

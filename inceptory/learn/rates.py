@@ -1,7 +1,8 @@
 """`train --find-lr`: the learning rate that suits a network and its pictures, by trying all of them. Without torch.
 
 Smith 2017 (arXiv 1506.01186, section 3.3), the range test: a fresh network is trained while the rate
-grows with every step. Where it is too small nothing is learnt, where it is too large the loss rises.
+grows with every step. At rates that are too small the network learns nothing, at rates that are too large the
+loss rises.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ from inceptory.report import plots
 from inceptory.system import files
 
 LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 140
-"""Rates that are tried, twenty in each power of ten."""
+"""Range and number of the rates that are tried: twenty for each power of ten."""
 FORGET = 0.9
-"""What the running mean of the loss keeps of itself at each step: single batches are noisy."""
+"""Weight of the earlier losses in the running mean of the loss: single batches are noisy."""
 DIVERGED = 4.0
-"""So many times the smallest loss, and no larger rate is tried; as fastai does it."""
+"""The search ends when the loss is so many times its smallest value, as in fastai."""
 SHARE = 0.25
-"""Of the rate with the smallest loss, what is suggested: the peak of a schedule.
+"""Share of the rate with the smallest loss that is suggested as the peak of a schedule.
 
-Gugger 2018 ("How do you find a good learning rate", fastai) takes a tenth of it. The running mean lies behind
-by some steps and a peak is not held for long: trainings at a quarter ended better than at a tenth or at it (LOG.md).
+Gugger 2018 ("How do you find a good learning rate", fastai) takes a tenth. But the running mean lags by some steps,
+and a schedule stays at its peak for a short time only: training ended better with a quarter than with a tenth or with
+the full rate (LOG.md).
 """
 PNG, TABLE = "find-lr.png", "find-lr.csv"
 HEADER = ("lr", "objective", "smoothed_objective")
 
 
 def searched(folder: Path) -> bool:
-    """Whether a folder holds what an earlier search left."""
+    """Whether a folder holds the files of an earlier search."""
     try:
         with open(folder / TABLE, "rb") as file:
             return file.readline(64).decode(errors="replace").strip() == ",".join(HEADER)
@@ -48,17 +50,17 @@ def tried() -> list[float]:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found: (rate, objective, its running mean) of every step, in the order of the steps."""
+    """The result of a search: (rate, objective, its running mean) of every step, in order."""
 
     points: tuple[tuple[float, float, float], ...]
 
     @classmethod
-    def of(cls, found: Iterable[tuple[float, float]]) -> Search:
-        """From (rate, objective) of one step after another; takes no more when the loss has exploded."""
+    def of(cls, steps: Iterable[tuple[float, float]]) -> Search:
+        """From (rate, objective) of each step; stops taking steps when the loss has exploded."""
         points, mean, best = list[tuple[float, float, float]](), 0.0, float("inf")
-        for step, (rate, objective) in enumerate(found, 1):
+        for step, (rate, objective) in enumerate(steps, 1):
             mean = FORGET * mean + (1 - FORGET) * objective
-            smooth = mean / (1 - FORGET**step)  # it began at nothing; Kingma and Ba 2015, section 3
+            smooth = mean / (1 - FORGET**step)  # corrects for the start at 0; Kingma and Ba 2015, section 3
             points.append((rate, objective, smooth))
             best = min(best, smooth)
             if smooth > DIVERGED * best:
@@ -70,18 +72,18 @@ class Search:
         """(rate, loss) where the running mean is smallest; raises DataError where it never falls."""
         start = self.points[0][2] if self.points else 0.0
         rate, _, loss = min(self.points, key=lambda point: point[2], default=(LOWEST, 0.0, start))
-        if not loss < start * (1 - 1e-6):  # less is rounding
-            told = f"the loss falls at no rate from {LOWEST:g} to {HIGHEST:g}"
-            raise DataError(f"--find-lr: {told} (look at the pictures and labels with `inceptory check`)")
+        if not loss < start * (1 - 1e-6):  # a smaller difference is rounding
+            problem = f"the loss falls at no rate from {LOWEST:g} to {HIGHEST:g}"
+            raise DataError(f"--find-lr: {problem} (look at the pictures and labels with `inceptory check`)")
         return rate, loss
 
     @property
     def suggested(self) -> float:
-        """A quarter of the rate with the smallest loss, to two digits: there the loss still falls."""
+        """A quarter of the rate with the smallest loss, to two digits: at this rate the loss still falls."""
         return float(f"{SHARE * self.lowest[0]:.1e}")
 
     def write(self, folder: Path, title: str) -> None:
-        """Leave find-lr.png and find-lr.csv; neither makes a folder a run, which run.json does."""
+        """Write find-lr.png and find-lr.csv. They do not make the folder a run: only run.json does."""
         png = plots.rates(title, self.points, self.lowest[0], self.suggested)
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -93,7 +95,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A learning rate, and the line that trains with it."""
+    """A suggested learning rate, and the command that trains with it."""
 
     search: Search
     folder: Path

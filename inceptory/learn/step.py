@@ -27,7 +27,7 @@ from inceptory.system.ranks import Ranks
 Part = tuple[Tensor, Targets]
 """Values and targets of one batch."""
 SMALLEST_SCALE = 1.0
-"""Below it a gradient of fp16 overflows by itself, and not because the loss was scaled."""
+"""Factor on an fp16 loss below which an overflow is not the factor's fault: the gradient itself is too large."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,24 @@ class Outcome:
     """Sums over the pictures of one step, over all processes."""
 
     losses: float
-    """What is made small: over all heads, with smoothing, weights of classes and the penalty."""
+    """The objective: over all heads, with label smoothing, class weights and penalty."""
     plain: float
-    """Cross-entropy of the answers alone, as `Task.measure` has it of validation."""
+    """Loss of the answers alone, as `Task.measure` computes it for validation."""
     right: float
+    """Pictures that were answered correctly."""
     seen: int
+    """Pictures in the step."""
     sound: bool = True
-    """Whether the losses of this process' own pictures are numbers."""
+    """Whether the losses of this process' own pictures are finite."""
 
     @property
     def finite(self) -> bool:
-        """Whether the loss is a number."""
+        """Whether the loss is neither NaN nor infinite."""
         return math.isfinite(self.losses)
 
 
 class Stepper:
-    """A network, its optimizer and its average, and the way from a batch to the next weights."""
+    """A network with its optimizer and its running average, and the step that updates them from a batch."""
 
     def __init__(
         self,
@@ -79,31 +81,31 @@ class Stepper:
 
     @property
     def answering(self) -> Network:
-        """The network to measure and keep."""
+        """The network that is measured and saved: the averaged one, if there is one."""
         return self.net if self.average is None else self.average.net
 
     def step(self, number: int, rate: float, parts: Sequence[Part], momentum: float | None = None) -> Outcome:
         """Update the weights by the mean loss over all parts, of all processes.
 
-        `number` counts steps from 0; `momentum` may be another than the recipe's. A loss that is not
-        finite changes nothing. In fp16 that, or a gradient that is too large, skips the step until the
-        loss can be scaled no smaller.
+        `number` counts steps from 0; `momentum` replaces the recipe's. A loss that is not finite leaves the
+        weights as they are and is returned. In fp16 such a loss, or a gradient that overflows, skips the
+        step as long as a smaller factor on the loss may help.
         """
         self.net.train()
-        # Batch norm has no variance of one picture; where a process is left without, all pass over.
+        # Batch norm cannot use a single picture. If one process has no other, all of them skip the step.
         parts = [part for part in parts if len(part[0]) > 1]
         seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
         if idle:
             return Outcome(0.0, 0.0, 0.0, 0)
-        # The maps of fp16 may overflow: then batch norms get back what they remembered.
+        # In fp16 the feature maps may overflow: then the statistics of the batch norms are put back.
         before = [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
-        penalty, how = self.optimizer.penalty(), (self.class_weights, self.recipe.label_smoothing)
+        penalty, options = self.optimizer.penalty(), (self.class_weights, self.recipe.label_smoothing)
         losses = plain = right = 0.0
-        for place, (values, targets) in enumerate(parts, 1):
-            with self._exchanging(last=place == len(parts)):
+        for index, (values, targets) in enumerate(parts, 1):
+            with self._exchanging(last=index == len(parts)):
                 with self.device.autocast():
                     heads = self._forward(values)  # (n, K) of each head by name
-                terms = [weight * self._loss(heads[name], targets, *how) for name, weight in self._weights.items()]
+                terms = [weight * self._loss(heads[name], targets, *options) for name, weight in self._weights.items()]
                 loss = torch.stack(terms).sum()
                 # Gradients are averaged over the processes, losses are summed over the pictures.
                 self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
@@ -125,11 +127,11 @@ class Stepper:
         return outcome
 
     def leave(self) -> None:
-        """Take no more steps with other processes: what exchanges gradients holds their group, and its threads."""
+        """End the exchange of gradients with other processes: it keeps their group and its threads alive."""
         self._forward = self._alone
 
     def _skipped(self, outcome: Outcome, before: list[Tensor]) -> Outcome:
-        """What is told of a step in which fp16 overflowed: a failure only where a smaller scale cannot help."""
+        """The outcome of a step in which fp16 overflowed: a NaN loss only if a smaller scale cannot help."""
         for buffer, value in zip(self.net.buffers(), before, strict=True):
             buffer.copy_(value)
         if self.optimizer.scale < SMALLEST_SCALE:
@@ -137,13 +139,13 @@ class Stepper:
         return outcome if outcome.finite else Outcome(0.0, 0.0, 0.0, 0)
 
     def _exchanging(self, last: bool) -> AbstractContextManager[object]:
-        """Processes exchange gradients once a step, after the last part."""
+        """Let processes exchange gradients once in each step, after its last part."""
         if isinstance(self._forward, DistributedDataParallel) and not last:
             return self._forward.no_sync()
         return nullcontext()
 
     def _loss(self, logits: Tensor, targets: Targets, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """() sum of the task's loss over the pictures, of mixed ones by both classes' shares."""
+        """() the task's loss, summed over the pictures; for mixed pictures weighted by the share of each class."""
         # float16 and bfloat16 are too coarse for the logarithm of a sum.
         logits = logits if logits.dtype == torch.float64 else logits.float()
         losses = self.criterion.loss(logits, targets.labels, weights, smoothing)  # (n,)
@@ -153,14 +155,14 @@ class Stepper:
         return losses.sum()
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that must be kept to go on exactly."""
-        found = {f"net/{name}": value for name, value in self.net.state_dict().items()}
+        """All tensors that an exact resume needs."""
+        tensors = {f"net/{name}": value for name, value in self.net.state_dict().items()}
         if self.average is not None:
-            found |= {f"average/{name}": value for name, value in self.average.net.state_dict().items()}
-        return found | {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
+            tensors |= {f"average/{name}": value for name, value in self.average.net.state_dict().items()}
+        return tensors | {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
 
     def load(self, tensors: dict[str, Tensor], rate: float) -> None:
-        """Take back what `tensors` gave."""
+        """Restore what `tensors` returned."""
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -172,23 +174,23 @@ class Stepper:
 
 
 def _drop_paths(net: Network, rate: float) -> None:
-    """Shares that rise evenly to `rate` at the last residual branch. Huang et al. 2016, section 3: linear decay."""
+    """Set drop rates that rise evenly to `rate` at the last residual branch. Huang et al. 2016, section 3."""
     residuals = [module for module in net.modules() if isinstance(module, Residual)]
     for depth, module in enumerate(residuals, 1):
         module.drop = rate * depth / len(residuals)
 
 
 def _together(heads: nn.Module) -> DistributedDataParallel:
-    """Gradients averaged over the processes; buffers are seen to by `Ranks.share_statistics`."""
-    known = inspect.signature(DistributedDataParallel).parameters
-    # PyTorch 2.14 calls it by another name, and warns of the old one.
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {buffers: False}
+    """The heads with gradients averaged over the processes; `Ranks.share_statistics` shares the buffers."""
+    parameters = inspect.signature(DistributedDataParallel).parameters
+    # PyTorch 2.14 gave this option a new name, and warns about the old one.
+    option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    options: dict[str, Any] = {option: False}
     return DistributedDataParallel(heads, **options)
 
 
 class _Heads(nn.Module):
-    """`Network.heads` as a module's forward, which is what other parts of torch can wrap."""
+    """`Network.heads` as the forward of a module, which DistributedDataParallel needs."""
 
     def __init__(self, net: Network, heads: Callable[[Tensor], dict[str, Tensor]]) -> None:
         super().__init__()

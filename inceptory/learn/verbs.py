@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import Parameter
 
 from inceptory.data.sources.layout import AUTO, Given, LaidOut, Layout
-from inceptory.errors import ConfigError, DataError, UsageError
+from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.rates import PNG, TABLE, Suggestion, searched
 from inceptory.learn.settings.command import train_call, train_command, transfer_command
 from inceptory.learn.settings.job import FILE as RUN
@@ -36,15 +34,15 @@ WRITTEN = (
     *("model.safetensors", "last.safetensors", "metrics.json", "report.html", "first-batch.png"),
     *("curves.png", "confusion.png", "calibration.png"),
 )
-"""What a run leaves beside run.json and history.csv."""
+"""Files that a run writes beside run.json and history.csv."""
 SEARCH = (PNG, TABLE)
-"""What `--find-lr` leaves."""
+"""Files that `--find-lr` writes."""
 MOST_WORKERS = 1024
-"""Processes that decode; each takes 80 MB and more."""
+"""Limit for the processes that decode pictures; each takes 80 MB and more."""
 HELP_RECIPE = (
-    "quick: made for few epochs; tutorial: the CIFAR-10 recipe to the letter; paper: as the network's own paper "
-    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30, and the name of the "
-    'recipe that it changes where that is not quick, as recipe = "paper". Flags count more.'
+    "quick: for few epochs; tutorial: exactly the CIFAR-10 recipe of the tutorial; paper: as the network's own paper "
+    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30; it starts from quick "
+    'unless it names another recipe, as in recipe = "paper". Flags override all of these.'
 )
 Named = Annotated[
     str | Path | Recipe | None,
@@ -85,8 +83,8 @@ def train(
 
         torchrun --nproc-per-node 2 --no-python inceptory train photos/ --model inception_v3 --out runs/photos
 
-    A run can always go on where it was: after Ctrl-C or SIGTERM with nothing lost, after a crash or
-    power cut from the last saved state.
+    A run can always be resumed: after Ctrl-C or SIGTERM nothing is lost, after a crash or power cut it
+    goes on from the last saved state.
 
     Parameters
     ----------
@@ -96,7 +94,7 @@ def train(
         WebDataset .tar files, or a built-in set: digits, cifar10, cifar100, fashion-mnist. Where a
         label of a table joins names, as in cat|dog, every picture may show several classes, or none.
         In Python also (pictures, labels) as arrays, a dict of such pairs by split, what `from_arrays` and
-        `from_dataset` give, or a Hugging Face Dataset or DatasetDict; `resume` wants them again.
+        `from_dataset` return, or a Hugging Face Dataset or DatasetDict; `resume` needs them again.
     model
         Name of the network; `inceptory models` lists them.
     backbone
@@ -105,21 +103,22 @@ def train(
         where that was computed before; with --finetune the network is then trained further.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
-        history.csv, metrics.json, report.html, pictures of them, events for TensorBoard.
+        history.csv, metrics.json, report.html, plots, events for TensorBoard.
     resume
-        Folder of a run to go on with; everything else is known from it, but for pictures from Python.
+        Folder of a run to go on with; it holds all settings, so nothing else is needed, except for
+        pictures that came from Python.
     recipe
-        Named set of the options below, or a file of them.
+        Named set of the options below, or a file with some of them.
     checkpoint_every
         How often the state of the run is saved: a time such as 5m, or steps such as 200steps.
     tensorboard
         Write events for TensorBoard.
     workers
-        Processes that decode pictures where they do not fit in memory; without it one for each core.
+        Processes that decode pictures where they do not fit in memory; by default one for each core.
     find_lr
         Instead of training, try 140 learning rates from 1e-6 to 10, one a step, and suggest one: a quarter
-        of the rate with the smallest loss. Into --out come find-lr.png (loss against rate) and
-        find-lr.csv; no run is left, so that the same folder can take the training.
+        of the rate with the smallest loss. find-lr.png (loss against rate) and find-lr.csv are written into
+        --out; the folder can then be used for the training.
     variant
         How the network differs from its published form; of these only --image goes with --from.
     transfer
@@ -127,7 +126,7 @@ def train(
     options
         How it is trained.
     layout
-        How the pictures are laid out, where that cannot be told from the files.
+        How the pictures are laid out, if the files do not show it.
     """
     began = clock.began()
     Every.of(checkpoint_every)
@@ -144,27 +143,27 @@ def train(
     if backbone is not None:
         begun, model, variant = Backbone.of(backbone, variant.image, transfer)
     assert model is not None, "one of both was given"
-    wanted = decided(recipe, options, model)
-    _check_network(model, variant, wanted)  # a wrong name or option is told before any data is read
-    handed = not isinstance(data, str | Path)
-    if is_first():  # the others may come when the first has made it a run
+    settings = decided(recipe, options, model)
+    _check_network(model, variant, settings)  # a wrong name or option is reported before any data is read
+    in_memory = not isinstance(data, str | Path)
+    if is_first():  # by the time that the other processes look, the first may have made the folder a run
         _check_free(Path(out), SEARCH if find_lr else WRITTEN)
-    source, known = _opened(data, wanted, layout)
+    source, notes = _opened(data, settings, layout)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
     kept |= {"backbone": begun, "transfer": transfer}
-    job = Job(_place(data, source), model, variant, wanted, source.fingerprint(), "", given=handed, **kept)  # type: ignore[arg-type]
-    job = replace(job, command=_line(None if handed else str(data), job, out))
-    # Of several processes only the first makes the folder; the others never write.
+    job = Job(_place(data, source), model, variant, settings, source.fingerprint(), "", given=in_memory, **kept)  # type: ignore[arg-type]
+    job = replace(job, command=_line(None if in_memory else str(data), job, out))
+    # Only the first of several processes makes the folder; the others never write.
     claim = files.new_folder(out, RUN) if is_first() else nullcontext(Path(out))
     with claim as folder:
         if is_first():
             if not find_lr:
-                # Before anything else: from now on the run can go on, whatever happens to it.
+                # Before anything else: from now on the run can be resumed, whatever happens.
                 job.write(folder)
-            print(*known, sep="\n", file=sys.stderr)
+            print(*notes, sep="\n", file=sys.stderr)
         if find_lr:
-            return _suggestion(job, source, None if handed else str(data), folder)
+            return _suggestion(job, source, None if in_memory else str(data), folder)
         return _done(job, source, folder, began, resumed=False)
 
 
@@ -180,17 +179,17 @@ def _done(job: Job, source: Source, folder: Path, began: float, resumed: bool) -
 
 
 def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[str]]:
-    """(pictures with a validation split, what `check` says of them); raises for what cannot be trained on."""
+    """(pictures with a validation split, the notes of `check`); raises for pictures that cannot be trained on."""
     from inceptory.data.check.check import cheap
     from inceptory.data.sources.given import source_of
     from inceptory.data.sources.opening import place_of
     from inceptory.system.progress import meter
 
     named = isinstance(data, str | Path)
-    # What Python hands over is there already, and may be long to print.
+    # Arrays from Python need no search, and their text may be very long.
     with meter(f"looking for {data}" if named else "", None, shown=is_first() and named) as bar:
         source = source_of(place_of(str(data)) if named else data, bar, layout)
-    known = cheap(source)
+    notes = cheap(source)
     if source.multi_label and recipe.balanced:
         raise ConfigError(
             f"--balanced: {source.name} shows several classes a picture (leave it out; --class-weights works)"
@@ -199,11 +198,11 @@ def _opened(data: object, recipe: Recipe, layout: Layout) -> tuple[Source, list[
     train = source.split("train")
     if len(train) < 2 or len(source.split("validation")) == 0:
         raise ConfigError(f"{source.name}: {len(train)} training pictures are too few (each class needs at least two)")
-    return source, known
+    return source, notes
 
 
 def _line(data: str | None, job: Job, out: Path | str) -> str:
-    """The line that makes the run again: for a shell, or for Python where that handed the pictures over."""
+    """The line that repeats a run: for a shell, or for Python if the pictures came from there."""
     begun = None if job.backbone is None else job.backbone.path
     if data is None:
         return train_call(job.model, out, job.variant, job.recipe, job.layout, begun, job.transfer)
@@ -215,27 +214,27 @@ def _line(data: str | None, job: Job, out: Path | str) -> str:
 def _suggestion(job: Job, source: Source, data: str | None, folder: Path) -> Suggestion:
     from inceptory.learn.fit import find_rate
 
-    found = find_rate(job, source, folder)
-    suggested = replace(job, recipe=replace(job.recipe, lr=found.suggested))
-    return Suggestion(found, folder, _line(data, suggested, folder))
+    search = find_rate(job, source, folder)
+    suggested = replace(job, recipe=replace(job.recipe, lr=search.suggested))
+    return Suggestion(search, folder, _line(data, suggested, folder))
 
 
 def _place(data: object, source: Source | None) -> str:
-    """What a job calls its data: name or path, or the name of what Python handed over."""
+    """The name of a job's data: of a built-in set, a path, or the name of data from Python."""
     from inceptory.data.sources.opening import place_of
 
     return place_of(str(data)) if isinstance(data, str | Path) or source is None else source.name
 
 
 def _check_free(out: Path, written: Sequence[str]) -> None:
-    """Raise ConfigError for a folder with a run in it, telling how to go on, or with files that would be replaced."""
-    # Where the system does not tell, whoever makes the folder says why.
+    """Raise ConfigError for a folder that holds a run, or files that would be replaced."""
+    # A folder that cannot be looked into counts as free here: making the run's folder in it reports the reason.
     begun = os.path.exists(out / RUN)
     if begun and not (job := Job.read(out)).finished:
         raise ConfigError(f"{out}: holds an unfinished run ({job.going_on(out)} goes on with it)")
     if begun or os.path.exists(out / "history.csv"):
         raise ConfigError(f"{out}: already holds a run (choose another --out, or remove it)")
-    # An earlier search is what anybody expects to be replaced who runs its line again.
+    # Whoever runs a search again expects the files of the first one to be replaced.
     again = written == SEARCH and searched(out)
     for name in () if again else written:
         if os.path.lexists(out / name):
@@ -256,45 +255,31 @@ def _resume(
     from inceptory.data.sources.given import source_of
 
     job = Job.read(folder)
-    handed = data is not None and not isinstance(data, str | Path)
+    in_memory = data is not None and not isinstance(data, str | Path)
     columns = job.layout if layout == AUTO and job.given else layout
-    source = source_of(data, layout=columns) if handed else None
+    source = source_of(data, layout=columns) if in_memory else None
     if out is not None and Path(out).resolve() != folder.resolve():
         raise UsageError(f"--out {out}: a resumed run stays in its folder (leave --out out)")
-    given_parts = {
+    parts = {
         "data": None if data is None else _place(data, source),
         "model": model,
         "variant": None if variant == PUBLISHED else variant,
         "layout": None if layout == AUTO else layout,
     }
-    wanted = decided(job.recipe if recipe is None else recipe, options, job.model)
-    job.check_same(folder, {name: value for name, value in given_parts.items() if value is not None}, wanted)
+    settings = decided(job.recipe if recipe is None else recipe, options, job.model)
+    job.check_same(folder, {name: value for name, value in parts.items() if value is not None}, settings)
     if job.finished:
-        run = finished_run(folder)
+        from inceptory.report.folder import read_run
+
+        run = read_run(folder)
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
         return run
     if source is None and job.given:
-        told = f"{folder}: its pictures were handed over in Python and cannot be found from here"
-        raise ConfigError(f"{told} (go on there with {job.going_on(folder)})")
+        problem = f"{folder}: its pictures were handed over in Python and cannot be found from here"
+        raise ConfigError(f"{problem} (go on there with {job.going_on(folder)})")
     source = job.source() if source is None else source.with_validation(job.recipe.validation)
     job.check_data(folder, source)
     return _done(job, source, folder, began, resumed=True)
-
-
-def finished_run(folder: Path) -> Run:
-    """The results of a finished run, read from its folder."""
-    from inceptory.measure.tasks import task_of
-    from inceptory.report.folder import read_history
-    from inceptory.weights.card import read_card
-
-    path = folder / "metrics.json"
-    task = task_of(read_card(folder / "model.safetensors").multi_label)
-    try:
-        plain = json.loads(files.read(path))
-        split, minutes = msgspec.convert((plain["split"], plain["minutes"]), tuple[str, float])
-        return Run(folder, task.metrics.from_json(plain), split, read_history(folder, task), minutes)
-    except (ValueError, KeyError, TypeError, RecursionError) as fault:
-        raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
 
 
 def _check_network(model: str, variant: Variant, recipe: Recipe) -> None:

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.labels import Labels
 from inceptory.errors import UsageError
 from inceptory.measure.metrics import (
     NORMAL_95,
-    Labels,
     Logits,
     binary_cross_entropy,
     cross_entropy,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.feed.feed import Feed, feed
+from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
 from inceptory.engines.torch import Engine
 from inceptory.measure.results import Details, Metrics, Mistake
@@ -20,7 +21,7 @@ from inceptory.system.progress import meter
 from inceptory.system.ranks import Ranks
 
 BATCH = 256
-"""Pictures that are measured at once."""
+"""Largest number of pictures in a batch."""
 
 
 @dataclass(frozen=True)
@@ -30,48 +31,49 @@ class Scored:
     task: Task
     logits: NDArray[np.floating[Any]]
     """(N, K)."""
-    labels: NDArray[np.integer[Any]]
+    labels: Labels
     """(N,) the truth; (N, K) where a picture may show several classes."""
     names: Sequence[str]
-    """Where each picture lies."""
+    """Where each picture is."""
     pixels: Callable[[list[int]], NDArray[np.uint8]]
-    """Rows to (M, H, W, C), for showing a few pictures."""
+    """From rows to their pixels (M, H, W, C), to show a few pictures."""
     precision: str = "fp32"
     """Arithmetic of the convolutions."""
 
     @classmethod
     def of(cls, task: Task, logits: Tensor, rows: Tensor, pictures: Feed, precision: str = "fp32") -> Scored:
-        """Answers to those rows of a feed, whose labels are of this task."""
+        """From the logits (N, K) of these rows (N,) of a feed, whose labels belong to this task."""
 
         def pixels(chosen: list[int]) -> NDArray[np.uint8]:
-            found: NDArray[np.uint8] = next(pictures.batches([rows[chosen]])).pixels.permute(0, 2, 3, 1).numpy()
-            return found
+            channels_last = next(pictures.batches([rows[chosen]])).pixels.permute(0, 2, 3, 1)
+            array: NDArray[np.uint8] = channels_last.numpy()
+            return array
 
         names = [pictures.names[int(row)] for row in rows]
         return cls(task, logits.numpy(), pictures.labels[rows].numpy(), names, pixels, precision)
 
     def metrics(self) -> Metrics:
-        """The few numbers that everybody asks for."""
+        """The main numbers, such as accuracy and loss."""
         return self.task.measure(self.logits, self.labels, self.precision)
 
     def details(self, classes: Sequence[str]) -> Details:
-        """The measurement taken apart; `classes` names the K logits."""
+        """The measurement in detail, such as for each class; `classes` are the names of the K logits."""
         return self.task.details(self.logits, self.labels, classes)
 
     def mistakes(self, classes: Sequence[str], most: int) -> list[Mistake]:
         """The wrong answers that were given with the highest probability, highest first."""
-        found = self.task.wrong(self.logits, self.labels, most)
-        pictures = self.pixels([one.row for one in found]) if found else ()
+        answers = self.task.wrong(self.logits, self.labels, most)
+        pictures = self.pixels([each.row for each in answers]) if answers else ()
         return [
             Mistake(
-                name=self.names[one.row],
-                truth=classes[one.truth],
-                answer=classes[one.answer],
-                probability=one.probability,
-                probability_of_truth=one.probability_of_truth,
+                name=self.names[each.row],
+                truth=classes[each.truth],
+                answer=classes[each.answer],
+                probability=each.probability,
+                probability_of_truth=each.probability_of_truth,
                 pixels=pixels,
             )
-            for one, pixels in zip(found, pictures, strict=True)
+            for each, pixels in zip(answers, pictures, strict=True)
         ]
 
 
@@ -81,27 +83,27 @@ def logits_of(
     progress: Callable[[int, int], None] | None = None,
     ranks: Ranks | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(logits (N, K) on the processor, rows (N,)) of every readable picture, in order.
+    """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order.
 
-    Several processes share the work, and all of them get all of it. The network is left in eval mode.
+    Several processes share the work, and each of them gets the whole result. The network is left in eval mode.
     """
     engine.net.eval()
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)))
-    logits, found, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
+    logits, readable, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
     most = engine.preprocess.at_a_time(BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
             logits.append(engine.logits(batch.pixels))
-            found.append(batch.rows)
+            readable.append(batch.rows)
         done = min(done + most, len(rows))
         if progress is not None:
             progress(done, len(rows))
-    return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(found))
+    return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(readable))
 
 
 def score(engine: Engine, classes: Sequence[str], split: Split, name: str) -> Scored:
-    """A network's answers to a split whose labels are in its own order of classes."""
+    """A network's answers to a split whose labels are in the network's order of classes."""
     with meter(f"decoding {name}", len(split)) as bar:
         pictures = feed(split, classes, engine.preprocess, progress=bar)
         bar.say_skipped(pictures.skipped, len(pictures))

@@ -1,8 +1,9 @@
 """How good answers are, of numpy arrays: by scikit-learn where that is fast enough. Without torch.
 
-scikit-learn takes a second to load, and is loaded where it is called. What is measured after every epoch of large
-data is computed here where it is much slower (seconds on two cores, of 50,000 x 1,000 logits): top-5 7.3 to 0.3,
-log-loss 12.7 to 0.7, counts of several classes a picture 10 to 0.5. Average precision, 17.6 to 15.1, is scikit-learn's.
+scikit-learn takes a second to load, so it is imported where it is used. Measurements after every epoch of large data
+are computed here if scikit-learn is much slower. Seconds on two cores for 50,000 x 1,000 logits, scikit-learn's first:
+top-5 7.3 and 0.3, log-loss 12.7 and 0.7, counts of multi-label answers 10 and 0.5. Average precision is left to
+scikit-learn: 17.6 and 15.1.
 """
 
 from __future__ import annotations
@@ -14,23 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.labels import Labels
 from inceptory.measure.multi_label import MultiScore
 from inceptory.measure.results import ClassScore
 from inceptory.measure.single_label import Bin
 
 Logits = NDArray[np.floating[Any]]
 """(N, K)."""
-Labels = NDArray[np.integer[Any]]
-"""(N,) the class of each picture, or (N, K) with 1 for every class that a picture shows."""
 
 NORMAL_95 = 1.959963984540054
-"""Two-sided 95 % point of the normal distribution."""
+"""The normal distribution has 95 % between minus and plus this value."""
 BINS = 15
-"""Equal parts of the probabilities from 0 to 1 in which confidence is held against accuracy. Guo et al. 2017."""
+"""Bins of equal width in which confidence is compared with accuracy. Guo et al. 2017."""
 BLOCK = 2**14
-"""Logits that are worked on at once: as many as stay in a processor's cache."""
+"""Number of logits that are processed at once: they fit into the cache of a processor."""
 LARGEST = 1e300
-"""A logit beyond every one that a network gives."""
+"""A number larger than any logit of a network."""
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -42,25 +42,25 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def among_best(logits: Logits, labels: Labels, most: int) -> float:
-    """The share of pictures whose label (N,) has one of the `most` largest logits; of equal ones the first count more.
+    """The share of pictures whose label (N,) is among the `most` largest logits; of equal logits the first is ahead.
 
-    scikit-learn's `top_k_accuracy_score` sorts every row, and takes the last of equal ones.
+    scikit-learn's `top_k_accuracy_score` sorts every row, which is slow, and puts the last of equal ones ahead.
     """
-    found, number = 0, np.arange(logits.shape[1])
+    hits, number = 0, np.arange(logits.shape[1])
     for rows in _blocks(logits):
         part, label = logits[rows], labels[rows, None]
         own = np.take_along_axis(part, label, 1)
-        # Not "larger": what is not a number is ahead of every number, and behind none.
+        # Not `part > own`: NaN must be ahead of every number, and a label whose logit is NaN behind all of them.
         ahead = ~(part <= own) | ((part == own) & (number < label))
-        found += int((ahead.sum(1) < most).sum())
-    return found / len(labels)
+        hits += int((ahead.sum(1) < most).sum())
+    return hits / len(labels)
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> float:
-    """Mean negative logarithm of the probability of each label (N,), in nats; NaN where a logit is.
+    """Mean negative logarithm of the probability of each label (N,), in nats; NaN if a logit is NaN.
 
-    Of logits, not of probabilities: scikit-learn's `log_loss` of a sure wrong answer ends at 36 nats, where the
-    probability is 0 in 64 bits.
+    From logits, not from probabilities: with those, as in scikit-learn's `log_loss`, a confident wrong answer costs
+    36 nats at most, since smaller probabilities are cut off.
     """
     total = 0.0
     for rows in _blocks(logits):
@@ -81,7 +81,7 @@ def binary_cross_entropy(logits: Logits, labels: Labels) -> float:
 
 
 def log_sums(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) logarithms of the sums of exponentials of each row."""
+    """(N,) the logarithm of the sum of exponentials of each row."""
     top = logits.max(1)
     with np.errstate(invalid="ignore"):
         sums: NDArray[np.float64] = top + np.log(np.exp(logits - top[:, None]).sum(1))
@@ -89,13 +89,13 @@ def log_sums(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _blocks(logits: Logits) -> Iterator[slice]:
-    """Rows that are worked on at once: all of ImageNet's validation would be 400 MB in 64 bits."""
+    """Slices of rows to process at once: all logits of ImageNet's validation would take 400 MB in 64 bits."""
     step = max(BLOCK // logits.shape[1], 1)
     return (slice(start, start + step) for start in range(0, len(logits), step))
 
 
 def probabilities(logits: Logits, columns: Labels) -> NDArray[np.float64]:
-    """(N,) softmax of one class (N,) of each picture; 0 where the logits are not numbers."""
+    """(N,) softmax of one class of each picture, which `columns` (N,) names; 0 where the logits are NaN."""
     wide = logits.astype(np.float64)
     with np.errstate(invalid="ignore"):
         chosen: NDArray[np.float64] = np.exp(np.take_along_axis(wide, columns[:, None], 1)[:, 0] - log_sums(wide))
@@ -103,30 +103,30 @@ def probabilities(logits: Logits, columns: Labels) -> NDArray[np.float64]:
 
 
 def class_scores(labels: Labels, answers: Labels, classes: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1 of every class, of labels and answers (N,)."""
+    """Precision, recall and F1 of every class, from labels and answers (N,)."""
     from sklearn.metrics import precision_recall_fscore_support
 
     table = precision_recall_fscore_support(labels, answers, labels=range(len(classes)), zero_division=np.nan)
-    found = []
+    scores = []
     for label, *numbers, support in zip(classes, *table, strict=True):
         precision, recall, f1 = (None if math.isnan(number) else float(number) for number in numbers)
-        found.append(ClassScore(label, precision, recall, f1, int(support)))
-    return tuple(found)
+        scores.append(ClassScore(label, precision, recall, f1, int(support)))
+    return tuple(scores)
 
 
 def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    """Confidence against accuracy in 15 bins of equal width; a border belongs to the bin below it."""
-    # ceil(x * 15) - 1, with 0 in the first bin.
+    """Confidence and accuracy in 15 bins of equal width; a border belongs to the bin below it."""
+    # ceil(x * 15) - 1, except that 0 belongs to the first bin.
     rows = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    n, sure, hits = (np.bincount(rows, weights=weights, minlength=BINS) for weights in (None, confidence, right))
+    n, sums, hits = (np.bincount(rows, weights=weights, minlength=BINS) for weights in (None, confidence, right))
     return tuple(
-        Bin(k / BINS, (k + 1) / BINS, int(n[k]), _quotient(sure[k], n[k]), _quotient(hits[k], n[k]))
+        Bin(k / BINS, (k + 1) / BINS, int(n[k]), _quotient(sums[k], n[k]), _quotient(hits[k], n[k]))
         for k in range(BINS)
     )
 
 
 def scores_of_several(logits: Logits, labels: Labels, classes: Sequence[str]) -> tuple[MultiScore, ...]:
-    """Average precision, and precision, recall and F1 of answers above probability 0.5, of every class."""
+    """Average precision of every class, and precision, recall and F1 of its answers above probability 0.5."""
     truths, answers = labels > 0, logits > 0
     right, support, answered = (part.sum(0) for part in (truths & answers, truths, answers))
     return tuple(
@@ -143,21 +143,21 @@ def scores_of_several(logits: Logits, labels: Labels, classes: Sequence[str]) ->
 
 
 def average_precision(scores: NDArray[np.floating[Any]], truths: NDArray[np.bool_]) -> float | None:
-    """Sum of precision times the step of recall, over all thresholds; (N,) each. None without a true one.
+    """Sum over all thresholds of precision times the increase of recall, of arrays (N,); None if no truth is true.
 
-    Pictures of one score pass the threshold together, nothing is interpolated.
+    Pictures with equal scores pass the threshold together; there is no interpolation.
     """
     from sklearn.metrics import average_precision_score
 
     if not truths.any():
         return None
-    # scikit-learn refuses infinity, and NaN, which is no answer.
+    # scikit-learn refuses infinity and NaN; NaN counts as the lowest score.
     finite = np.nan_to_num(scores.astype(np.float64), nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST)
     return float(average_precision_score(truths, finite))
 
 
 def micro_f1(logits: Logits, labels: Labels) -> float:
-    """F1 of all classes together; 0 where nothing is true and nothing answered, as in scikit-learn."""
+    """F1 of all classes together; 0 where no class is true and none is answered, as in scikit-learn."""
     truths, answers = labels > 0, logits > 0
     return _quotient(2 * (truths & answers).sum(), answers.sum() + truths.sum()) or 0.0
 

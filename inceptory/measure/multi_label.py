@@ -10,16 +10,16 @@ from inceptory.measure.results import ClassScore, Details, Epoch, Metrics, perce
 
 @dataclass(frozen=True)
 class MultiMetrics(Metrics):
-    """A class is answered where its probability is above 0.5."""
+    """Metrics of multi-label answers: all classes with a probability above 0.5."""
 
     mean_ap: float
-    """Average precision (area under steps of precision over recall), mean over the classes that have pictures."""
+    """Average precision (area under precision over recall, without interpolation), mean over classes with pictures."""
     micro_f1: float
-    """F1 of all answers, of all classes together."""
+    """F1 of the answers of all classes together."""
     macro_f1: float
-    """F1 of each class, mean over the classes that have pictures."""
+    """F1 of each class, mean over the classes with pictures."""
     exact: float
-    """Pictures of which every class is answered and no other."""
+    """Share of pictures of which all classes are answered and no other."""
     log_loss: float
     """Mean binary cross-entropy over pictures and classes, in nats."""
     n: int
@@ -27,10 +27,10 @@ class MultiMetrics(Metrics):
     """95 % interval of `exact`."""
     precision: str = "fp32"
 
-    def epoch(self, right: float, **known: Any) -> MultiEpoch:
-        """The row of history in which they stand; `right` is the share of exact training pictures."""
-        known = {**known, "validation_log_loss": self.log_loss, "validation_map": self.mean_ap}
-        return MultiEpoch(train_exact=right, validation_exact=self.exact, **known)
+    def epoch(self, right: float, **columns: Any) -> MultiEpoch:
+        """The row of history with these metrics; `right` is the share of exact answers in training."""
+        columns = {**columns, "validation_log_loss": self.log_loss, "validation_map": self.mean_ap}
+        return MultiEpoch(train_exact=right, validation_exact=self.exact, **columns)
 
     def figures(self, split: str) -> dict[str, str]:
         """Each number under what it means."""
@@ -72,7 +72,7 @@ class MultiEpoch(Epoch):
 
     @property
     def right(self) -> tuple[float, float]:
-        """Shares of training and validation pictures that were answered without any error."""
+        """Shares of exact answers in training and on validation."""
         return self.train_exact, self.validation_exact
 
     @property
@@ -83,24 +83,24 @@ class MultiEpoch(Epoch):
 
 @dataclass(frozen=True)
 class MultiScore(ClassScore):
-    """How one class fares among others that a picture may show too."""
+    """How well one class is recognised, among others that a picture may show as well."""
 
     average_precision: float | None
-    """Area under the steps of precision over recall; None where the class has no picture."""
+    """Area under precision over recall, without interpolation; None where the class has no picture."""
 
 
 @dataclass(frozen=True)
 class MultiDetails(Details):
-    """A measurement taken apart by class: none is taken for another."""
+    """A measurement for each class; there is no confusion matrix, since each class is a question by itself."""
 
     classes: tuple[MultiScore, ...]
 
     def figures(self) -> dict[str, str]:
-        """Nothing: the metrics have both means over the classes."""
+        """Nothing: the metrics already contain the means over the classes."""
         return {}
 
     def mean(self, name: str) -> float:
-        """Mean of a number over the classes that have pictures, of none 0; 0 where no class has any."""
+        """Mean of a number over the classes with pictures, where None counts as 0; 0 if no class has pictures."""
         present = [getattr(score, name) or 0.0 for score in self.classes if score.support]
         return sum(present) / max(len(present), 1)
 

@@ -1,7 +1,7 @@
 """What training and evaluation give back, of whichever task. Plain records, without torch.
 
-Each task has its own kinds of `Metrics`, `Details` and `Epoch` (`single_label`, `multi_label`): their fields are
-the names on disk.
+Each task has its own classes for `Metrics`, `Details` and `Epoch` (in `single_label`, `multi_label`); the names of
+their fields are the names in the files.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Metrics(ABC):
-    """The few numbers that everybody asks for, of n pictures; a dataclass of fractions from 0 to 1."""
+    """The main numbers of a measurement on n pictures; a dataclass of fractions from 0 to 1."""
 
     log_loss: float
     """Mean loss of the answers, in nats."""
     n: int
     interval: tuple[float, float]
-    """95 % interval of the share answered rightly (Wilson 1927): where other draws of n such pictures would put it."""
+    """95 % interval of the share of correct answers (Wilson 1927): how far n other such pictures may change it."""
     precision: str
-    """Arithmetic of the convolutions; told where it is not fp32."""
+    """Arithmetic of the convolutions; shown only if it is not fp32."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -40,56 +40,56 @@ class Metrics(ABC):
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
-        """The metrics among those that `to_json` wrote; raises ValueError for values of another kind."""
-        # JSON has no NaN and says null for it.
+        """The metrics from the values of `to_json`; raises ValueError for values of another type."""
+        # JSON has no NaN: null stands for it.
         return msgspec.convert({name: math.nan if value is None else value for name, value in plain.items()}, cls)
 
     @abstractmethod
-    def epoch(self, right: float, **known: Any) -> Epoch:
-        """The row of history in which they stand; `right` is the share of training pictures answered rightly."""
+    def epoch(self, right: float, **columns: Any) -> Epoch:
+        """The row of history with these metrics; `right` is the share of correct answers in training."""
 
     @abstractmethod
     def figures(self, split: str) -> dict[str, str]:
-        """The numbers of the page's head, each under what it means; `split` is what was measured."""
+        """The numbers for the head of the page, by their meaning; `split` is the measured part of the data."""
 
     @abstractmethod
     def told(self) -> str:
-        """All but the arithmetic, in words."""
+        """All numbers in words, without the precision."""
 
     def __str__(self) -> str:
         return self.told() + ("" if self.precision == "fp32" else f", computed in {self.precision}")
 
 
 def percent_range(interval: tuple[float, float]) -> str:
-    """Two fractions as percentages: 96.40 to 99.23."""
+    """Two fractions as percentages, such as 96.40 to 99.23."""
     low, high = (100 * end for end in interval)
     return f"{low:.2f} to {high:.2f}"
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How one class fares, as fractions from 0 to 1; None where a quotient is 0/0."""
+    """How well one class is recognised, as fractions from 0 to 1; None where a quotient is 0/0."""
 
     label: str
     precision: float | None
-    """Of the pictures given this name, those that bear it; None where none was."""
+    """Share of the pictures answered with this class that show it; None where there are none."""
     recall: float | None
-    """Of the pictures that bear this name, those given it; None where the class has no picture."""
+    """Share of the pictures of this class that were answered with it; None where the class has no picture."""
     f1: float | None
-    """Harmonic mean of both; None where the class has no picture and no picture was given its name."""
+    """Harmonic mean of both; None where the class has no picture and is never the answer."""
     support: int
-    """Pictures of the class."""
+    """Number of pictures of the class."""
 
 
 class Details(ABC):
-    """A measurement taken apart; a dataclass."""
+    """A measurement in detail; a dataclass."""
 
     classes: tuple[ClassScore, ...]
     """In the order of the logits."""
 
     @abstractmethod
     def figures(self) -> dict[str, str]:
-        """What it adds to the numbers of the page's head."""
+        """Numbers for the head of the page, after those of the metrics."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
@@ -98,17 +98,17 @@ class Details(ABC):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that was answered wrongly."""
+    """A picture that was answered incorrectly."""
 
     name: str
-    """Where it lies."""
+    """Where the picture is."""
     truth: str
     answer: str
     probability: float
-    """Of the answer."""
+    """Probability of the answer."""
     probability_of_truth: float
     pixels: NDArray[np.uint8]
-    """(H, W, C) as the network saw it, before the value map."""
+    """(H, W, C) as prepared for the network, before standardising."""
 
     @property
     def file(self) -> str:
@@ -120,18 +120,18 @@ class Epoch(ABC):
     """One row of history.csv; a dataclass whose fields are its columns."""
 
     measure: ClassVar[str]
-    """What `right` is called."""
+    """Name of `right`."""
     choice: ClassVar[str]
-    """What the first of `rank` is called."""
+    """Name of `chosen`."""
 
     epoch: int
     lr: float
     train_objective: float
-    """What the steps make small: with smoothing, auxiliary heads, weights of classes and the penalty."""
+    """The objective of the steps: with label smoothing, auxiliary heads, class weights and penalty."""
     train_log_loss: float
-    """Cross-entropy of augmented pictures, in train mode, by the weights of each step: no average of them."""
+    """Cross-entropy of augmented pictures, in train mode, with the weights of each step, not with averaged weights."""
     validation_log_loss: float
-    """The same of pictures as they are, in eval mode, by the weights that are kept."""
+    """Cross-entropy of unchanged pictures, in eval mode, with the weights that are saved."""
     seconds: float
     images_per_second: float
     """Training only."""
@@ -139,16 +139,16 @@ class Epoch(ABC):
     @property
     @abstractmethod
     def right(self) -> tuple[float, float]:
-        """Shares of training and validation pictures that were answered rightly."""
+        """Shares of correct answers in training and on validation."""
 
     @property
     def chosen(self) -> float:
-        """What the best epoch has most of, on validation."""
+        """The number on validation by which the best epoch is chosen; larger is better."""
         return self.right[1]
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The better epoch is larger: more of what is `chosen` by, or as much with a smaller loss."""
+        """Larger for a better epoch: by `chosen`, and where that is equal by a smaller loss."""
         return self.chosen, _less_is_better(self.validation_log_loss)
 
     def to_json(self) -> dict[str, Any]:
@@ -158,15 +158,15 @@ class Epoch(ABC):
     def __str__(self) -> str:
         train, validation = self.right
         shares = {self.choice: self.chosen, self.measure: validation}
-        told = " ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+        figures = " ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
         return (
             f"epoch {self.epoch}: train log-loss {self.train_log_loss:.3f} {self.measure} {100 * train:.1f} %, "
-            f"validation log-loss {self.validation_log_loss:.3f} {told}, {self.images_per_second:.0f} images/s"
+            f"validation log-loss {self.validation_log_loss:.3f} {figures}, {self.images_per_second:.0f} images/s"
         )
 
 
 def _less_is_better(loss: float) -> float:
-    """A loss as a rank; one that is not a number is the worst."""
+    """A loss as a rank, where larger is better; NaN is the worst."""
     return -math.inf if math.isnan(loss) else -loss
 
 
@@ -174,36 +174,36 @@ Row = TypeVar("Row", bound=Epoch)
 
 
 def best_epoch(epochs: Sequence[Row]) -> Row:
-    """The one that is kept: of the highest rank on validation."""
+    """The epoch with the highest rank on validation, whose network is kept."""
     return max(epochs, key=lambda row: row.rank)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How far a training went, and what ended it."""
+    """How long a training was, and what ended it."""
 
     by: Literal["epochs", "patience", "time", "head"]
-    """All epochs were done, validation stood still, the time was over, or a head was all that there was to fit."""
+    """All epochs were done, validation stopped improving, the time was over, or there was only a head to fit."""
     steps: int
     per_epoch: int
 
     def epochs(self) -> str:
-        """The length in words: "9 epochs and 37 of the 50 steps of another"."""
+        """The length in words, such as "9 epochs and 37 of the 50 steps of another"."""
         whole, rest = divmod(self.steps, self.per_epoch)
         parts = [f"{whole} epoch{'s' * (whole != 1)}"] * (whole > 0)
         parts += [f"{rest:,} of the {self.per_epoch:,} steps of {'another' if whole else 'an epoch'}"] * (rest > 0)
         return " and ".join(parts)
 
     def told(self, time: str | None) -> str:
-        """The length and what ended it, in words; `time` is what --time said."""
+        """The length and what ended it, in words; `time` is the value of --time."""
         if self.by == "head":
             return "the fit of a head"
-        why = {
+        reasons = {
             "epochs": f", stopped by --epochs before --time {time}" if time else "",
             "patience": ", stopped early: validation got no better (--stop-after)",
             "time": f", stopped by --time {time}",
         }
-        return self.epochs() + why[self.by]
+        return self.epochs() + reasons[self.by]
 
 
 @dataclass(frozen=True)

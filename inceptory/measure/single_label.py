@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SingleMetrics(Metrics):
-    """Shares of pictures whose class was named."""
+    """Metrics of answers that name one class for each picture."""
 
     top1: float
     top5: float
-    """Right class among the five best (among all, with fewer than five classes)."""
+    """Share of pictures whose class is among the five most probable ones (or among all, if there are fewer)."""
     log_loss: float
-    """Mean negative logarithm of the right class's probability, in nats."""
+    """Mean negative logarithm of the correct class's probability, in nats."""
     n: int
     interval: tuple[float, float]
     """95 % interval of `top1`."""
     precision: str = "fp32"
 
-    def epoch(self, right: float, **known: Any) -> SingleEpoch:
-        """The row of history in which they stand; `right` is the share of training pictures named right."""
-        return SingleEpoch(train_top1=right, validation_log_loss=self.log_loss, validation_top1=self.top1, **known)
+    def epoch(self, right: float, **columns: Any) -> SingleEpoch:
+        """The row of history with these metrics; `right` is the share of correct answers in training."""
+        return SingleEpoch(train_top1=right, validation_log_loss=self.log_loss, validation_top1=self.top1, **columns)
 
     def figures(self, split: str) -> dict[str, str]:
         """Each number under what it means."""
@@ -64,13 +64,13 @@ class SingleEpoch(Epoch):
 
     @property
     def right(self) -> tuple[float, float]:
-        """Shares of training and validation pictures that were named right."""
+        """Shares of correct answers in training and on validation."""
         return self.train_top1, self.validation_top1
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pictures whose probability of the answer lies above `low` and up to `high`."""
+    """The pictures with a probability of the answer above `low` and up to `high`."""
 
     low: float
     high: float
@@ -78,12 +78,12 @@ class Bin:
     confidence: float | None
     """Their mean probability."""
     accuracy: float | None
-    """The share of them that was answered rightly: equal to `confidence` where it can be believed."""
+    """The share of them that was answered correctly: equal to `confidence` if the probabilities are calibrated."""
 
 
 @dataclass(frozen=True)
 class SingleDetails(Details):
-    """A measurement taken apart: by class, by pair of classes, by confidence."""
+    """A measurement in detail: by class, by pair of classes, by confidence."""
 
     classes: tuple[ClassScore, ...]
     confusion: NDArray[np.int64]
@@ -96,7 +96,7 @@ class SingleDetails(Details):
         return tuple(score.label for score in self.classes)
 
     def figures(self) -> dict[str, str]:
-        """Two numbers of the page's head."""
+        """Two numbers for the head of the page."""
         return {
             "F1, mean over the classes": f"{100 * self.macro()['f1']:.2f} %",
             "calibration error": f"{100 * self.calibration_error():.1f} %",
@@ -104,11 +104,11 @@ class SingleDetails(Details):
 
     @property
     def wrong(self) -> int:
-        """Pictures that were answered wrongly."""
+        """Number of pictures that were answered incorrectly."""
         return int(self.confusion.sum() - self.confusion.trace())
 
     def macro(self) -> dict[str, float]:
-        """Means over the classes that have pictures; a precision of 0/0 counts as 0, as in scikit-learn."""
+        """Means over the classes with pictures; a precision of 0/0 counts as 0, as in scikit-learn."""
         present = [score for score in self.classes if score.support]
         return {
             name: sum(getattr(score, name) or 0.0 for score in present) / len(present)
@@ -124,7 +124,7 @@ class SingleDetails(Details):
         return sum(n * gap for n, gap in gaps) / sum(n for n, _ in gaps)
 
     def confused(self, most: int) -> list[tuple[str, str, int]]:
-        """(truth, answer, pictures) of the pairs that are mistaken most often, worst first."""
+        """(truth, answer, pictures) of the pairs that are confused most often, worst first."""
         wrong = self.confusion.copy()
         wrong[range(len(wrong)), range(len(wrong))] = 0
         order = (-wrong).argsort(axis=None, kind="stable")[:most]

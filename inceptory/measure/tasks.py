@@ -1,20 +1,21 @@
 """What is asked of each picture: the one class that it shows, or for each class whether it is there.
 
-A task owns all that hangs on the question: what a training makes small (`criterion`), how answers are measured,
-the records of `metrics.json` and `history.csv`, and its part of the page. It is picked once, by `task_of`, and then
-handed on; nothing else asks which it is. Without torch: `criterion` loads it.
+A task owns all that depends on the question: the loss of a training (`criterion`), how answers are measured, the
+records of `metrics.json` and `history.csv`, and its part of the page. It is chosen once, by `task_of`, and then passed
+on, so that other code need not ask which task it is. Without torch: only `criterion` loads it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from inceptory.data.sources.labels import Labels
 from inceptory.measure.metrics import (
-    Labels,
     Logits,
     among_best,
     binary_cross_entropy,
@@ -34,15 +35,19 @@ if TYPE_CHECKING:
     from inceptory.measure.losses import Criterion
 
 
+Probabilities = NDArray[np.floating[Any]]
+"""(K,) of one picture."""
+
+
 class Wrong(NamedTuple):
-    """An answer that is wrong."""
+    """A wrong answer."""
 
     row: int
-    """Of the picture."""
+    """Row of the picture."""
     truth: int
     answer: int
     probability: float
-    """Of the answer."""
+    """Probability of the answer."""
     probability_of_truth: float
 
 
@@ -50,34 +55,43 @@ class Task(ABC):
     """One kind of question; labels are (N,) classes, or (N, K) with 1 for every class that a picture shows."""
 
     name: ClassVar[str]
-    """Also that of the template of its sections in a page."""
+    """Also the name of the template for its sections of the page."""
     metrics: ClassVar[type[Metrics]]
     epoch: ClassVar[type[Epoch]]
     shares: ClassVar[dict[str, str]]
-    """Shares of `metrics` that runs are compared by, and their names; the first is that of the pictures answered
-    rightly, and the column of history that ends like it."""
+    """Fields of `metrics` by which runs are compared, and how a page names them. The first is the share of correct
+    answers; two columns of history end with its name."""
     drawings: ClassVar[tuple[str, ...]]
-    """What is drawn of `details`: names in `report.plots.DRAWINGS`."""
+    """The plots of `details`: names in `report.plots.DRAWINGS`."""
 
     @abstractmethod
     def criterion(self) -> Criterion:
-        """What a training makes small."""
+        """Loss and hits of a training."""
 
     @abstractmethod
     def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> Metrics:
-        """Metrics of a whole split, of logits (N, K) that were computed in this precision."""
+        """Metrics of a whole split, from logits (N, K) that were computed in this precision."""
 
     @abstractmethod
     def details(self, logits: Logits, labels: Labels, classes: Sequence[str]) -> Details:
-        """The same taken apart; `classes` names the K logits."""
+        """The measurement in detail; `classes` are the names of the K logits."""
 
     @abstractmethod
     def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """The wrong answers that were given with the highest probability, highest first."""
 
     @abstractmethod
+    def relabelled(self, labels: Labels, order: Labels, classes: int) -> Labels:
+        """The labels in an order of so many classes, where `order` (K,) gives the new number of each class."""
+
+    def answers(self, probabilities: Probabilities, most: int) -> list[int]:
+        """The classes that are answered for one picture, most probable first, at most so many."""
+        ranked: list[int] = probabilities.argsort(kind="stable")[::-1][:most].tolist()
+        return ranked
+
+    @abstractmethod
     def purpose(self, classes: int) -> str:
-        """What a network is trained to do with pictures, in words."""
+        """What a network is trained to do with pictures, as words of a sentence."""
 
 
 class SingleLabel(Task):
@@ -121,13 +135,18 @@ class SingleLabel(Task):
     def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
         """Pictures whose largest logit is another class's."""
         answers = logits.argmax(1)
-        sure, truth = (probabilities(logits, columns) for columns in (answers, labels))
+        of_answer, of_truth = (probabilities(logits, columns) for columns in (answers, labels))
         rows = np.flatnonzero(labels != answers)
-        rows = rows[np.argsort(-sure[rows], kind="stable")][:most]
+        rows = rows[np.argsort(-of_answer[rows], kind="stable")][:most]
         return [
-            Wrong(row, int(labels[row]), int(answers[row]), float(sure[row]), float(truth[row]))
+            Wrong(row, int(labels[row]), int(answers[row]), float(of_answer[row]), float(of_truth[row]))
             for row in rows.tolist()
         ]
+
+    def relabelled(self, labels: Labels, order: Labels, classes: int) -> Labels:
+        """(N,) new numbers."""
+        renumbered: Labels = order[labels]
+        return renumbered
 
     def purpose(self, classes: int) -> str:
         """To tell them apart."""
@@ -169,8 +188,19 @@ class MultiLabel(Task):
         return MultiDetails(scores_of_several(logits, labels, classes))
 
     def wrong(self, logits: Logits, labels: Labels, most: int) -> list[Wrong]:
-        """None: an answer of several classes is right in parts."""
+        """None: an answer of several classes may be correct in part."""
         return []
+
+    def relabelled(self, labels: Labels, order: Labels, classes: int) -> Labels:
+        """(N, classes); where two classes have the same new number, it is set if either of them is."""
+        renumbered = np.zeros((len(labels), classes), dtype=np.uint8)
+        for number, column in zip(order.tolist(), labels.T, strict=True):
+            renumbered[:, number] |= column
+        return renumbered
+
+    def answers(self, probabilities: Probabilities, most: int) -> list[int]:
+        """Only those above probability 0.5."""
+        return [number for number in super().answers(probabilities, most) if probabilities[number] > 0.5]
 
     def purpose(self, classes: int) -> str:
         """To find them."""
@@ -181,5 +211,5 @@ SINGLE_LABEL, MULTI_LABEL = SingleLabel(), MultiLabel()
 
 
 def task_of(multi_label: bool) -> Task:
-    """The task of a card, of a data set, or of labels that are (N, K) where they are multi-label."""
+    """The task of a card or a data set, by its `multi_label`."""
     return MULTI_LABEL if multi_label else SINGLE_LABEL

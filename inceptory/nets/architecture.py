@@ -23,7 +23,7 @@ class Architecture:
     build: Callable[[Any], Tree]
     """Switches to tree; each architecture takes its own subclass of `Switches`."""
     dialects: Mapping[str, Switches]
-    """Default first. The name is that of the origin whose weights fit."""
+    """The default first. A dialect has the name of the origin whose weights fit it."""
     aux: bool = False
     """Whether auxiliary heads belong to it."""
     scale: bool = False
@@ -31,6 +31,6 @@ class Architecture:
 
     @property
     def residual(self) -> bool:
-        """Whether it has residual branches; of all dialects alike."""
+        """Whether it has residual branches; the same in all dialects."""
         tree = self.build(next(iter(self.dialects.values())))
         return any(holds(stage.body, Residual) for stage in tree.stages)

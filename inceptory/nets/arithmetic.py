@@ -67,9 +67,9 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def fixed_padding(kernel: int, stride: int, pad: str) -> int | None:
-    """Cells that every map gets on either side; None where they depend on its size."""
+    """Cells of padding on either side of every map; None where they depend on its size."""
     if pad == "same":
-        # A period of sizes shows all that there is.
+        # The padding repeats with the size, so `stride` sizes in a row show every case.
         sides = {cells for size in range(1, stride + 1) for cells in same_padding(size, kernel, stride)}
         return sides.pop() if len(sides) == 1 else None
     return kernel // 2 if pad == "symmetric" else 0
@@ -234,7 +234,7 @@ def trace_head(head: Head, before: Shape) -> tuple[Shape, list[Step]]:
 
 
 def reduction(node: Node) -> int:
-    """How many cells of its input one cell of a node's output steps over."""
+    """The stride of a node as a whole: cells of its input from one cell of its output to the next."""
     match node:
         case Conv(stride=stride) | Pool(stride=stride):
             return stride
@@ -249,12 +249,12 @@ def reduction(node: Node) -> int:
 
 
 def levels(tree: Tree) -> dict[int, str]:
-    """Pixels of the image that a cell steps over, and the last stage with so many, in order."""
-    found, pixels = dict[int, str](), 1
+    """Pixels of the image from one cell of a map to the next, and the last stage with that number, in order."""
+    names, pixels = dict[int, str](), 1
     for stage in tree.stages:
         pixels *= reduction(stage.body)
-        found[pixels] = stage.name
-    return found
+        names[pixels] = stage.name
+    return names
 
 
 @cache
@@ -280,9 +280,9 @@ def rows(tree: Tree, channels: int, size: int) -> list[Row]:
 
 
 def _row(name: str, shape: Shape, inside: tuple[Step, ...]) -> Row:
-    found = [tensor for step in inside for tensor in tensors(step)]
-    learnable = sum(prod(size) for _, size, learns in found if learns)
-    statistics = sum(prod(size) for _, size, learns in found if not learns)
+    entries = [tensor for step in inside for tensor in tensors(step)]
+    learnable = sum(prod(size) for _, size, learns in entries if learns)
+    statistics = sum(prod(size) for _, size, learns in entries if not learns)
     return Row(name, shape, learnable, statistics, sum(macs(step) for step in inside))
 
 

@@ -51,7 +51,7 @@ class Defaults:
     divisor: Divisor = "real"
     init: Init = Init("he_normal")
     dense_init: Init | None = None
-    """Start of linear layers where it is another one."""
+    """Start of linear layers, where they have another."""
 
 
 @dataclass(frozen=True)
@@ -256,11 +256,11 @@ def children(node: Node) -> Iterator[tuple[str, Node]]:
     """
     match node:
         case Chain(nodes, names):
-            taken = 0
+            number = 0
             for child in nodes:
                 learns = holds_parameters(child)
-                yield (names[taken] if names else str(taken)) if learns else "", child
-                taken += learns
+                yield (names[number] if names else str(number)) if learns else "", child
+                number += learns
         case Concat(branches, se):
             yield from ((f"branch{i}", branch) for i, branch in enumerate(branches))
             if se is not None:

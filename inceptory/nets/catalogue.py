@@ -58,7 +58,7 @@ class Plan:
         table = self.rows()
         training_only = {aux.name for aux in self.tree.aux}
         learnable, statistics = sum(r.parameters for r in table), sum(r.statistics for r in table)
-        found: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "name": self.architecture,
             "dialect": self.dialect,
             "classes": self.classes,
@@ -70,14 +70,14 @@ class Plan:
         }
         if stages:
             keys = ("name", "shape", "parameters", "macs")
-            found["stages"] = [{key: asdict(row)[key] for key in keys} for row in table]
-        return found
+            figures["stages"] = [{key: asdict(row)[key] for key in keys} for row in table]
+        return figures
 
 
 @cache
 def catalogue() -> Mapping[str, Architecture]:
     """Every architecture by name, in the order of the family's history."""
-    return {found.name: found for paper in PAPERS for found in paper.ARCHITECTURES}
+    return {network.name: network for paper in PAPERS for network in paper.ARCHITECTURES}
 
 
 def architecture(name: str) -> Architecture:
@@ -95,20 +95,20 @@ def plan(name: str, *, classes: int | None = None, **variant: Any) -> Plan:
 
         inceptory.plan("inception_v3", dialect="keras").numbers()["total"]      # 23851784
     """
-    known = [field.name for field in fields(Variant)]
+    options = [field.name for field in fields(Variant)]
     for keyword in variant:
-        if keyword not in known:
-            raise UnknownName("option of a network", keyword, ["classes", *known])
+        if keyword not in options:
+            raise UnknownName("option of a network", keyword, ["classes", *options])
     return decide(name, classes, Variant(**variant))
 
 
 def decide(name: str, classes: int | None, variant: Variant) -> Plan:
     """`plan` with the options as one object."""
-    found = architecture(name)
-    dialect = variant.dialect or next(iter(found.dialects))
-    if dialect not in found.dialects:
-        raise UnknownName(f"dialect of {name}", dialect, found.dialects)
-    own = found.dialects[dialect]
+    network = architecture(name)
+    dialect = variant.dialect or next(iter(network.dialects))
+    if dialect not in network.dialects:
+        raise UnknownName(f"dialect of {name}", dialect, network.dialects)
+    own = network.dialects[dialect]
     switches = replace(
         own,
         classes=own.classes if classes is None else classes,
@@ -118,9 +118,9 @@ def decide(name: str, classes: int | None, variant: Variant) -> Plan:
         aux=variant.aux,
     )
     _check_ranges(switches, variant.width, variant.in_channels)
-    _check_makes_sense(found, switches)
-    tree = _tree(found, switches, variant.width, variant.se)
-    _check_image(found, tree, switches.image, variant.in_channels, own.image)
+    _check_makes_sense(network, switches)
+    tree = _tree(network, switches, variant.width, variant.se)
+    _check_image(network, tree, switches.image, variant.in_channels, own.image)
     return Plan(
         architecture=name,
         dialect=dialect,
@@ -142,8 +142,8 @@ def check_residual(name: str, flag: str) -> None:
         raise UsageError(f"{flag}: {name} has no residual branches (those with: {_having('residual')})")
 
 
-def _tree(found: Architecture, switches: Switches, width: float, se: bool) -> Tree:
-    tree = inherit(widen(found.build(switches), width), switches.defaults)
+def _tree(network: Architecture, switches: Switches, width: float, se: bool) -> Tree:
+    tree = inherit(widen(network.build(switches), width), switches.defaults)
     tree = with_se(tree) if se else tree
     return tree if switches.classes else replace(tree, head=replace(tree.head, classifier=None))
 
@@ -163,25 +163,25 @@ def _check_ranges(switches: Switches, width: float, in_channels: int) -> None:
         raise UsageError(f"--scale {switches.scale:g}: out of range (above 0 to 1; 'off' is 1)")
 
 
-def _check_makes_sense(found: Architecture, switches: Switches) -> None:
-    if switches.aux and not found.aux:
-        raise UsageError(f"--aux: {found.name} has no auxiliary heads (those with: {_having('aux')})")
+def _check_makes_sense(network: Architecture, switches: Switches) -> None:
+    if switches.aux and not network.aux:
+        raise UsageError(f"--aux: {network.name} has no auxiliary heads (those with: {_having('aux')})")
     if switches.aux and not switches.classes:
         raise UsageError("--aux: auxiliary heads classify (give --classes, or leave --aux out)")
-    if switches.scale is not None and not found.scale:
-        raise UsageError(f"--scale: {found.name} does not scale residuals (those that do: {_having('scale')})")
+    if switches.scale is not None and not network.scale:
+        raise UsageError(f"--scale: {network.name} does not scale residuals (those that do: {_having('scale')})")
 
 
 def _having(trait: str) -> str:
-    return ", ".join(name for name, found in catalogue().items() if getattr(found, trait))
+    return ", ".join(name for name, network in catalogue().items() if getattr(network, trait))
 
 
-def _check_image(found: Architecture, tree: Tree, image: int, in_channels: int, native: int) -> None:
+def _check_image(network: Architecture, tree: Tree, image: int, in_channels: int, native: int) -> None:
     if image > LARGEST_IMAGE:
-        told = f"above {LARGEST_IMAGE:,}, where one picture takes gigabytes of memory"
-        raise UsageError(f"--image {image}: {told} (the networks of the family want {native}; give fewer pixels)")
+        problem = f"above {LARGEST_IMAGE:,}, where one picture takes gigabytes of memory"
+        raise UsageError(f"--image {image}: {problem} (the networks of the family want {native}; give fewer pixels)")
     if image == native:
         return
     smallest = minimum_image(tree, in_channels)
     if image < smallest:
-        raise UsageError(f"--image {image}: below the minimum of {found.name} (give {smallest} or more pixels)")
+        raise UsageError(f"--image {image}: below the minimum of {network.name} (give {smallest} or more pixels)")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from inceptory.nets.blocks import Init
 
-# A truncated normal cut at two deviations keeps this share of its deviation; Keras and tf-slim
-# widen theirs by it so that the variance asked for is the variance got.
+# A normal distribution cut at two deviations has only this share of its deviation; Keras and tf-slim
+# widen theirs by it, so that the variance is the one that was asked for.
 TRUNCATED_STD = 0.87962566103423978
 
 

@@ -30,8 +30,8 @@ from inceptory.nets.rewrite import pools_late
 def whole(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A layer's forward that `torch.fx` takes as one call of the layer, as it does with torch's own classes.
 
-    What such a layer does depends on the size of the map or on train and eval mode, which a traced
-    graph would otherwise keep as they were when it was traced.
+    What such a layer does depends on the size of the map or on train and eval mode; a traced graph would
+    otherwise always use those of the moment when it was traced.
     """
 
     @functools.wraps(forward)
@@ -47,8 +47,8 @@ def whole(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 class Kernel(nn.Conv2d):
     """A bare convolution whose "same" padding follows the actual map.
 
-    Where every map gets the same padding, `padding` says it. Else `padding` is 0, as torch has no word
-    for it, and `forward` takes what the map needs.
+    Where every map gets the same padding, `padding` says it. Else `padding` is 0, as torch cannot express
+    it, and `forward` pads each map as it needs.
     """
 
     init: Init | None = None
@@ -80,7 +80,7 @@ class Kernel(nn.Conv2d):
         return F.conv2d(x, self.weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        """What torch says of a convolution, and whose padding follows the map."""
+        """What torch says of a convolution, and whether its padding follows the map."""
         padding = ", padding as TensorFlow's same" if self.follows_map else ""
         return f"{super().extra_repr()}{padding}"  # type: ignore[no-untyped-call]
 
@@ -113,7 +113,7 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.biased):
             return self._normalised(x, self.running_var)
-        # Autograd keeps what batch norm was given, so a copy of it takes in the unbiased variance.
+        # Autograd forbids a later change of the tensor that batch norm was given, so batch norm updates a copy.
         unbiased, n = self.running_var.clone(), x.numel() // x.shape[1]
         x = self._normalised(x, unbiased)
         kept = self.running_var * (1 - self.momentum)
@@ -128,11 +128,11 @@ class BatchNorm(nn.BatchNorm2d):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        # Of a state without a version torch thinks that its counter was forgotten, and adds one.
+        # Where a state has no version, torch takes it for an old one without a counter, and adds one.
         super()._load_from_state_dict(state_dict, prefix, {**local_metadata, "version": self._version}, *rest)
 
     def extra_repr(self) -> str:
-        """What torch says of a batch norm, and what is missing or other."""
+        """What torch says of a batch norm, and where this one differs."""
         other = ", no gamma" * (self.weight is None) + ", biased variance" * self.biased
         return f"{super().extra_repr()}{other}"  # type: ignore[no-untyped-call]
 
@@ -142,16 +142,16 @@ NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Holder(nn.Module):
-    """What batch norms may lie in: where `SyncBatchNorm.convert_sync_batchnorm` exchanges one, the new one fits."""
+    """A module that may hold batch norms: those that `SyncBatchNorm.convert_sync_batchnorm` puts in are made to fit."""
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         """As torch's; raises ConfigError where a norm with the biased variance would lose it."""
         before = self._modules.get(name)
         if isinstance(before, BatchNorm) and isinstance(module, nn.SyncBatchNorm):
             if before.biased:
-                told = "SyncBatchNorm knows the unbiased variance only (leave the network unconverted)"
-                raise ConfigError(f"moving variance biased: {told}")
-            # It cannot train without a counter, which must not enter our state dict, nor be missed in one.
+                problem = "SyncBatchNorm knows the unbiased variance only (leave the network unconverted)"
+                raise ConfigError(f"moving variance biased: {problem}")
+            # SyncBatchNorm cannot train without a counter; it is neither saved in our state dict nor expected in one.
             counter = torch.zeros((), dtype=torch.long, device=before.bias.device)
             module.register_buffer("num_batches_tracked", counter, persistent=False)
             module._register_load_state_dict_pre_hook(_drop_counter)  # type: ignore[no-untyped-call]
@@ -172,7 +172,7 @@ class Conv(Holder):
         self.act = node.act
 
     def forward(self, x: Tensor, pool: Pool | None = None) -> Tensor:
-        """The pool that stands before this layer may come along, to be taken between convolution and norm."""
+        """`pool`: one that stands before this layer, to be computed between convolution and norm instead."""
         x = self.conv(x) if pool is None else self._pooled(x, pool)
         if self.bn is not None:
             x = self.bn(x)
@@ -183,7 +183,7 @@ class Conv(Holder):
         bias = self.conv.bias
         if bias is None or pool.node.divisor == "real":
             return pool(self.conv(x))  # type: ignore[no-any-return]
-        # This pool counts zeros beyond the border, which a bias added before it would have to share.
+        # This pool counts zeros beyond the border, and would average a bias that was added before it with them.
         x = pool(self.conv(x, biased=False))
         return x + bias.to(x.dtype)[:, None, None]
 
@@ -203,7 +203,7 @@ class Pool(nn.Module):
         elif node.pad == "same":
             tops, lefts = (same_padding(size, node.kernel, node.stride) for size in x.shape[2:])
             padding = (tops[0], lefts[0])
-        # The one cell that "same" may add at the bottom and right is what rounding up overhangs.
+        # The one cell that "same" may add at the bottom and right is what rounding up adds.
         up = node.pad in ("ceil", "same")
         if node.kind == "max":
             return F.max_pool2d(x, node.kernel, node.stride, padding, ceil_mode=up)
@@ -281,12 +281,12 @@ class Chain(Holder):
     def __init__(self, node: blocks.Chain, shape: Shape) -> None:
         super().__init__()
         self.late: set[str] = set()
-        """Pools that the convolution after them takes along in training (`rewrite.pools_late`)."""
+        """Pools that the convolution after them computes in training (`rewrite.pools_late`)."""
         place, before = "", None
         for i, (name, child) in enumerate(blocks.children(node)):
             if pools_late(before, child, shape[0]):
                 self.late.add(place)
-            # A child without parameters has no name in the tree; its place serves here.
+            # A child without parameters has no name in the tree; its position names it here.
             place, before = name or f"_{i}", child
             self.add_module(place, build(child, shape))
             shape, _ = trace(child, shape)
@@ -333,7 +333,7 @@ class Residual(Holder):
         self.se = None if node.se is None else SE(node.se, width)
         self.shortcut = None if node.shortcut is None else build(node.shortcut, shape)
         self.drop = 0.0
-        """Share of the pictures that pass by the branch in training: stochastic depth (Huang et al. 2016)."""
+        """Share of the pictures that skip the branch in training: stochastic depth (Huang et al. 2016)."""
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.body(x)
@@ -342,7 +342,7 @@ class Residual(Holder):
         if self.se is not None:
             branch = self.se(branch)
         if self.training and self.drop:
-            # Divided by the share that is kept, a branch has the mean that it has in answering.
+            # Dividing by the share that is kept gives the branch the same mean as in eval mode.
             share = 1 - self.drop
             branch = branch * branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(share).div_(share)
         kept = x if self.shortcut is None else self.shortcut(x)
@@ -351,12 +351,12 @@ class Residual(Holder):
 
 
 def recomputed(module: nn.Module, x: Tensor) -> Tensor:
-    """module(x) whose inner maps are not kept but computed again on the way back. Chen et al. 2016 (1604.06174).
+    """module(x) whose inner maps are not kept but computed again in the backward pass. Chen et al. 2016 (1604.06174).
 
-    Chance falls as it did the first time, and batch norms take the batch in once.
+    Random draws are the same both times, and batch norms update their statistics only once.
     """
-    found: Tensor = checkpoint(module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _second_pass(module)))
-    return found
+    after: Tensor = checkpoint(module, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _second_pass(module)))
+    return after
 
 
 @contextmanager

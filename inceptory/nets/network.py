@@ -22,7 +22,7 @@ from inceptory.nets.catalogue import Plan, plan
 
 
 class Record(Protocol):
-    """What a network asks of the card that it came with; `weights.card.Card` is one."""
+    """What a network needs of its card; `weights.card.Card` is one."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Network(modules.Holder):
             {"num_chs": after[name][0], "reduction": reduction, "module": name}
             for reduction, name in levels(plan.tree).items()
         ]
-        """The last map of each resolution in timm's words: channels, pixels a cell, name for `features`."""
+        """The last map of each resolution under timm's keys: channels, pixels for each cell, name for `features`."""
         self.head = Head(plan.tree.head, shape[0])
 
     @property
@@ -81,7 +81,7 @@ class Network(modules.Holder):
             yield name, x
 
     def _check(self, x: Tensor) -> None:
-        # A graph that is traced knows no sizes yet.
+        # While a graph is traced, sizes are not known yet.
         if torch.compiler.is_compiling() or isinstance(x, Proxy):
             return
         channels = self.plan.in_channels
@@ -106,13 +106,13 @@ class Network(modules.Holder):
 
     def heads(self, x: Tensor) -> dict[str, Tensor]:
         """Logits by name: "logits" and every auxiliary head, each (N, classes)."""
-        found: dict[str, Tensor] = {}
+        auxiliary: dict[str, Tensor] = {}
         for name, after in self._stages(x):
             x = after
             for aux in self.plan.tree.aux:
                 if aux.after == name:
-                    found[aux.name] = self.get_submodule(aux.name)(x)
-        return {"logits": self.head(x), **found}
+                    auxiliary[aux.name] = self.get_submodule(aux.name)(x)
+        return {"logits": self.head(x), **auxiliary}
 
     def features(self, x: Tensor, *names: str) -> dict[str, Tensor]:
         """Maps after the named stages (all of them without a name), each (N, C, H, W).
@@ -122,14 +122,14 @@ class Network(modules.Holder):
         for name in names:
             if name not in self.stage_names:
                 raise UnknownName(f"stage of {self.plan.architecture}", name, self.stage_names)
-        wanted = set(names or self.stage_names)
-        found: dict[str, Tensor] = {}
+        selected = set(names or self.stage_names)
+        maps: dict[str, Tensor] = {}
         for name, after in self._stages(x):
-            if name in wanted:
-                found[name] = after
-            if len(found) == len(wanted):
+            if name in selected:
+                maps[name] = after
+            if len(maps) == len(selected):
                 break
-        return found
+        return maps
 
     def reset_classifier(self, classes: int) -> None:
         """Put fresh classifiers for `classes` in place of the present ones, auxiliary ones too.
@@ -217,7 +217,7 @@ def create(name: str | Plan, **options: Any) -> Network:
 
     `options` are those of `catalogue.plan`: dialect, classes, image, width, in_channels, dropout,
     se, scale, aux. A plan in place of the name has decided them. Raises UsageError with the remedy
-    for a name or value that cannot be, ConfigError for options beside a plan.
+    for a name or value that is not valid, ConfigError for options beside a plan.
     Draws from torch's global generator: call `torch.manual_seed` first to repeat it.
 
         net = inceptory.create("inception_v3", classes=10, width=0.5)

@@ -71,16 +71,16 @@ def show(
     """
     from inceptory.nets.catalogue import decide
 
-    found = decide(name, classes, variant)
+    network = decide(name, classes, variant)
     if draw is not None:
         from inceptory.nets.drawing.svg import svg
 
         if Path(draw).suffix.lower() != ".svg":
             raise UsageError(f"--draw {draw}: drawings are SVG (give a name that ends in .svg)")
         with claimed(draw, marked("a drawing"), "--draw", force=force) as place:
-            place.write(svg(found))
+            place.write(svg(network))
     if json:
-        return json_text.dumps(found.numbers(), indent=2)
+        return json_text.dumps(network.numbers(), indent=2)
     from inceptory.nets.drawing.table import network_table
 
-    return network_table(found)
+    return network_table(network)

@@ -1,4 +1,4 @@
-"""`compare`: finished runs beside one another, read as data. Without torch."""
+"""`compare`: finished runs beside one another. Reads their files only, without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json as json_text
 import math
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,14 @@ from inceptory.system.text import shown
 from inceptory.weights.card import Card, read_card
 
 CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")
-"""Columns of history.csv that are drawn; of another task the share of right answers has another name."""
+"""Columns of history.csv that are drawn; multi-label runs have another name in place of top1."""
 TABLE = b"name,parameters,file_bytes,split,n,"
 """How compare.csv begins."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run folder's own account of itself."""
+    """What the files of a run folder say about the run."""
 
     name: str
     """The folder's name, or its path where two have the same name."""
@@ -43,7 +42,7 @@ class Finished:
     split: str
     n: int
     shares: dict[str, float]
-    """Those of its task; the first is that of the pictures answered rightly."""
+    """Those of its task; the first is the share of pictures that were answered correctly."""
     interval: tuple[float, float]
     """95 % interval of `right`."""
     log_loss: float
@@ -54,7 +53,7 @@ class Finished:
 
     @property
     def right(self) -> float:
-        """Share of pictures answered rightly."""
+        """Share of pictures that were answered correctly."""
         return next(iter(self.shares.values()))
 
     @property
@@ -87,21 +86,21 @@ class Finished:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs; as text a table with notes, or JSON where that was asked for."""
+    """Several runs; printed as a table with notes, or as JSON where `as_json` is set."""
 
     runs: tuple[Finished, ...]
     as_json: bool = False
 
     def groups(self) -> list[list[Finished]]:
-        """Runs that were measured on the same pictures, together."""
-        found: dict[tuple[str, str, int], list[Finished]] = {}
+        """The runs in groups: those of a group were measured on the same pictures."""
+        groups: dict[tuple[str, str, int], list[Finished]] = {}
         for run in self.runs:
-            found.setdefault(run.measure, []).append(run)
-        return list(found.values())
+            groups.setdefault(run.measure, []).append(run)
+        return list(groups.values())
 
     def against_best(self, run: Finished) -> str | None:
-        """Where a run stands among those of the same pictures: "best", "overlaps" the best one's
-        interval, or lies "below" it; None where there is no other.
+        """How a run compares with the best one of its group: "best" (it is that one), "overlaps" (their
+        intervals overlap) or "below"; None where the group has one run only.
         """
         group = next(group for group in self.groups() if run in group)
         best = max(group, key=lambda one: one.right)
@@ -113,8 +112,8 @@ class Comparison:
         """What the reader of the table must know."""
         groups, lines = self.groups(), []
         if len(groups) > 1:
-            told = "; ".join(f"{', '.join(run.name for run in group)} on {_measured(group[0])}" for group in groups)
-            lines.append(f"Not measured on the same pictures, so not to be ranked across: {told}.")
+            parts = "; ".join(f"{', '.join(run.name for run in group)} on {_measured(group[0])}" for group in groups)
+            lines.append(f"Not measured on the same pictures, so do not rank one group against another: {parts}.")
         if any(run.split == "validation" for run in self.runs):
             lines.append("Figures on validation are a little too good: the same pictures chose the checkpoint.")
         if any(self.against_best(run) == "overlaps" for run in self.runs):
@@ -123,22 +122,22 @@ class Comparison:
 
     def differences(self) -> list[tuple[str, ...]]:
         """(option, its value in each run) for the options of network and recipe that are not all equal."""
-        known = [{**run.card.options, **run.card.recipe, "dialect": run.card.dialect} for run in self.runs]
-        names = dict.fromkeys(name for options in known for name in options)
-        rows = [(name, *(shown(options[name]) if name in options else "-" for options in known)) for name in names]
+        settings = [{**run.card.options, **run.card.recipe, "dialect": run.card.dialect} for run in self.runs]
+        names = dict.fromkeys(name for options in settings for name in options)
+        rows = [(name, *(shown(options[name]) if name in options else "-" for options in settings)) for name in names]
         return [row for row in rows if len(set(row[1:])) > 1]
 
     @property
     def share(self) -> str:
-        """What the share of right answers is called."""
+        """Name of the share of correct answers."""
         return self._shares()[0]
 
     def _shares(self) -> list[str]:
-        """What the shares of the runs, which are of one task, are called."""
+        """Names of the shares; all runs have the same task."""
         return list(self.runs[0].task.shares.values())
 
     def cells(self) -> list[tuple[str, ...]]:
-        """The table, its head first."""
+        """The rows of the table, the first one is the head."""
         right, *more = (f"{name}, %" for name in self._shares())
         head = ("run", "network", "parameters", "file, MiB", "split", right, "95 % interval", "against the best")
         return [(*head, "log-loss", "best epoch", "images/s", "minutes", *more), *map(self._row, self.runs)]
@@ -176,7 +175,7 @@ class Comparison:
 
 
 def compare(*runs: Path | str, out: Path | str | None = None, force: bool = False, json: bool = False) -> Comparison:
-    """Finished runs beside one another: size, accuracy with its interval, loss, speed.
+    """Compare finished runs: size, accuracy with its interval, loss, speed.
 
     For example:
 
@@ -189,28 +188,28 @@ def compare(*runs: Path | str, out: Path | str | None = None, force: bool = Fals
     runs
         Folders that `train` has filled, two or more.
     out
-        Folder for compare.html (table, curves over one another, what differs in the recipes),
+        Folder for compare.html (table, curves of all runs, what differs in the recipes),
         compare.png and compare.csv.
     force
-        Replace files of these names that this command has not written.
+        Replace files of these names that this command did not write.
     json
         Print one record instead of a table.
     """
     if len(runs) < 2:
         raise UsageError(f"compare: {len(runs)} runs given (give two or more run folders)")
     folders = [Path(run) for run in runs]
-    found = Comparison(tuple(map(_read, folders, _names(folders))), as_json=json)
-    if len({run.task for run in found.runs}) > 1:
-        several = ", ".join(run.name for run in found.runs if run.card.multi_label)
-        raise ConfigError(f"{several}: multi-label and the others not (compare runs of one kind)")
+    names = [Path(os.path.abspath(folder)).name for folder in folders]
+    if len(set(names)) < len(names):
+        names = list(map(str, folders))
+    comparison = Comparison(tuple(map(_read, folders, names)), as_json=json)
+    first = comparison.runs[0]
+    for run in comparison.runs:
+        if run.task is not first.task:
+            kinds = f"{run.name} is {run.task.name}, {first.name} is {first.task.name}"
+            raise ConfigError(f"compare: {kinds} (compare runs of one kind)")
     if out is not None:
-        _write(Path(out), found, force)
-    return found
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    short = [Path(os.path.abspath(folder)).name for folder in folders]
-    return short if len(set(short)) == len(short) else list(map(str, folders))
+        _write(Path(out), comparison, force)
+    return comparison
 
 
 def _measured(run: Finished) -> str:
@@ -228,49 +227,42 @@ def _read(folder: Path, name: str) -> Finished:
         raise DataError(f"{folder}: not a run, it has no history.csv (give the --out of a `train`)")
     if not files.exists(folder / "metrics.json"):
         raise DataError(f"{folder}: an unfinished run, it has no metrics.json (let `train` come to its end)")
-    model = folder / "model.safetensors"
-    card, epoch = _trained(model)
-    task = task_of(card.multi_label)
-    known, path = _metrics(folder / "metrics.json"), folder / "metrics.json"
+    model, path = folder / "model.safetensors", folder / "metrics.json"
+    card = read_card(model)
+    epoch = card.metrics.get("epoch")
+    if not isinstance(epoch, int):
+        raise DataError(f"{model}: its card names no epoch (give a folder that `train` has filled)")
+    task, metrics = task_of(card.multi_label), _metrics(path)
     try:
-        low, high = map(float, known["interval"])
+        low, high = map(float, metrics["interval"])
         return Finished(
             name=name,
             card=card,
             task=task,
             history=_history(folder / "history.csv", task),
-            parameters=int(known["network"]["parameters"]),
+            parameters=int(metrics["network"]["parameters"]),
             file_bytes=model.stat().st_size,
-            split=str(known["split"]),
-            n=int(known["n"]),
-            shares={name: float(known[name]) for name in task.shares},
+            split=str(metrics["split"]),
+            n=int(metrics["n"]),
+            shares={name: float(metrics[name]) for name in task.shares},
             interval=(low, high),
-            log_loss=float("nan" if known["log_loss"] is None else known["log_loss"]),
+            log_loss=float("nan" if metrics["log_loss"] is None else metrics["log_loss"]),
             best_epoch=epoch,
-            images_per_second=float(known["images_per_second"]),
-            minutes=float(known["minutes"]),
+            images_per_second=float(metrics["images_per_second"]),
+            minutes=float(metrics["minutes"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as fault:
         raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
 
 
-def _trained(model: Path) -> tuple[Card, int]:
-    """Card of a checkpoint and the epoch it was saved in."""
-    card = read_card(model)
-    epoch = card.metrics.get("epoch")
-    if not isinstance(epoch, int):
-        raise DataError(f"{model}: its card names no epoch (give a folder that `train` has filled)")
-    return card, epoch
-
-
 def _metrics(path: Path) -> dict[str, Any]:
     try:
-        known = json_text.loads(files.read(path).decode("utf-8"))
+        metrics = json_text.loads(files.read(path).decode("utf-8"))
     except (ValueError, RecursionError) as fault:
         raise DataError(f"{path}: no JSON, {fault} (restore it from a copy)") from None
-    if not isinstance(known, dict):
+    if not isinstance(metrics, dict):
         raise DataError(f"{path}: not as `train` writes it, no record (restore it from a copy)")
-    return known
+    return metrics
 
 
 def _history(path: Path, task: Task) -> list[dict[str, float]]:
@@ -290,41 +282,41 @@ def _history(path: Path, task: Task) -> list[dict[str, float]]:
 # Writing
 
 
-def _write(folder: Path, found: Comparison, force: bool) -> None:
-    table = _csv(found)
+def _write(folder: Path, comparison: Comparison, force: bool) -> None:
+    table = _csv(comparison)
     kinds = {
-        # Of several labels the columns that follow have other names.
+        # The columns after these have other names for multi-label runs.
         "compare.csv": Kind("a comparison", lambda ends: ends.startswith(TABLE)),
         "compare.png": marked("a comparison"),
         "compare.html": marked("a comparison"),
     }
     with ExitStack() as claims:
-        # All of them first: half a comparison is none.
+        # Claim all three before anything is written: some of them alone are of no use.
         csv_file, png_file, page_file = (
             claims.enter_context(claimed(folder / name, kind, force=force)) for name, kind in kinds.items()
         )
-        png = plots.comparison([(run.name, run.history, run.best_epoch) for run in found.runs], found.share)
+        png = plots.comparison([(run.name, run.history, run.best_epoch) for run in comparison.runs], comparison.share)
         csv_file.write(table)
         png_file.write(png)
-        page_file.write(_page(found, png))
+        page_file.write(
+            page.render(
+                "compare.html.j2",
+                title=f"{len(comparison.runs)} runs compared",
+                comparison=comparison,
+                png=png,
+                names=[run.name for run in comparison.runs],
+                measured={run.name: _measured(run) for run in comparison.runs},
+            )
+        )
 
 
-def _csv(found: Comparison) -> str:
-    """One row a run, fractions from 0 to 1."""
+def _csv(comparison: Comparison) -> str:
+    """One row for each run, fractions from 0 to 1."""
     text = io.StringIO()
-    rows = [_flat(run) for run in found.to_json()["runs"]]
+    rows = comparison.to_json()["runs"]
+    for row in rows:
+        row["interval_low"], row["interval_high"] = row.pop("interval")
     table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     return text.getvalue()
-
-
-def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    low, high = run.pop("interval")
-    return {**run, "interval_low": low, "interval_high": high}
-
-
-def _page(found: Comparison, png: bytes) -> str:
-    names, measured = [run.name for run in found.runs], {run.name: _measured(run) for run in found.runs}
-    title = f"{len(found.runs)} runs compared"
-    return page.render("compare.html.j2", title=title, found=found, png=png, names=names, measured=measured)

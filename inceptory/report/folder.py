@@ -4,49 +4,52 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import msgspec
+
 from inceptory.errors import DataError
-from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake
+from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake, Run
+from inceptory.measure.tasks import Task, task_of
 from inceptory.nets.catalogue import Plan
 from inceptory.report import plots
 from inceptory.report.story import Story
 from inceptory.system import clock, files
-from inceptory.weights.card import Card
+from inceptory.weights.card import Card, read_card
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from inceptory.measure.evaluate import Scored
-    from inceptory.measure.tasks import Task
 
 MISTAKES = 24
-"""Pictures of wrong answers on the page."""
+"""Number of wrong answers that the page shows."""
 BATCH = "first-batch.png"
 SHOWN = 32
-"""Pictures of the first batch in it."""
+"""Number of pictures in it."""
 
 
-def write_batch(folder: Path, shown: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> float:
-    """Write the first batch as pictures; gives the seconds that drawing it took, on this machine.
+def write_batch(folder: Path, pixels: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> float:
+    """Write first-batch.png; returns the seconds that drawing it took.
 
-    `shown` is (n, H, W, C), `labels` are names and shares.
+    `pixels` are (n, H, W, C); `labels` are the classes of each picture, as (name, share).
     """
-    plots.families()  # matplotlib is loaded only once, and is no part of what a drawing takes
+    plots.families()  # loads matplotlib, which happens only once and is not part of the drawing time
     start = clock.now()
-    png = plots.pictures(shown[:SHOWN], labels[:SHOWN])
-    taken = clock.now() - start
+    png = plots.pictures(pixels[:SHOWN], labels[:SHOWN])
+    seconds = clock.now() - start
     files.write(folder / BATCH, png)
-    return taken
+    return seconds
 
 
 def expected(drawing: float, classes: int) -> float:
-    """Seconds that `write_run` will take, where `write_batch` took `drawing`: each class is a line of the matrix."""
+    """Seconds that `write_run` will take if `write_batch` took `drawing`: more classes make a larger matrix."""
     return drawing * (2.5 + (classes if classes <= plots.DRAWN else 0) / 28)
 
 
@@ -62,25 +65,24 @@ def write_run(
     ending: Ending,
     command: str,
 ) -> Metrics:
-    """Everything that a finished run tells: metrics.json, report.html, curves.png and the task's own drawings.
+    """Write the results of a finished run: metrics.json, report.html, curves.png and the plots of its task.
 
-    `model.safetensors` lies in the folder already, as may the first batch; `test` is the answers to the split
-    of that name; `command` is the line that would make the run again. Gives the metrics of `test`.
+    `model.safetensors` must be in the folder already, first-batch.png may be. `test` holds the answers to the split
+    of this name; `command` is the line that repeats the run. Returns the metrics of `test`.
     """
     metrics, details = test.metrics(), test.details(card.labels)
     speed = images_per_second(epochs)
-    taken: dict[str, Any] = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
-    taken |= {"steps": ending.steps, "steps_per_epoch": ending.per_epoch, "ended_by": ending.by}
+    effort: dict[str, Any] = {"minutes": round(minutes, 3), "images_per_second": round(speed, 1), "epochs": len(epochs)}
+    effort |= {"steps": ending.steps, "steps_per_epoch": ending.per_epoch, "ended_by": ending.by}
     model = folder / "model.safetensors"
-    # First what no other file can give back, then what is drawn from it.
-    measured = record(metrics, details, plan, model, split=split, **taken)
-    files.write(folder / "metrics.json", json_page(measured))
-    drawn = {"curves": plots.curves(plan.architecture, epochs)}
-    drawn |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
-    for name, png in drawn.items():
+    # Numbers first: plots and page can be made from them again.
+    files.write(folder / "metrics.json", json_page(record(metrics, details, plan, model, split=split, **effort)))
+    pngs = {"curves": plots.curves(plan.architecture, epochs)}
+    pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
+    for name, png in pngs.items():
         files.write(folder / f"{name}.png", png)
     if (folder / BATCH).exists():
-        drawn["batch"] = files.read(folder / BATCH)
+        pngs["batch"] = files.read(folder / BATCH)
     story = Story(
         task=test.task,
         card=card,
@@ -96,31 +98,31 @@ def write_run(
         file_bytes=model.stat().st_size,
         command=command,
     )
-    files.write(folder / "report.html", story.html(drawn))
+    files.write(folder / "report.html", story.html(pngs))
     return metrics
 
 
 def images_per_second(epochs: Sequence[Epoch]) -> float:
-    """Training pictures a second over all epochs, each weighing as long as it took."""
+    """Training pictures per second, as a mean over the epochs, weighted by their seconds."""
     return sum(row.images_per_second * row.seconds for row in epochs) / sum(row.seconds for row in epochs)
 
 
 def _upright(card: Card, mistake: Mistake) -> Mistake:
-    """The mistake with its picture in RGB, whatever order the network reads."""
+    """The mistake with its picture in RGB, also if the network reads BGR."""
     swapped = card.preprocess is not None and card.preprocess.order == "BGR"
     return replace(mistake, pixels=mistake.pixels[:, :, ::-1].copy()) if swapped else mistake
 
 
-def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **known: Any) -> dict[str, Any]:
-    """What metrics.json holds: fractions from 0 to 1, None where there is nothing to divide by.
+def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **more: Any) -> dict[str, Any]:
+    """The content of metrics.json: fractions from 0 to 1, None where there is nothing to divide by.
 
-    `file` holds the weights, for its size; `known` is told beside the metrics.
+    `file` is the file of the weights, whose size is recorded; `more` are further values of the record.
     """
     numbers = plan.numbers(stages=False)
     network = {key: numbers[key] for key in ("name", "dialect", "parameters", "total", "macs")}
     return {
         **metrics.to_json(),
-        **known,
+        **more,
         "network": network,
         "file_bytes": file.stat().st_size,
         **details.to_json(),
@@ -128,7 +130,7 @@ def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **know
 
 
 def json_page(content: dict[str, Any]) -> str:
-    """JSON for people and programs: Unicode kept, one line for each row of a table, never a NaN."""
+    """JSON for people and programs: with Unicode, one line for each row of a table, and null for NaN."""
     return _laid_out(content) + "\n"
 
 
@@ -145,7 +147,7 @@ def _laid_out(value: Any, margin: str = "") -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for every number that JSON does not have."""
+    """The value with None for every NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -154,7 +156,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """history.csv: one line an epoch, fractions from 0 to 1, seconds."""
+    """Write history.csv: one line for each epoch, with fractions from 0 to 1 and seconds."""
     text = io.StringIO()
     table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     table.writeheader()
@@ -164,9 +166,20 @@ def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
     files.write(folder / "history.csv", text.getvalue())
 
 
-def read_history(folder: Path, task: Task) -> list[Epoch]:
-    """The rows that `write_history` wrote of a run of this task; raises DataError for others."""
-    path = folder / "history.csv"
+def read_run(folder: Path) -> Run:
+    """The results of a finished run; raises DataError for files that are damaged or of another version."""
+    path = folder / "metrics.json"
+    task = task_of(read_card(folder / "model.safetensors").multi_label)
+    try:
+        plain = json.loads(files.read(path))
+        split, minutes = msgspec.convert((plain["split"], plain["minutes"]), tuple[str, float])
+        return Run(folder, task.metrics.from_json(plain), split, _history(folder / "history.csv", task), minutes)
+    except (ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise DataError(f"{path}: not as `train` writes it, {type(fault).__name__} {fault} (train again)") from None
+
+
+def _history(path: Path, task: Task) -> list[Epoch]:
+    """The rows that `write_history` wrote in a run of this task; raises DataError for other content."""
     text = files.read(path)
     try:
         rows = list(csv.DictReader(io.StringIO(text.decode())))
@@ -175,5 +188,5 @@ def read_history(folder: Path, task: Task) -> list[Epoch]:
         types = get_type_hints(task.epoch)
         return [task.epoch(**{key: types[key](value) for key, value in row.items()}) for row in rows]
     except (LookupError, TypeError, ValueError, csv.Error) as fault:
-        told = f"not as this version writes it, {type(fault).__name__} {fault}"
-        raise DataError(f"{path}: {told} (train again)") from None
+        problem = f"not as this version writes it, {type(fault).__name__} {fault}"
+        raise DataError(f"{path}: {problem} (train again)") from None

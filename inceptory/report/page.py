@@ -1,7 +1,7 @@
 """Pages that are one file, open without a network and run nothing: templates, and pictures inside. Without torch.
 
-Whatever a template prints is escaped, with control characters and half letters made visible: no name of a class or
-file can become an element.
+Everything that a template prints is escaped, and control characters and invalid Unicode are made visible: the name of
+a class or file cannot become an HTML element.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(source),
         autoescape=True,
         undefined=StrictUndefined,
-        # What a macro or `escape` gave is HTML already.
+        # The result of a macro or of `escape` is HTML already.
         finalize=lambda value: value if isinstance(value, Markup) else printable(value),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -60,21 +60,21 @@ class Picture:
 
     uri: str
     width: int
-    """Pixels of a page that it takes."""
+    """Width on the page, in pixels."""
     kinds: str
-    """Classes of its element, by which `page.css` knows it."""
+    """CSS classes of its element, for `page.css`."""
 
 
 def drawing(png: bytes, photos: bool) -> Picture:
-    """A PNG of `plots`; `photos` keeps its colours as they are where the page is dark."""
-    # Drawn with half as many dots again as a page has, so that it is sharp on fine screens.
+    """A PNG of `plots`; `photos` keeps its colours when the page is dark."""
+    # It has 1.5 times the pixels of its place on the page, so that it is sharp on fine screens.
     width, height = (int.from_bytes(png[start : start + 4], "big") * 2 // 3 for start in (16, 20))
-    # On a phone two drawings side by side are moved with a finger and not made too small to read.
+    # On a phone a wide drawing is scrolled sideways, since it would be too small to read at the screen's width.
     return Picture(_uri(png, "png"), width, " ".join(["wide"] * (width > 2 * height) + ["photos"] * photos))
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> Picture:
-    """A picture (H, W, C), shrunk to 160 pixels where it is larger; small ones keep their square pixels."""
+    """A picture (H, W, C), shrunk to 160 pixels if it is larger; small ones are enlarged without smoothing."""
     from PIL import Image
 
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 TRAIN, VALIDATION = "#3b6fb6", "#d1622b"
 GREY = "#8a8a8a"
 CYCLE = ("#3b6fb6", "#d1622b", "#3f8f5b", "#8e5fb0", "#b8902b", "#2f8f8f", "#b3527f", "#5c6670")
-"""Colours of runs that are laid over one another."""
+"""Colours of the runs in one plot."""
 DPI = 144
 NUMBERED = 20
-"""Up to so many classes the cells of a confusion matrix carry their numbers."""
+"""Largest number of classes for which the cells of a confusion matrix show their numbers."""
 DRAWN = 200
-"""Up to so many classes the matrix is drawn; beyond, the pairs that are confused most."""
+"""Largest number of classes for which the matrix is drawn; above it, the pairs that are confused most."""
 PAIRS = 30
 MARKED = 40
-"""Up to so many epochs each has a dot on its curve."""
+"""Largest number of epochs for which each has a dot on its curve."""
 LOSS = "log-loss (cross-entropy), nats"
 FAR = 10
-"""A loss of so many times the median makes the axis logarithmic."""
+"""The axis is logarithmic if the largest loss is more than so many times the median."""
 TILE, GAP, LINE, COLUMNS = 128, 12, 18, 8
-"""Pictures beside one another: longest side, space between, height of a line of words, in dots; how many in a row."""
+"""Pictures side by side: longest side, gap and height of a line of text, in dots; pictures in a row."""
 LONGEST_NAME = 24
 FONTS = (
     "Noto Sans CJK SC",
@@ -56,12 +56,12 @@ FONTS = (
     "Heiti SC",
     "Arial Unicode MS",
 )
-"""Families with Chinese, Japanese or Korean letters, of which a machine has one or the other or none."""
+"""Font families with Chinese, Japanese or Korean letters; a machine has some of them or none."""
 
 
 @cache
 def _load() -> None:
-    """Load matplotlib without the `matplotlibrc` of the current folder, which may be a data set's."""
+    """Load matplotlib without the `matplotlibrc` of the current folder, which may have come with a data set."""
     real = os.path.exists
     os.path.exists = lambda path: path != "matplotlibrc" and real(path)
     try:
@@ -75,7 +75,7 @@ def _load() -> None:
 
 @cache
 def families() -> tuple[str, ...]:
-    """matplotlib's own font, then the installed ones of FONTS; a letter is taken from the first that has it."""
+    """matplotlib's own font, then the installed ones of FONTS; each letter comes from the first font that has it."""
     _load()
     from matplotlib.font_manager import fontManager
 
@@ -93,7 +93,7 @@ def _letters() -> frozenset[int]:
 
 
 def names(labels: Sequence[str]) -> list[str]:
-    """Class names as they can be drawn: cut to 24 letters, `class 3` where a letter is in no font."""
+    """Class names that can be drawn: cut to 24 letters, and `class 3` if no font has all letters."""
     return [
         _cut(printable(label)) if {ord(letter) for letter in printable(label)} <= _letters() else f"class {row}"
         for row, label in enumerate(labels)
@@ -140,14 +140,14 @@ def _whole_numbers(axes: Axes) -> None:
 
 
 def _over_epochs(axes: Axes, name: str, last: int) -> None:
-    # Half an epoch of room, so that a single one has an axis as well.
-    room = max(0.5, 0.02 * last)
-    _tidy(axes, xlabel="epoch", ylabel=name, xlim=(1 - room, last + room))
+    # At least half an epoch, so that a run of one epoch has an axis as well.
+    margin = max(0.5, 0.02 * last)
+    _tidy(axes, xlabel="epoch", ylabel=name, xlim=(1 - margin, last + margin))
     _whole_numbers(axes)
 
 
 def _scale(axes: Axes, values: Sequence[float], name: str) -> None:
-    """A logarithmic axis for losses of which a few lie so high that the others would be one flat line."""
+    """A logarithmic axis if a few losses are so large that the others would look like a flat line."""
     if name == LOSS and min(values) > 0 and max(values) > FAR * median(values):
         axes.set_yscale("log")
 
@@ -158,7 +158,7 @@ def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: st
 
 
 def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
-    """Log-loss and accuracy of training and validation over the epochs: the same measure, of different pictures."""
+    """Log-loss and accuracy over the epochs, each for training and validation pictures."""
     figure = blank(11, 4.2)
     left, right = figure.subplots(1, 2)
     numbers, best = [row.epoch for row in epochs], best_epoch(epochs)
@@ -181,37 +181,37 @@ def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
         _line(axes, numbers, validation, VALIDATION, label="validation (weights that are kept)")
         axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":", label=f"best: epoch {best.epoch}")
         _over_epochs(axes, name, numbers[-1])
-    # Below both, since words that say what was measured are too long for a corner.
+    # Below both plots, since the labels are too long for a corner.
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"{title}: best validation {best.choice} {100 * best.chosen:.1f} % in epoch {best.epoch}")
     return png(figure)
 
 
-def pictures(shown: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> bytes:
-    """Pictures (n, H, W, C) side by side, each above what it shows: (name, share) of one class, or of two."""
+def pictures(pixels: NDArray[np.uint8], labels: Sequence[Sequence[tuple[str, float]]]) -> bytes:
+    """Pictures (n, H, W, C) side by side, each above its label: (name, share) of one class, or of two."""
     import numpy as np
 
-    tiles = [_tile(pixels) for pixels in shown]
+    tiles = [_tile(picture) for picture in pixels]
     high, wide = tiles[0].shape[0] + LINE * max(map(len, labels)) + GAP, tiles[0].shape[1] + GAP
     columns = min(len(tiles), COLUMNS)
     rows = -(-len(tiles) // columns)
     canvas = np.zeros((rows * high, columns * wide, 4), dtype=np.uint8)
     figure = blank(canvas.shape[1] / DPI, canvas.shape[0] / DPI)
     figure.set_layout_engine("none")
-    # Clear between the pictures, with letters that can be read on white and on black.
+    # Transparent between the pictures, with letters in a grey that can be read on white and on black.
     figure.patch.set_alpha(0)
-    for number, (tile, told) in enumerate(zip(tiles, labels, strict=True)):
+    for number, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         top, left = number // columns * high, number % columns * wide + GAP // 2
         canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
         place = (left + tile.shape[1] / 2) / canvas.shape[1], 1 - (top + tile.shape[0] + 3) / canvas.shape[0]
         style: dict[str, Any] = {"fontsize": 7, "fontfamily": families(), "parse_math": False, "color": GREY}
-        figure.text(*place, _caption(told), ha="center", va="top", **style)
+        figure.text(*place, _caption(label), ha="center", va="top", **style)
     figure.figimage(canvas)
     return png(figure)
 
 
 def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture in RGBA as large as it is drawn: small ones by whole factors, so that each pixel can be seen."""
+    """A picture in RGBA in its drawn size: small ones are enlarged by a whole factor, so that each pixel is visible."""
     import numpy as np
     from PIL import Image
 
@@ -224,15 +224,15 @@ def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
-def _caption(told: Sequence[tuple[str, float]]) -> str:
-    words = zip(names([name for name, _ in told]), told, strict=True)
+def _caption(label: Sequence[tuple[str, float]]) -> str:
+    words = zip(names([name for name, _ in label]), label, strict=True)
     return "\n".join(
-        f"{_cut(word, 10)}: {100 * share:.0f} %" if len(told) > 1 else _cut(word, 16) for word, (_, share) in words
+        f"{_cut(word, 10)}: {100 * share:.0f} %" if len(label) > 1 else _cut(word, 16) for word, (_, share) in words
     )
 
 
 def confusion(details: SingleDetails) -> bytes:
-    """The confusion matrix: with its numbers for few classes, as colours for many, as the worst pairs for very many."""
+    """The confusion matrix: with numbers for few classes, in colours for many; for very many, the worst pairs."""
     return _matrix(details) if len(details.classes) <= DRAWN else _pairs(details)
 
 
@@ -245,7 +245,7 @@ def _matrix(details: SingleDetails) -> bytes:
     figure = blank(side + 0.7, side)
     axes = figure.subplots()
     shares = details.confusion / np.maximum(details.confusion.sum(1, keepdims=True), 1)
-    # The root lifts rare mistakes out of the white.
+    # The square root makes rare mistakes visible, which would otherwise look white.
     image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     size = 9 if numbered else 6
     style: dict[str, Any] = {"fontsize": size, "fontfamily": families(), "parse_math": False}
@@ -265,9 +265,9 @@ def _pairs(details: SingleDetails) -> bytes:
     worst = details.confused(PAIRS)[::-1]
     figure = blank(8, 1.5 + 0.24 * max(len(worst), 3))
     axes = figure.subplots()
-    shown = dict(zip(details.labels, names(details.labels), strict=True))
+    drawable = dict(zip(details.labels, names(details.labels), strict=True))
     axes.barh(range(len(worst)), [count for *_, count in worst], color=VALIDATION, height=0.7)
-    labels = [f"{shown[truth]} → {shown[answer]}" for truth, answer, _ in worst]
+    labels = [f"{drawable[truth]} → {drawable[answer]}" for truth, answer, _ in worst]
     axes.set_yticks(range(len(worst)), labels, fontsize=8, fontfamily=families(), parse_math=False)
     axes.set_ylim(-0.7, max(len(worst), 3) - 0.3)
     _tidy(axes, xlabel="pictures", title="truth → answer: the pairs that are confused most")
@@ -301,20 +301,20 @@ def calibration(details: SingleDetails) -> bytes:
 
 
 DRAWINGS: dict[str, Callable[[Any], bytes]] = {"confusion": confusion, "calibration": calibration}
-"""What a task may have drawn of its details, by the name in `Task.drawings`."""
+"""The plots of details that a task may have, by their names in `Task.drawings`."""
 
 
 def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: float, suggested: float) -> bytes:
-    """Loss against learning rate: (rate, objective, its running mean) of each step, and what is suggested."""
+    """Loss against learning rate: (rate, objective, its running mean) of each step, and the suggested rate."""
     figure = blank(7, 4.2)
     axes = figure.subplots()
-    tried, objectives, smooth = zip(*points, strict=True)
-    axes.plot(tried, objectives, color=GREY, alpha=0.5, linewidth=0.8, label="of each step")
-    axes.plot(tried, smooth, color=TRAIN, linewidth=1.8, label="running mean")
+    lrs, objectives, smooth = zip(*points, strict=True)
+    axes.plot(lrs, objectives, color=GREY, alpha=0.5, linewidth=0.8, label="of each step")
+    axes.plot(lrs, smooth, color=TRAIN, linewidth=1.8, label="running mean")
     axes.axvline(lowest, color=GREY, linewidth=1, linestyle=":", label=f"smallest at {lowest:.2g}")
     axes.axvline(suggested, color=VALIDATION, linewidth=1.4, label=f"suggested: {suggested:g}")
-    # The last losses may be so large that the valley would be one flat line.
-    low, high = min(objectives), max(smooth[0], *smooth[: tried.index(lowest) + 1])
+    # Losses after the smallest one set no limit: the last ones may be so large that the rest would look flat.
+    low, high = min(objectives), max(smooth[0], *smooth[: lrs.index(lowest) + 1])
     axes.set_xscale("log")
     _tidy(axes, xlabel="learning rate", ylabel="objective", ylim=(low - 0.1 * (high - low), high + 0.6 * (high - low)))
     axes.legend(frameon=False)
@@ -323,9 +323,9 @@ def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: floa
 
 
 def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1") -> bytes:
-    """Curves of several runs over one another: (name, rows of history, best epoch) of each.
+    """The curves of several runs in one plot; each run is (name, rows of history, best epoch).
 
-    `measure` is what the columns train_top1 and validation_top1 hold.
+    `measure` is the name of the number in the columns train_top1 and validation_top1.
     """
     figure = blank(11, 4.8)
     left, right = figure.subplots(1, 2)
@@ -345,13 +345,13 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
 def _one_of_many(
     axes: Axes, row: int, run: tuple[str, Sequence[dict[str, float]], int], what: str, factor: float
 ) -> list[float]:
-    """Draw one run's curves of "log_loss" or "top1"; gives every value drawn."""
+    """Draw one run's curves of "log_loss" or "top1"; returns all values that are drawn."""
     name, history, best = run
     colour, dashes = CYCLE[row % len(CYCLE)], ("-", "-.")[row // len(CYCLE) % 2]
     epochs = [int(line["epoch"]) for line in history]
     train, validation = ([factor * line[f"{part}_{what}"] for line in history] for part in ("train", "validation"))
     _line(axes, epochs, train, colour, linestyle=":", alpha=0.8)
-    # The space: matplotlib leaves labels that begin with an underscore out of the legend.
+    # The space is needed: matplotlib leaves labels that begin with an underscore out of the legend.
     _line(axes, epochs, validation, colour, linestyle=dashes, label=f" {names([name])[0]}")
     at = [value for epoch, value in zip(epochs, validation, strict=True) if epoch == best]
     axes.plot([best] * len(at), at, color=colour, linestyle="", marker="D", markersize=7, markeredgecolor="white")

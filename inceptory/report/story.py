@@ -16,7 +16,7 @@ from inceptory.weights.card import Card
 
 @dataclass(frozen=True)
 class Story:
-    """Everything that the page of a run tells; the words of its sections are in `templates`."""
+    """The content of a run's page; the words of its sections are in `templates`."""
 
     task: Task
     card: Card
@@ -42,7 +42,7 @@ class Story:
         return self.card.data.get(key, otherwise)
 
     def paragraph(self) -> str:
-        """What was done, in sentences."""
+        """A summary of the run, in sentences."""
         return " ".join((self._network(), self._training(), self._measuring(), self._effort()))
 
     def _network(self) -> str:
@@ -60,19 +60,18 @@ class Story:
         sizes = self._data("splits", {})
         held = " and ".join(f"{count:,} {name}" for name, count in sizes.items() if name != "train")
         beside = f"; {held} pictures were kept apart" if held else ""
-        known = self.card.recipe
-        told = {"batch": "batches of {}", "lr": "a peak learning rate of {:g}", "seed": "seed {}"}
-        how = ", ".join(words.format(known[name]) for name, words in told.items() if name in known)
-        rounds = self.ending.told(known.get("time"))
+        recipe = self.card.recipe
+        phrases = {"batch": "batches of {}", "lr": "a peak learning rate of {:g}", "seed": "seed {}"}
+        settings = ", ".join(words.format(recipe[name]) for name, words in phrases.items() if name in recipe)
+        length = self.ending.told(recipe.get("time"))
         pictures = f"the {sizes['train']:,} training pictures" if "train" in sizes else "the training pictures"
-        return (
-            f"It saw {pictures} of {self._data('name', 'the data')} for {rounds}{f' ({how})' if how else ''}{beside}."
-        )
+        aside = f" ({settings})" if settings else ""
+        return f"It saw {pictures} of {self._data('name', 'the data')} for {length}{aside}{beside}."
 
     def _measuring(self) -> str:
         best = best_epoch(self.epochs).epoch
         if self.split == "validation":
-            # The same pictures chose the checkpoint, and the reader must know.
+            # The same pictures chose the checkpoint, and the reader must be told.
             return (
                 f"The best epoch on validation, number {best}, was kept; there is no test split, so the figures below "
                 f"are of the same {self.metrics.n:,} validation pictures and a little too good."
@@ -83,14 +82,14 @@ class Story:
         )
 
     def _effort(self) -> str:
-        place = self.card.recipe.get("computed_on")
-        on = f" on {place} (measured in fp32)" if place else ""
+        device = self.card.recipe.get("computed_on")
+        on = f" on {device} (measured in fp32)" if device else ""
         return (
             f"The run took {_minutes(self.minutes)}{on}, at {self.images_per_second:,.0f} training pictures a second."
         )
 
     def tiles(self) -> dict[str, str]:
-        """The numbers of the page's head, each under what it means."""
+        """The numbers for the head of the page, by their meaning."""
         numbers = self.plan.numbers(stages=False)
         return {
             **self.metrics.figures(self.split),
@@ -100,19 +99,19 @@ class Story:
         }
 
     def numbered(self) -> str:
-        """Which classes stand in the drawing by their number: a browser has more letters than matplotlib."""
+        """The classes that the plot names by their number, since matplotlib has no letters for their names."""
         drawn = zip(names(self.card.labels), self.card.labels, strict=True)
         return ", ".join(
             f"class {row} is {label}" for row, (name, label) in enumerate(drawn) if name == f"class {row}" != label
         )
 
     def classes(self, *columns: str) -> list[tuple[Any, ...]]:
-        """Rows of a table: name, pictures, and these fractions of every class."""
+        """Rows of a table, one for each class: name, number of pictures, and these fractions."""
         scores = self.details.classes
         return [(one.label, one.support, *(getattr(one, column) for column in columns)) for one in scores]
 
     def prints(self) -> dict[str, str]:
-        """What tells whether another run had the same data and the same software."""
+        """Data and software, by which one can see whether another run had the same."""
         return {"fingerprint of the data": self._data("fingerprint", "unknown"), **self.card.versions}
 
 

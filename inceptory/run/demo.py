@@ -1,4 +1,4 @@
-"""`inceptory demo`: the main job on a small scale, with data that comes along."""
+"""`inceptory demo`: the main job on a small scale, with data that is installed already."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def demo(*, out: Path | str = Path("runs/demo")) -> str:
     Parameters
     ----------
     out
-        New folder for the results; without it a number is added until one is free.
+        New folder for the results; a number is added to the name if the folder exists.
     """
     folder = _free(Path(out))
-    # Digits are not mirrored in the world, and hardly move in their frames.
+    # A mirrored digit is no digit, and digits are nearly always in the middle of the picture.
     recipe = Recipe(epochs=15, flip="off", shift=0.0625)
     run = train("digits", model=NETWORK, out=folder, variant=Variant(width=0.5), recipe=recipe)
-    assert isinstance(run, Run), "no rate was asked for"
+    assert isinstance(run, Run), "only --find-lr returns something else"
     metrics = evaluate(folder, "digits", split="test")
     assert isinstance(metrics, SingleMetrics), "a digit is one class"
     pictures = _write_pictures(folder / "pictures")

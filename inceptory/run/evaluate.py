@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut
 from inceptory.data.sources.opening import is_place, place_of
 from inceptory.errors import ConfigError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import Metrics
+from inceptory.measure.tasks import task_of
 from inceptory.system.outputs import claimed, keyed
 from inceptory.weights.model import Model, open_model
 
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
     from inceptory.weights.card import Card
 
 METRICS = keyed("metrics", "n", "split", "model", "data", "network")
-"""What `evaluate` writes; a run's own metrics.json names neither model nor data."""
+"""How a file of `evaluate` is recognised; a run's own metrics.json has neither model nor data."""
 EVERY = "all"
-"""In place of a split's name, where all pictures were measured."""
+"""Name of the split where all pictures were measured."""
 
 
 def evaluate(
@@ -55,33 +58,35 @@ def evaluate(
     model
         A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
     data
-        Labelled pictures, as for `train`. Its classes are found by name, by WordNet synset (n01440764) or
-        by aliases of the checkpoint; they may be some of the checkpoint's, whose answers all count.
+        Labelled pictures, as for `train`. Their classes are matched with the checkpoint's by name, by WordNet
+        synset (n01440764) or by aliases of the checkpoint. The checkpoint may have more classes; an answer
+        with one of those is wrong.
     split
-        Part of the data; without it test, or validation where the data has no test split. Data with
-        neither is measured whole; if the checkpoint was trained on it, the part that was held out then.
+        Part of the data. By default test, or validation where the data has no test split. Data with
+        neither is measured completely, unless the checkpoint was trained on it: then the pictures that
+        were held out of the training are measured.
     out
         File for the metrics as JSON, as in a run's metrics.json: top1, top5, log_loss, n, interval, each
         class's precision, recall and F1, confusion matrix, calibration; fractions from 0 to 1. Of a
         multi-label checkpoint: mean_ap, micro_f1, macro_f1, exact (with its interval) and each class's.
     force
-        Replace a file of `out` that this command has not written. What it reads is never replaced.
+        Replace `out` if it is a file that this command did not write. Files that it reads are never replaced.
     device
         Where to compute; auto takes cuda, mps, cpu.
     precision
-        Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
+        Arithmetic of the convolutions; auto takes the fastest of the hardware. Results say which it was.
     weights
-        A copy of the published file that `model` names, fetched by hand.
+        Your own copy of the published file that `model` names, which is then not downloaded.
     raw
-        Take a trainer's weights as they are where their average lies beside them.
+        If a weight file holds averaged weights as well, take the weights without averaging.
     layout
-        How the pictures are laid out, where that cannot be told from the files.
+        How the pictures are laid out, if the files do not show it.
     """
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
         card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
         place = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
-        source, chosen, told = measured(source_of(data, layout=layout), card, split)
+        source, chosen, line = measured(source_of(data, layout=layout), card, split)
         print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
         matching = matched(source.name, source.classes, card)
         part = replace(source.split(chosen), labels=relabelled(source, card, chosen, matching))
@@ -90,24 +95,24 @@ def evaluate(
         from inceptory.measure.evaluate import score
 
         scored = score(open_engine(opened, device, precision), card.labels, part, source.name)
-        print(printable(matching), printable(told), sep="\n", file=sys.stderr)
+        print(printable(matching), printable(line), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
         if place is not None:
             from inceptory.report.folder import json_page, record
 
-            known = {
+            origin = {
                 "split": EVERY if chosen == "train" and split is None else chosen,
                 "model": str(opened.path),
                 "data": source.name,
             }
-            place.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **known)))
+            place.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
     return metrics
 
 
 def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Model:
-    """An open model that can name pictures, its doubts told; raises ConfigError for one that cannot.
+    """The opened model, with its warnings shown; raises ConfigError for a model that is no classifier.
 
-    For commands of the first rank: the line that called them is the one that a doubt points to.
+    Only for functions that users call themselves: the warnings point to the line that called them.
     """
     opened = open_model(model, weights=weights, raw=raw)
     try:
@@ -123,26 +128,26 @@ def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Mode
 def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str, str]:
     """(source, split to measure, a line that says which pictures those are).
 
-    Without a wish: test, else validation. Data with neither has no part that was kept from training: it
-    is measured whole, unless the checkpoint was trained on just this data (its fingerprint tells);
-    then the part that was held out of the training is found again.
+    Without `split`: test, or else validation. Data with neither is measured completely, unless the checkpoint
+    was trained on exactly this data, which its fingerprint shows: then the pictures that were held out of the
+    training are found again and measured.
     """
     held = source.with_validation(float(card.recipe.get("validation", VALIDATION)))
     if split is not None or "test" in source.splits or "validation" in source.splits:
         chosen = split or ("test" if "test" in source.splits else "validation")
         return held, chosen, f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
-    count, known = len(source.split("train")), card.data.get("fingerprint")
-    if known is not None and known == held.fingerprint():
-        told = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
-        return held, "validation", f"measuring {told}: those held out when the checkpoint was trained on it"
-    told = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
-    if known is not None:
-        told += _not_the_same(str(card.data.get("name")), source.name)
-    return source, "train", told
+    count, fingerprint = len(source.split("train")), card.data.get("fingerprint")
+    if fingerprint is not None and fingerprint == held.fingerprint():
+        part = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
+        return held, "validation", f"measuring {part}: those held out when the checkpoint was trained on it"
+    line = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
+    if fingerprint is not None:
+        line += _not_the_same(str(card.data.get("name")), source.name)
+    return source, "train", line
 
 
 def _not_the_same(trained: str, name: str) -> str:
-    """What to say of data that bears the name of what a checkpoint was trained on, and is something else."""
+    """A warning for data that has the name of the checkpoint's training data, but other content."""
     if is_place(trained) and trained == place_of(name):
         return "; it has changed since the checkpoint was trained on it, which may have seen some of them"
     if not is_place(trained) and trained == name:
@@ -151,20 +156,13 @@ def _not_the_same(trained: str, name: str) -> str:
 
 
 def relabelled(source: Source, card: Card, split: str, matching: Matching) -> Labels:
-    """Labels of a split in the checkpoint's order of classes; ConfigError for sets of classes where it names one.
+    """Labels of a split in the checkpoint's order of classes; raises ConfigError for multi-label data if it is not.
 
-    For a multi-label checkpoint one class a picture is a set of one.
+    For a multi-label checkpoint a picture of one class becomes a row with a single 1.
     """
-    import numpy as np
-
-    order, labels = matching.order, source.split(split).labels
-    if card.multi_label:
-        several = np.zeros((len(labels), len(card.labels)), dtype=np.uint8)
-        given = labels if source.multi_label else np.eye(len(order), dtype=np.uint8)[labels]
-        for place, column in zip(order.tolist(), given.T, strict=True):
-            several[:, place] |= column  # two of its classes may be one of the checkpoint's
-        return several
-    if source.multi_label:
+    task, labels = task_of(card.multi_label), source.split(split).labels
+    if source.multi_label and not card.multi_label:
         raise ConfigError(f"{source.name}: shows several classes a picture, the checkpoint names one (train on it)")
-    found: Labels = order[labels]
-    return found
+    if card.multi_label and not source.multi_label:
+        labels = np.eye(len(matching.order), dtype=np.uint8)[labels]
+    return task.relabelled(labels, matching.order, len(card.labels))

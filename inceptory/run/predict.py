@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from inceptory.errors import DataError, MissingError, UsageError, printable
+from inceptory.measure.tasks import task_of
 from inceptory.run.evaluate import classifier
 from inceptory.run.pictures import require_outside
 from inceptory.run.sort import sort_pictures
@@ -23,26 +24,24 @@ if TYPE_CHECKING:
     from inceptory.engines.torch import Engine
 
 BATCH = 32
-"""Pictures decoded and answered at a time."""
+"""Largest number of pictures that are decoded and answered at once."""
 FORMATS = ("csv", "jsonl", "parquet")
 COLUMNS = {"picture": "string", "rank": "int64", "label": "string", "probability": "double"}
-"""Of .csv and .parquet, with their types."""
-THRESHOLD = 0.5
-"""A multi-label class is answered above this probability."""
+"""Columns of .csv and .parquet, with their types."""
 PRECISION = "precision"
-"""The further column where it is not fp32."""
+"""Name of one more column, which is written if the precision is not fp32."""
 KINDS = {
     "csv": headed("predictions", ",".join(COLUMNS), ",".join((*COLUMNS, PRECISION))),
     "jsonl": Kind("predictions", lambda ends: ends.startswith(b'{"picture": ') and b'"probabilities": [' in ends),
     "parquet": marked("predictions"),
 }
-"""How files of earlier calls are known."""
+"""How files of earlier calls are recognised, which may be replaced."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture's best classes; multi-label, those above probability 0.5, of which there may be none."""
+    """The best classes of a picture; of a multi-label model those above probability 0.5, maybe none."""
 
     picture: str
     labels: tuple[str, ...]
@@ -52,19 +51,19 @@ class Prediction:
 
     def __str__(self) -> str:
         ranked = zip(self.labels, self.probabilities, strict=True)
-        told = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in ranked)
-        return f"{printable(self.picture)}: {told or 'none of the classes'}"
+        answers = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in ranked)
+        return f"{printable(self.picture)}: {answers or 'none of the classes'}"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What `predict` found; iterates over the pictures that could be read."""
+    """The result of `predict`; iterates over the pictures that could be read."""
 
     found: tuple[Prediction, ...]
     skipped: tuple[str, ...]
     """One line for each picture that could not be read."""
     precision: str = "fp32"
-    """Arithmetic of the convolutions; told where it is another."""
+    """Arithmetic of the convolutions; printed if it is not fp32."""
 
     def __iter__(self) -> Iterator[Prediction]:
         return iter(self.found)
@@ -73,8 +72,8 @@ class Predictions:
         return len(self.found)
 
     def __str__(self) -> str:
-        told = [] if self.precision == "fp32" else [f"computed in {self.precision}"]
-        return "\n".join([*map(str, self.found), *told])
+        precision = [] if self.precision == "fp32" else [f"computed in {self.precision}"]
+        return "\n".join([*map(str, self.found), *precision])
 
 
 def predict(
@@ -113,26 +112,26 @@ def predict(
     images
         Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
     top
-        Classes to report for each picture; of a multi-label checkpoint those above 50 %, at most so many.
+        Number of classes for each picture; a multi-label checkpoint answers those above 50 %, at most so many.
     out
-        Also write the answers to this .csv, .jsonl or .parquet file, which is claimed before the work
-        begins. In .csv a name that begins like a formula gets an apostrophe before it; the others hold
-        every name as it is. A file's name that is not UTF-8 keeps its bytes in .csv and is escaped in
-        .jsonl, as JSON can; .parquet, whose texts must be UTF-8, has it in a printable form. A picture of
-        no class has an empty list in .jsonl and no row in the others. Where `precision` is not fp32, each
-        row says which it was.
+        Also write the answers to this .csv, .jsonl or .parquet file; that this is possible is checked before
+        the work begins. In .csv a name that begins like a formula gets an apostrophe in front; .jsonl and
+        .parquet hold every name unchanged. A file name that is not UTF-8 keeps its bytes in .csv, is escaped
+        in .jsonl, and is in a printable form in .parquet, whose texts must be UTF-8. A picture without any
+        class has an empty list in .jsonl and no row in the others. If `precision` is not fp32, each row
+        contains it.
     format
-        Kind of file, where the name of `out` does not tell it.
+        Format of the file, if the name of `out` does not show it.
     force
-        Replace a file of another kind, which is kept otherwise. What the command reads is never replaced.
+        Replace `out` if it is a file that this command did not write. Files that it reads are never replaced.
     device
         Where to compute; auto takes cuda, mps, cpu.
     precision
-        Arithmetic of the convolutions; auto takes the fastest that the hardware has, and results say it.
+        Arithmetic of the convolutions; auto takes the fastest of the hardware. Results say which it was.
     weights
-        A copy of the published file that `model` names, fetched by hand.
+        Your own copy of the published file that `model` names, which is then not downloaded.
     raw
-        Take a trainer's weights as they are where their average lies beside them.
+        If a weight file holds averaged weights as well, take the weights without averaging.
     sort_into
         Also copy each picture, never move it, into the folder of its class in this folder; of a multi-label
         checkpoint into those of all classes that it is answered with. Nothing is replaced: pictures of one
@@ -160,54 +159,55 @@ def predict(
         from inceptory.engines.torch import open_engine
 
         engine = open_engine(opened, device, precision)
-        found, skipped = _answer(paths, engine, opened.card.labels, top)
+        predictions, skipped = _answer(paths, engine, opened.card.labels, top)
         if place is not None:
-            place.write(_written(found, kind, engine.device.precision))
+            place.write(_content(predictions, kind, engine.device.precision))
         if sort_into is not None:
             most = None if engine.multi_label else 1
-            answers = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in found]
+            answers = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in predictions]
             print(sort_pictures(answers, opened.card.labels, Path(sort_into), unsure), file=sys.stderr)
-    return Predictions(tuple(found), tuple(skipped), engine.device.precision)
+    return Predictions(tuple(predictions), tuple(skipped), engine.device.precision)
 
 
-def _format(out: Path | str, asked: str | None) -> str:
-    kind = asked or Path(out).suffix.lower().removeprefix(".")
+def _format(out: Path | str, chosen: str | None) -> str:
+    kind = chosen or Path(out).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise UsageError(f"--out {out}: unknown kind of file (end it in .{', .'.join(FORMATS)}, or give --format)")
     return kind
 
 
 def _find(images: Sequence[Path | str]) -> list[Path]:
-    """Every picture meant: files as they are, folders searched."""
-    from inceptory.data.sources.source import visible_files
+    """Paths of all pictures; folders are searched."""
+    from inceptory.data.sources.folders.listing import Listing
 
     for image in images:
         if not isinstance(image, str | os.PathLike):
-            told = f"predict: a picture of the type {type(image).__name__} is not a path"
-            raise UsageError(f"{told} (give files, or folders that hold them)")
-    found: list[Path] = []
+            problem = f"predict: a picture of the type {type(image).__name__} is not a path"
+            raise UsageError(f"{problem} (give files, or folders that hold them)")
+    paths: list[Path] = []
     for image in map(Path, images):
         if files.is_folder(image):
-            inside = visible_files(image)
+            inside = [image / file for file in Listing(image).files()]
             if not inside:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")
-            found += inside
+            paths += inside
         elif files.exists(image):
-            found.append(image)
+            paths.append(image)
         else:
             raise MissingError(f"{image}: no such picture or folder (check the path)")
-    return found
+    return paths
 
 
 def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) -> tuple[list[Prediction], list[str]]:
-    """(answers to the pictures that could be read, a line for each that could not)."""
+    """(predictions for the pictures that could be read, a line for each that could not)."""
     import numpy as np
 
     from inceptory.data.feed.decoding import Decoder
     from inceptory.system.progress import meter
 
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     skipped: list[str] = []
+    task = task_of(engine.multi_label)
     decoder, most = Decoder(paths, engine.preprocess), engine.preprocess.at_a_time(BATCH)
     with meter("predicting", len(paths)) as bar:
         for start in range(0, len(paths), most):
@@ -215,29 +215,28 @@ def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) 
             decoded = decoder(rows, [str(paths[row]) for row in rows])
             skipped += [fault for _, fault in decoded.faults]
             if len(decoded.rows):
-                scores = engine.probabilities(decoded.pixels)
-                for row, one in zip(decoded.rows.tolist(), scores, strict=True):
-                    ranked = one.argsort(kind="stable")[::-1][:top].tolist()
-                    best = [i for i in ranked if not engine.multi_label or one[i] > THRESHOLD]
-                    answers = tuple(labels[i] for i in best), tuple(float(one[i]) for i in best)
-                    found.append(Prediction(str(paths[row]), *answers))
+                every = engine.probabilities(decoded.pixels)
+                for row, probabilities in zip(decoded.rows.tolist(), every, strict=True):
+                    best = task.answers(probabilities, top)
+                    answers = tuple(labels[i] for i in best), tuple(float(probabilities[i]) for i in best)
+                    predictions.append(Prediction(str(paths[row]), *answers))
             bar(int(rows[-1]) + 1, len(paths))
-        if not found:
+        if not predictions:
             raise DataError(f"{skipped[0]} ({len(skipped)} of {len(paths)} pictures could not be read)")
-        bar.say_skipped(skipped, len(found))
-    return found, skipped
+        bar.say_skipped(skipped, len(predictions))
+    return predictions, skipped
 
 
-def _written(found: list[Prediction], kind: str, precision: str) -> bytes | str:
-    """The answers as a file: one row a picture in .jsonl, one row a picture and rank otherwise."""
+def _content(predictions: list[Prediction], kind: str, precision: str) -> bytes | str:
+    """The content of a file: a row for each picture in .jsonl, otherwise a row for each picture and rank."""
     computed = {} if precision == "fp32" else {PRECISION: precision}
     if kind == "jsonl":
-        rows = [{**prediction.__dict__, **computed} for prediction in found]
+        rows = [{**prediction.__dict__, **computed} for prediction in predictions]
         return "".join(files.json_text(row) + "\n" for row in rows)
     rows = [
-        {"picture": one.picture, "rank": rank, "label": label, "probability": probability, **computed}
-        for one in found
-        for rank, (label, probability) in enumerate(zip(one.labels, one.probabilities, strict=True), 1)
+        {"picture": each.picture, "rank": rank, "label": label, "probability": probability, **computed}
+        for each in predictions
+        for rank, (label, probability) in enumerate(zip(each.labels, each.probabilities, strict=True), 1)
     ]
     columns = {**COLUMNS, **dict.fromkeys(computed, "string")}
     return _parquet(rows, columns) if kind == "parquet" else _csv(rows, columns)
@@ -252,7 +251,7 @@ def _csv(rows: list[dict[str, object]], columns: dict[str, str]) -> str:
 
 
 def _inert(value: object) -> object:
-    """A text that a spreadsheet would run as a formula, with an apostrophe before it (OWASP, CSV injection)."""
+    """The value; text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP: CSV injection)."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
@@ -263,11 +262,11 @@ def _parquet(rows: list[dict[str, object]], columns: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
     fields = [(name, pa.type_for_alias(kind)) for name, kind in columns.items()]
     schema = pa.schema(fields, metadata={"writer": MARK})
-    told = [{name: _valid(value) for name, value in row.items()} for row in rows]
-    pq.write_table(pa.Table.from_pylist(told, schema), buffer)
+    valid = [{name: _valid(value) for name, value in row.items()} for row in rows]
+    pq.write_table(pa.Table.from_pylist(valid, schema), buffer)
     return buffer.getvalue()
 
 
 def _valid(value: object) -> object:
-    """A text in its printable form where it is not UTF-8, which parquet's texts must be."""
+    """The value; a text that is not UTF-8, which parquet does not allow, in its printable form."""
     return printable(value) if isinstance(value, str) and not files.is_utf8(value) else value

@@ -1,1 +1,1 @@
-"""What every room stands on and what knows no network."""
+"""What every room builds on, and what knows nothing of neural networks."""

@@ -1,4 +1,4 @@
-"""The one pool of child processes, which may die or hang without the caller being lost. No pickle, no torch.
+"""The one pool of child processes, which may die or hang without harm to the caller. No pickle, no torch.
 
 A child is a fresh interpreter that reads questions from its standard input and writes answers to its standard
 output, so it needs neither fork nor the caller's main module, and ends by itself when the caller's end of the pipe
@@ -31,11 +31,11 @@ HEAD = struct.Struct("<QQ")
 MEMORY = 4 * 2**30
 """Bytes of address space for a child: several times what the largest accepted picture takes."""
 PIPE = 2**20
-"""Bytes that a pipe holds, where the system lets that be said: fewer turns for large frames."""
+"""Bytes that a pipe holds, where the system lets us set that: large frames then take fewer turns."""
 START = 120.0
 """Seconds that a child may take to start, on a disk that is slow or a machine that is busy."""
 STARTS = 3
-"""Children that are started for one that answers: a system that is short of memory ends processes."""
+"""How often a start is tried: a system that is short of memory kills processes."""
 
 Part = bytes | memoryview
 Frame = tuple[dict[str, Any], memoryview]
@@ -50,7 +50,7 @@ def program(module: str) -> str:
 
 
 class Lost(Exception):
-    """The child died over a question, or was ended because it took too long: `late`."""
+    """The child died over a question, or was killed because it took too long, which is `late`."""
 
     def __init__(self, late: bool) -> None:
         super().__init__(late)
@@ -83,7 +83,7 @@ class _Process(subprocess.Popen[bytes]):
 
 
 class _Child:
-    """One process at a time, and until when it may do what it does."""
+    """A place for one process at a time, and the deadline of what it does."""
 
     def __init__(self) -> None:
         self.process: _Process | None = None
@@ -95,8 +95,8 @@ class _Child:
 class Children:
     """Up to `count` of them, each started by the first question that finds no other idle, and replaced when it dies.
 
-    `source` is what `program` gave, and `what` a child is called in messages. What a `loud` one writes to its
-    standard error is seen by the person. One that nobody asks for `idle` seconds gives its memory back.
+    `source` is what `program` returned, and `what` is the name of a child in messages. The standard error of `loud`
+    children is that of the caller. A child without a question for `idle` seconds is ended, which frees its memory.
     """
 
     def __init__(self, source: str, what: str, count: int = 1, *, loud: bool = False, idle: float | None = None):
@@ -106,7 +106,7 @@ class Children:
         for child in self._every:
             self._free.put(child)
         self._watch = _Watch(self._every)
-        # Also where the caller forgets to close, or ends with an error.
+        # Closes the pool also where the caller forgets to, or ends with an error.
         self._end = weakref.finalize(self, self._watch.close)
 
     def __enter__(self) -> Children:
@@ -125,36 +125,36 @@ class Children:
         """Those that run now."""
         return [child.process for child in self._every if child.process is not None]
 
-    def ask(self, patience: float, told: dict[str, Any], *parts: Part, tries: int = 1) -> list[Frame]:
+    def ask(self, patience: float, fields: dict[str, Any], *parts: Part, tries: int = 1) -> list[Frame]:
         """The frames of an answer, each of which may take `patience` seconds, from whichever child is idle.
 
-        Raises Lost where so many children, one after the other, died or hung over the question, and InterruptedRun
-        where the system gives none.
+        Raises Lost where `tries` children, one after the other, died or hung over the question, and InterruptedRun
+        where none can be started.
         """
         child = self._free.get()
         try:
-            return self._answer(child, patience, told, parts)
+            return self._answer(child, patience, fields, parts)
         except Lost:
             if tries == 1 or self._watch.over:
                 raise
         finally:
             self._free.put(child)
-        return self.ask(patience, told, *parts, tries=tries - 1)
+        return self.ask(patience, fields, *parts, tries=tries - 1)
 
     def rest(self) -> None:
         """End the processes until the next question: each holds 80 MB and more."""
         self._watch.rest()
 
     def close(self) -> None:
-        """End them for good, whatever they do; who waits for an answer gets Lost."""
+        """End them for good, whatever they do; a caller that waits for an answer gets Lost."""
         self._end()
 
-    def _answer(self, child: _Child, patience: float, told: dict[str, Any], parts: Iterable[Part]) -> list[Frame]:
+    def _answer(self, child: _Child, patience: float, fields: dict[str, Any], parts: Iterable[Part]) -> list[Frame]:
         frames = list[Frame]()
         process = self._running(child)
         try:
             self._watch.expect(child, patience)
-            send(process.stdin, told, *parts)
+            send(process.stdin, fields, *parts)
             while not frames or "more" in frames[-1][0]:
                 frames.append(receive(process.stdout))
                 self._watch.expect(child, patience)
@@ -162,20 +162,20 @@ class Children:
             self._watch.end(child)
             child.deaths += 1
             raise Lost(child.late) from None
-        except BaseException:  # an interrupt leaves half an answer in the pipe
+        except BaseException:  # an interrupt leaves part of an answer in the pipe
             self._watch.end(child)
             raise
         self._watch.release(child, self._idle)
         return frames
 
     def _running(self, child: _Child) -> _Process:
-        """The child's process, which is ready for questions; raises InterruptedRun where the system gives none."""
+        """The child's process, which is ready for questions; raises InterruptedRun where none can be started."""
         why = ""
         for _ in range(STARTS):
             try:
                 process, fresh = self._watch.started(child, lambda: _Process(self._source, self._loud))
                 if fresh:
-                    receive(process.stdout)  # it runs
+                    receive(process.stdout)  # its first, empty frame: it runs
                 return process
             except (OSError, EOFError, ValueError) as fault:
                 self._watch.end(child)
@@ -188,18 +188,18 @@ class Children:
 
 
 class _Watch:
-    """The children of a pool, and a thread that ends what has used up its time. It keeps no pool alive."""
+    """The children of a pool, and a thread that ends those past their deadline. It holds no reference to the pool."""
 
     def __init__(self, children: list[_Child]) -> None:
         self._children = children
-        # Reentrant, for a forgotten pool is closed wherever the collector runs.
+        # Reentrant: the garbage collector may close a forgotten pool while its thread holds this lock.
         self._changed = threading.Condition(threading.RLock())
         self._thread: threading.Thread | None = None
         self._wakes: float | None = None
         self.over = False
 
     def started(self, child: _Child, start: Callable[[], _Process]) -> tuple[_Process, bool]:
-        """(a child's process, whether it was started now); raises OSError, or EOFError where all is over."""
+        """(a child's process, whether it was started now); raises OSError, or EOFError where the pool is closed."""
         with self._changed:
             if self.over:
                 raise EOFError
@@ -211,13 +211,13 @@ class _Watch:
             return child.process, fresh
 
     def expect(self, child: _Child, seconds: float) -> None:
-        """Kill the child unless it is heard of within so many seconds."""
+        """Set the deadline: the child is killed unless it answers within so many seconds."""
         with self._changed:
             child.due = time.monotonic() + seconds
             if self._thread is None and not self.over:
                 self._thread = threading.Thread(target=self._work, name="children", daemon=True)
                 self._thread.start()
-            # Deadlines mostly grow, and the thread looks again at the earliest one it knew: it seldom needs a word.
+            # Deadlines mostly grow, and the thread wakes at the earliest one it knew anyway: it seldom needs a notice.
             if self._wakes is None or child.due < self._wakes:
                 self._changed.notify()
 
@@ -270,7 +270,7 @@ class _Watch:
         child.due = None
         if child.busy and child.process is not None:
             child.late = True
-            # The pipe's end wakes whoever reads it, wherever the child hung.
+            # Its death closes the pipe, which wakes the thread that waits for the answer.
             child.process.kill()
         else:
             self.end(child)
@@ -280,14 +280,14 @@ class _Watch:
 
 
 def serve(answer: Callable[[dict[str, Any], memoryview], Iterable[tuple[Any, ...]]], limited: bool) -> None:
-    """Answer questions until there are no more: each by frames, (JSON, bytes...). What `answer` raises ends the child.
+    """Answer questions until there are no more: each by frames, (JSON, bytes...).
 
-    A `limited` child may take no more than `limit` says.
+    An exception of `answer` ends the child. A `limited` child may take no more than `limit` says.
     """
     if limited:
         limit()
     answers = os.fdopen(os.dup(1), "wb")
-    # What a library prints must not end up among the answers.
+    # What a library prints must not get into the answers.
     os.dup2(2, 1)
     with contextlib.suppress(EOFError, BrokenPipeError):
         send(answers, {})
@@ -304,7 +304,7 @@ def limit() -> None:
     except ImportError:  # Windows has none of these limits
         return
     for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
-        # A system that knows a limit and does not let it be set is left as it is.
+        # Where the system does not let a limit be set, there is none.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (most, most))
 
@@ -322,9 +322,9 @@ def _widen(pipe: IO[bytes]) -> None:
         return
 
 
-def send(pipe: IO[bytes], told: dict[str, Any], *parts: Part) -> None:
+def send(pipe: IO[bytes], fields: dict[str, Any], *parts: Part) -> None:
     """Write one frame, its bytes in parts."""
-    head = json.dumps(told).encode()
+    head = json.dumps(fields).encode()
     pipe.write(HEAD.pack(len(head), sum(len(part) for part in parts)))
     pipe.write(head)
     for part in parts:
@@ -336,15 +336,15 @@ def receive(pipe: IO[bytes]) -> Frame:
     """Read one frame; raises EOFError where the other side is gone."""
     sizes = HEAD.unpack(_take(pipe, HEAD.size))
     head, body = (_take(pipe, size) for size in sizes)
-    told: dict[str, Any] = json.loads(bytes(head))
-    return told, body
+    fields: dict[str, Any] = json.loads(bytes(head))
+    return fields, body
 
 
 def _take(pipe: IO[bytes], size: int) -> memoryview:
     whole = view = np.empty(size, dtype=np.uint8).data  # a bytearray would be filled with zeros first
     while view:
-        got = pipe.readinto(view)  # type: ignore[attr-defined]
-        if not got:
+        count = pipe.readinto(view)  # type: ignore[attr-defined]
+        if not count:
             raise EOFError
-        view = view[got:]
+        view = view[count:]
     return whole

@@ -1,4 +1,4 @@
-"""How long a command has been at work, from its process' start so that imports count; lengths of time in words."""
+"""How long a command has been running, from its process' start so that imports count; lengths of time as text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def now() -> float:
 
 @contextmanager
 def whole_process() -> Iterator[None]:
-    """What is called inside is all that this process does, so it began with it."""
+    """Inside, the command is all that this process does, so it began when the process started."""
     token = _command.set(_process_began())
     try:
         yield
@@ -39,7 +39,7 @@ def began() -> float:
 
 
 def _process_began() -> float:
-    """The moment when this process was started; where the system does not tell, when this module was loaded."""
+    """The moment when this process was started; where the system does not say, when this module was loaded."""
     try:
         with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
             # The name of the program, in brackets, may hold spaces; proc(5) counts starttime as field 22.
@@ -48,7 +48,7 @@ def _process_began() -> float:
     except (OSError, ValueError, IndexError, AttributeError):
         return _LOADED
     loaded = time.monotonic() - _LOADED
-    # A container with a clock of its own may tell nonsense; a process is never younger than its modules.
+    # In a container with its own clock the age may be wrong; a process is never younger than its modules.
     return time.monotonic() - age if loaded <= age <= loaded + 60 else _LOADED
 
 

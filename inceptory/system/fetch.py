@@ -1,9 +1,9 @@
-"""Files of the network, downloaded once: resumed where a connection was cut, checked, put in place whole or not at all.
+"""Files from the web, downloaded once: resumed where a connection was cut, checked, put in place whole or not at all.
 
     path = fetch(Wanted("weights.bin", ("https://example.org/weights.bin",), "get it by hand", "md5", "9e10..."))
 
-Files lie in $INCEPTORY_CACHE, else in the user's cache folder. INCEPTORY_OFFLINE=1 keeps everything
-off the network.
+Files lie in $INCEPTORY_CACHE, else in the user's cache folder. INCEPTORY_OFFLINE=1 forbids every
+connection.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Progress = Callable[[int, int], None]
 TIMEOUT = 30.0
 """Seconds that a server may be silent."""
 TRIES = 5
-"""Connections to one address before it is given up."""
+"""Connections to one address before we give up."""
 PAUSE = 1.0
 """Seconds before the second connection; twice as many before the third, and so on."""
 CHUNK = 2**18
 ABANDONED = 600.0
-"""Seconds without a byte after which the beginning of a file may be taken over from another process."""
+"""Seconds without a new byte after which another process' part of a file may be taken over."""
 LARGEST = 2**32
 """Bytes of a file whose server does not say how long it is; the family's largest has a sixteenth of it."""
 BUSY = (408, 425, 429, 500, 502, 503, 504)
-"""Answers that may be different a moment later."""
+"""Status codes after which another try may succeed."""
 
 
 def cache_folder() -> Path:
@@ -88,7 +88,7 @@ def fetch(wanted: Wanted, progress: Progress | None = None) -> Path:
     """The file, from the cache or else from the first of its addresses that gives it whole.
 
     Raises MissingError where no address answers or INCEPTORY_OFFLINE is set, DataError where what
-    came is not the file that is wanted (nothing is kept then), WriteError where it cannot be kept.
+    came is not the wanted file (nothing is kept then), WriteError where it cannot be kept.
     """
     target = cache_folder() / wanted.file
     if _is_here(wanted, target):
@@ -99,7 +99,7 @@ def fetch(wanted: Wanted, progress: Progress | None = None) -> Path:
 
 
 def _from_first(wanted: Wanted, target: Path, progress: Progress | None) -> Path:
-    """The file from the first address that has it; else the fault that tells most."""
+    """The file from the first address that has it; else the most telling fault: wrong bytes before no answer."""
     faults: list[InceptoryError] = []
     for url in wanted.urls:
         try:
@@ -129,11 +129,11 @@ def _digest_of(wanted: Wanted, path: Path) -> hashlib._Hash:
         return hashlib.file_digest(file, lambda: _new_digest(wanted))
 
 
-def _wrong(wanted: Wanted, found: str) -> str:
+def _wrong(wanted: Wanted, digest: str) -> str:
     """What is wrong with a digest, in words; empty where it is as it must be."""
-    if not wanted.digits or found.startswith(wanted.digits):
+    if not wanted.digits or digest.startswith(wanted.digits):
         return ""
-    return f"its {wanted.kind} is {found[: len(wanted.digits)]} and not {wanted.digits}"
+    return f"its {wanted.kind} is {digest[: len(wanted.digits)]} and not {wanted.digits}"
 
 
 def _check_step(url: str, target: str) -> None:
@@ -168,14 +168,14 @@ def _opener() -> OpenerDirector:
 def _total(answer: HTTPResponse) -> int:
     """Bytes of the whole file; 0 where the server does not say."""
     if answer.status == 206:
-        found = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range", "").strip())
-        return int(found[1]) if found else 0
+        match = re.fullmatch(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range", "").strip())
+        return int(match[1]) if match else 0
     length = answer.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else 0
 
 
 def _version(answer: HTTPResponse) -> str:
-    """A short name for what the server has now: of its ETag or date, and the size; empty where it tells neither."""
+    """A short name for the version that the server has: from its ETag or date, and the size; empty without these."""
     mark, total = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "", _total(answer)
     return hashlib.sha256(f"{mark} {total}".encode(errors="replace")).hexdigest()[:12] if mark or total else ""
 
@@ -217,27 +217,27 @@ class _Transfer:
         return self.target.with_name(f"{self.target.name}.{self.version or 'new'}.{mark}.part")
 
     def _take_over(self) -> None:
-        """Go on with the beginning that an earlier call left; a rename gives it to one process only."""
+        """Go on with the part that an earlier call left; the rename gives it to one process only."""
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as fault:
             raise self._unwritable(fault) from fault
-        for left in sorted(self.target.parent.glob(f"{glob.escape(self.target.name)}.*.part")):
+        for leftover in sorted(self.target.parent.glob(f"{glob.escape(self.target.name)}.*.part")):
             with contextlib.suppress(OSError):
-                if self._adopt(left):
+                if self._adopt(leftover):
                     return
 
-    def _adopt(self, left: Path) -> bool:
-        """Make a beginning ours, unless its owner still works on it."""
-        version, _, owner = left.name[len(self.target.name) + 1 : -len(".part")].partition(".")
-        if owner and time.time() - left.stat().st_mtime < ABANDONED:
+    def _adopt(self, leftover: Path) -> bool:
+        """Take over a part, unless its owner still works on it."""
+        version, _, owner = leftover.name[len(self.target.name) + 1 : -len(".part")].partition(".")
+        if owner and time.time() - leftover.stat().st_mtime < ABANDONED:
             return False
         if version == "new":
-            left.unlink()
+            leftover.unlink()
             return False
-        os.utime(left)
+        os.utime(leftover)
         self.version = version
-        self._rename(left)
+        self._rename(leftover)
         self.digest, self.have = _digest_of(self.wanted, self.part), self.part.stat().st_size
         return True
 
@@ -247,7 +247,7 @@ class _Transfer:
         self.part = new
 
     def _leave(self) -> None:
-        """What came so far under a name that the next call finds, or nothing."""
+        """Keep what came so far under a name that the next call finds, or remove it where it is of no use."""
         with contextlib.suppress(OSError):
             if self.have and self.version:
                 os.replace(self.part, self.target.with_name(f"{self.target.name}.{self.version}.part"))
@@ -282,7 +282,7 @@ class _Transfer:
     def _refused(self, code: int, words: str) -> None:
         """The server answered, but not with the file."""
         self.trouble = f"the server answered {code} {words}"
-        if code == 416:  # there is nothing behind what we have: it is no beginning of this file
+        if code == 416:  # no bytes from there on: what we have is not the beginning of this file
             self._forget()
         elif code not in BUSY:
             raise MissingError(f"{self.url}: {self.trouble} ({self.wanted.by_hand})") from None
@@ -298,7 +298,7 @@ class _Transfer:
         raise _Cut from fault
 
     def _begin(self, answer: HTTPResponse) -> None:
-        """Decide by the answer's head whether to go on or to start again."""
+        """Decide by the headers of the answer whether to go on or to start again."""
         total, version = _total(answer), _version(answer)
         expected = self.wanted.size
         if expected is not None and total not in (0, expected):
@@ -335,7 +335,7 @@ class _Transfer:
             raise _Cut
 
     def _opened(self) -> IO[bytes]:
-        """The part, to be written on; named after its version, so that another process can go on with it."""
+        """The part, open for more bytes; named after its version, so that another process can go on with it."""
         try:
             if self.have:
                 self._rename(self.part)
@@ -354,10 +354,12 @@ class _Transfer:
             raise self._unwritable(fault) from fault
 
     def _unwritable(self, fault: OSError | ValueError) -> WriteError:
-        return WriteError(f"{self.target}: cannot be written, {reason(fault)} (free it, or set INCEPTORY_CACHE)")
+        return WriteError(
+            f"{self.target}: cannot be written, {reason(fault)} (check its permissions, or set INCEPTORY_CACHE)"
+        )
 
     def _check(self) -> None:
-        """Raise DataError where these are not the published bytes; a part of two pieces gets a second chance."""
+        """Raise DataError where these are not the published bytes; a part that came in two pieces is fetched again."""
         wrong = _wrong(self.wanted, self.digest.hexdigest())
         if self.wanted.size not in (None, self.have):
             wrong = f"{self.have} of them and not {self.wanted.size}"
@@ -370,7 +372,7 @@ class _Transfer:
         raise DataError(f"{self.url}: {self.trouble} ({self.wanted.by_hand})")
 
     def _place(self) -> Path:
-        """Move the whole file to where everybody looks for it, durably."""
+        """Move the whole file to its place in the cache, durably."""
         try:
             with open(self.part, "rb+") as file:
                 os.fsync(file.fileno())

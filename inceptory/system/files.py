@@ -1,4 +1,4 @@
-"""Files written whole or not at all, folders that are claimed and given back."""
+"""Files written whole or not at all, folders that are claimed, and removed again where they stay empty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, MissingError, WriteError, printable
 
 TEMPORARY = ".inceptory-"
-"""Beginning of the names of files on their way; one that is left was cut off and may be removed."""
+"""Beginning of the names of unfinished files; one that is left over was interrupted and may be removed."""
 LONE = re.compile("[\ud800-\udfff]")
 """What no UTF-8 can hold."""
 LARGEST = 256 * 2**20
@@ -30,22 +30,22 @@ NAMELESS = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 def reason(fault: OSError | ValueError) -> str:
     """What the operating system says, in its words and without its numbers.
 
-    A name with a NUL inside is a ValueError before any system is asked.
+    For a name with a NUL inside, Python raises ValueError before it asks the system.
     """
     words = fault.strerror if isinstance(fault, OSError) else None
     return (words or str(fault) or type(fault).__name__).lower()
 
 
 def of_the_system(fault: Exception) -> InceptoryError | None:
-    """What to say of a fault that the system made where nobody looked for it; None for all others."""
+    """The error for a fault of the operating system that no other code expected; None for all other faults."""
     if isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and "can't allocate memory" in str(fault)):
         return InterruptedRun("not enough memory (free some, or give smaller pictures, batches or models)")
     if not isinstance(fault, OSError) or fault.errno is None:
         return None
-    told = f"{'' if fault.filename is None else f'{fault.filename}: '}{reason(fault)}"
+    problem = f"{'' if fault.filename is None else f'{fault.filename}: '}{reason(fault)}"
     if fault.errno in (*FULL, errno.EIO, errno.EROFS):
-        return WriteError(f"{told} (make room, or look at the disk)")
-    return MissingError(f"{told} (check the path and its permissions)")
+        return WriteError(f"{problem} (make room, or look at the disk)")
+    return MissingError(f"{problem} (check the path and its permissions)")
 
 
 def is_utf8(text: str) -> bool:
@@ -77,12 +77,12 @@ def encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return NAMELESS.sub(lambda found: printable(found[0]), text).encode("utf-8", "surrogateescape")
+        return NAMELESS.sub(lambda match: printable(match[0]), text).encode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager
 def pending(path: Path | str) -> Iterator[Pending]:
-    """A file to write to, which stands under its path when all is well, and is gone otherwise.
+    """A file to write to, which appears under its path when all went well, and is removed otherwise.
 
     Temporary file in the same folder, flush, fsync, rename, fsync of the folder. Raises WriteError
     with the bytes needed and free where the disk is full.
@@ -114,18 +114,18 @@ FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @dataclass
 class Pending:
-    """A file on its way; `path` may still change while it is written."""
+    """An unfinished file; `path` may still change while it is written."""
 
     path: Path
     raw: BinaryIO | None = None
-    asked: int = 0
+    requested: int = 0
     """Bytes that were to be written so far."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of it, however the system cuts it."""
         assert self.raw is not None
         rest = memoryview(data).cast("B")
-        self.asked += len(rest)
+        self.requested += len(rest)
         while len(rest):
             rest = rest[self.raw.write(rest) :]
 
@@ -139,9 +139,9 @@ def _why(file: Pending, fault: OSError | ValueError) -> str:
     if isinstance(fault, OSError) and fault.errno in FULL:
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(file.path.parent).free
-            told = f"{reason(fault)}, {file.asked:,} bytes or more needed and {free:,} free"
-            return f"{told} (make room or choose another place)"
-    return f"{reason(fault)} (choose another place or free it)"
+            problem = f"{reason(fault)}, {file.requested:,} bytes or more needed and {free:,} free"
+            return f"{problem} (make room or choose another place)"
+    return f"{reason(fault)} (choose another place, or check its permissions)"
 
 
 def _mode(path: Path) -> int:
@@ -159,7 +159,7 @@ def _umask() -> int:
 def _sync_folder(folder: Path) -> None:
     # A rename is durable once its folder is; Windows cannot open folders and does not need it.
     if os.name == "posix":
-        # The new content is in place by now; a folder that cannot be synced denies nothing.
+        # The new content is in place by now, so a folder that cannot be synced is no error.
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -183,13 +183,13 @@ def read(path: Path | str, most: int = LARGEST) -> bytes:
 
 
 def too_large(name: object, size: int, most: int = LARGEST) -> str:
-    """What is said of something that is not even read."""
+    """The message for something that is too large to be read."""
     return f"{name}: {size:,} bytes (at most {most:,} are read; is it the right file?)"
 
 
 @contextlib.contextmanager
 def in_utf8(path: Path | str) -> Iterator[str]:
-    """A name of a file for libraries that take UTF-8 only: its own, or that of the open file where it is another."""
+    """A name of a file for libraries that take UTF-8 only: its own, or where that is not UTF-8 one of the open file."""
     if is_utf8(str(path)):
         yield str(path)
         return
@@ -198,9 +198,9 @@ def in_utf8(path: Path | str) -> Iterator[str]:
 
 
 def exists(path: Path | str) -> bool:
-    """Whether something has this path; raises MissingError where the system does not tell.
+    """Whether something has this path; raises MissingError where the system does not say.
 
-    As for a name that is too long, or a folder that may not be entered; a link to nothing, or to itself, is nothing.
+    It does not for a name that is too long, or a folder that may not be entered. A broken link counts as nothing.
     """
     return _mode_of(path) is not None
 
@@ -245,31 +245,32 @@ def regular(path: Path | str) -> Path:
 
 @contextlib.contextmanager
 def new_folder(path: Path | str, mark: str) -> Iterator[Path]:
-    """Claim a folder for new work; a fault that leaves it empty gives it back.
+    """Claim a folder for new work; where an error leaves it empty, it is removed again.
 
     Raises ConfigError where it already holds `mark`, WriteError where nothing can be written.
     """
     path = Path(path)
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         if (path / mark).exists():
             raise ConfigError(f"{path}: already holds a run (choose another --out, or remove it)")
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        created = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except (OSError, ValueError) as fault:
-        _give_back(made)
+        remove_empty(created)
         raise WriteError(f"{path}: cannot be written, {reason(fault)} (choose another folder)") from fault
     try:
         yield path
     except (InceptoryError, KeyboardInterrupt):
-        _give_back(made)
+        remove_empty(created)
         raise
 
 
-def _give_back(folders: list[Path]) -> None:
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders that hold nothing, in this order."""
     for folder in folders:
-        # Only empty folders go: rmdir refuses the others, and that is wanted.
+        # rmdir refuses a folder that holds something, which is what keeps it.
         with contextlib.suppress(OSError, ValueError):
             folder.rmdir()

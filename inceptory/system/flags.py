@@ -1,4 +1,4 @@
-"""How flags are shown in a command's help, and what is said of a value that is of the wrong kind."""
+"""How flags are shown in a command's help, and the message for a value of the wrong kind."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from inceptory.errors import UsageError
 
 TIMES = ("--time", "--checkpoint-every")
 SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|PATH|RECIPE": "NAME|FILE.toml", "PATH|STR": "PATH"}
-"""What stands for a value in the help, by what cyclopts makes of its type: Python takes more than a shell can give."""
+"""The placeholder of a value in the help, by cyclopts' own: a type may allow more than a shell can pass."""
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Page(DefaultFormatter):
-    """A help page with words for values that say what to write: a name, a path, a time."""
+    """A help page whose placeholders say what to write: a name, a path, a time."""
 
     def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
         """Print one box of it."""
@@ -49,8 +49,8 @@ def refuse_fractions(app: App, words: Sequence[str]) -> None:
             raise UsageError(f"{flag} {value}: of the wrong kind (a whole number is wanted)")
 
 
-def told(fault: CycloptsError, more: str) -> str:
-    """What was wrong with the words of a command, without the names of Python's types; `more` says where to read."""
+def explained(fault: CycloptsError, more: str) -> str:
+    """The message for wrong words of a command, without names of Python's types; `more` says where to read on."""
     if not isinstance(fault, CoercionError) or fault.token is None:
         return f"{fault} ({more})"
     parts = list(_parts(fault.target_type))
@@ -58,9 +58,9 @@ def told(fault: CycloptsError, more: str) -> str:
     words = [part for part in parts if isinstance(part, str)]
     if not kinds:
         return f"{fault} ({more})"
-    given = f"{fault.token.keyword or ''} {fault.token.value}".strip()
-    wrong = f"unknown (choose {', '.join(words)} or {kinds})" if words else f"of the wrong kind ({kinds} is wanted)"
-    return f"{given}: {wrong}"
+    argument = f"{fault.token.keyword or ''} {fault.token.value}".strip()
+    problem = f"unknown (choose {', '.join(words)} or {kinds})" if words else f"of the wrong kind ({kinds} is wanted)"
+    return f"{argument}: {problem}"
 
 
 def _parts(hint: Any) -> Iterator[Any]:

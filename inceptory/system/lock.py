@@ -1,4 +1,4 @@
-"""One run in a folder at a time. The system lets go of the lock when its holder ends, however it ends."""
+"""One run in a folder at a time. The operating system frees the lock when its holder ends, however it ends."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from inceptory.system.files import reason
 
 FILE = "lock"
 HOLDER = "lock.txt"
-"""Who holds it, in a file of its own: another that asks may empty the lock's, and Windows lets nobody read that."""
+"""Who holds the lock, in a file of its own: other processes may empty the lock's file, or on Windows cannot read it."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run's folder; raises ConfigError naming the process that holds it already."""
-    lock = _taken(folder)
+    lock = _acquired(folder)
     if lock is None:
         raise ConfigError(f"{folder}: another run is at work here, {_holder(folder)} (wait for it or stop it)")
     try:
-        with contextlib.suppress(OSError):  # a full disk will be told where something is lost
+        with contextlib.suppress(OSError):  # a full disk is reported where it loses something
             (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
-        # Before it is let go of, so that nobody else's is removed: filelock looks whether what it got still has its
-        # name. Windows keeps an open file; its lock ends with it, and the next run takes the file over.
+        # While the lock is still held, so that no other run's files are removed: filelock checks that the file it has
+        # locked still has its name. Windows does not remove an open file; the next run locks that file again.
         for name in (HOLDER, FILE):
             with contextlib.suppress(OSError):
                 (folder / name).unlink()
         lock.release()
 
 
-def _taken(folder: Path) -> FileLock | None:
+def _acquired(folder: Path) -> FileLock | None:
     """The lock, or None where another process holds it; raises WriteError where the system has no locks here."""
     path = folder / FILE
     lock = FileLock(path)
@@ -49,8 +49,8 @@ def _taken(folder: Path) -> FileLock | None:
     except Timeout:
         return None
     except (OSError, NotImplementedError) as fault:
-        told = reason(fault) if isinstance(fault, OSError) else str(fault)
-        raise WriteError(f"{path}: cannot be locked, {told} (choose another folder)") from fault
+        cause = reason(fault) if isinstance(fault, OSError) else str(fault)
+        raise WriteError(f"{path}: cannot be locked, {cause} (choose another folder)") from fault
     return lock
 
 

@@ -1,7 +1,7 @@
 """Outputs that are claimed before work begins, and never destroy what is not a command's own.
 
 A file is a command's own kind by its content: our keys, our header row, our mark. It is then replaced
-without a word, as anyone who runs a line again expects. Any other file needs --force, and an input of the
+without a question, as anyone who runs a command again expects. Any other file needs --force, and an input of the
 same command is refused even with it. Devices and pipes are written to; a link stays, and what it points
 to is replaced.
 """
@@ -18,12 +18,12 @@ from pathlib import Path
 
 from inceptory.errors import ConfigError, UsageError, WriteError
 from inceptory.system import files
-from inceptory.system.files import reason
+from inceptory.system.files import reason, remove_empty
 
 END = 2**16
 """Bytes at either end of a file that are looked at to know its kind."""
 MARK = "made by inceptory"
-"""What pictures, pages, tensors and tables that we write bear near one of their ends."""
+"""What pictures, pages, tensors and tables that we write contain near one of their ends."""
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Names of standard output."""
 
@@ -39,11 +39,11 @@ class Kind:
 
 
 NEVER = Kind("", lambda _: False)
-"""A kind that cannot be told from other people's files."""
+"""A kind that cannot be distinguished from other people's files."""
 
 
 def marked(what: str) -> Kind:
-    """Files that bear `MARK`."""
+    """Files that contain `MARK`."""
     return Kind(what, lambda ends: MARK.encode() in ends)
 
 
@@ -88,44 +88,44 @@ def claimed(
 ) -> Iterator[Output]:
     """A place to write to, tried before the work begins.
 
-    `inputs` are what the command reads: files, or folders all of whose files it may read. Folders that
-    are made on the way are given back where nothing comes to lie in them. Raises UsageError for a
-    folder or an input, ConfigError for a file of another kind without `force`, WriteError where nothing can
-    be written. `flag` is what the user called it, such as "--out".
+    `inputs` are what the command reads: files, or folders all of whose files it may read. Folders that are
+    created for it are removed again where they stay empty. Raises UsageError for a folder or an input,
+    ConfigError for a file of another kind without `force`, WriteError where nothing can be written. `flag` is
+    what the user called it, such as "--out".
     """
     path = Path(path)
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
-        found = None
+        status = None
     except (OSError, ValueError) as fault:
         raise WriteError(f"{flag} {path}: cannot be written, {reason(fault)} (choose another place)") from fault
-    if found is not None and stat.S_ISDIR(found.st_mode):
+    if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{flag} {path}: is a folder (give a file)")
-    if found is not None and (not stat.S_ISREG(found.st_mode) or _of_the_system(path)):
+    if status is not None and (not stat.S_ISREG(status.st_mode) or _of_the_system(path)):
         yield Output(path, through=True)
         return
-    if found is not None:
+    if status is not None:
         if not os.access(path, os.W_OK):
-            raise WriteError(f"{flag} {path}: is kept from being written (choose another name, or change its mode)")
-        _refuse_inputs(path, found, inputs, flag, kind)
-        if not force and found.st_size and not kind.is_own(_ends(path, flag)):
-            told = f"not {kind.what} of inceptory's" if kind.what else "a file that may be another's"
-            raise ConfigError(f"{flag} {path}: exists and is {told} (choose another name, or --force to replace it)")
-    # What a link points to is replaced, and the link stays.
+            raise WriteError(f"{flag} {path}: is write-protected (choose another name, or change its mode)")
+        _refuse_inputs(path, status, inputs, flag, kind)
+        if not force and status.st_size and not kind.is_own(_ends(path, flag)):
+            kept = f"not {kind.what} of inceptory's" if kind.what else "a file that may be another's"
+            raise ConfigError(f"{flag} {path}: exists and is {kept} (choose another name, or --force to replace it)")
+    # Not the link itself: the file that it points to is replaced, and the link stays.
     place = Path(os.path.realpath(path))
-    made = [folder for folder in place.parents if not folder.exists()]
+    created = [folder for folder in place.parents if not folder.exists()]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place.parent):
             pass
     except (OSError, ValueError) as fault:
-        _give_back(made)
+        remove_empty(created)
         raise WriteError(f"{flag} {path}: cannot be written, {reason(fault)} (choose another place)") from fault
     try:
         yield Output(place)
     finally:
-        _give_back(made)
+        remove_empty(created)
 
 
 def is_stdout(word: str) -> bool:
@@ -150,24 +150,17 @@ def _ends(path: Path, flag: str) -> bytes:
         raise WriteError(f"{flag} {path}: cannot be looked at, {reason(fault)} (choose another place)") from fault
 
 
-def _refuse_inputs(path: Path, found: os.stat_result, inputs: Iterable[Path | str], flag: str, kind: Kind) -> None:
+def _refuse_inputs(path: Path, status: os.stat_result, inputs: Iterable[Path | str], flag: str, kind: Kind) -> None:
     """Raise UsageError where a file that exists is read by the same command, by whatever name or link."""
     real = Path(os.path.realpath(path))
-    for given in map(Path, inputs):
+    for source in map(Path, inputs):
         try:
-            same = os.path.samestat(given.stat(), found)
+            same = os.path.samestat(source.stat(), status)
         except (OSError, ValueError):
-            continue  # whoever reads it tells better what is wrong
+            continue  # the code that reads it has a better message
         if same:
             raise UsageError(f"{flag} {path}: is read by this command (choose another name)")
         # Results of the command itself may lie beside what it read.
-        inside = Path(os.path.realpath(given)) in real.parents
+        inside = Path(os.path.realpath(source)) in real.parents
         if inside and not kind.is_own(_ends(path, flag)):
-            raise UsageError(f"{flag} {path}: belongs to {given}, which this command reads (choose another name)")
-
-
-def _give_back(folders: Iterable[Path]) -> None:
-    """Remove the folders that hold nothing, the innermost first."""
-    for folder in folders:
-        with contextlib.suppress(OSError, ValueError):
-            folder.rmdir()
+            raise UsageError(f"{flag} {path}: belongs to {source}, which this command reads (choose another name)")

@@ -19,12 +19,12 @@ class Meter:
         self._progress, self._task = progress, task
 
     def __call__(self, done: int, total: int) -> None:
-        """Show `done` of `total`, 0 where nobody knows how much there is."""
+        """Show `done` of `total`, which is 0 where it is not known."""
         self._progress.update(self._task, completed=done, total=total or None)
 
-    def tick(self, told: str) -> None:
+    def tick(self, note: str) -> None:
         """One more step, with a few words beside the bar."""
-        self._progress.update(self._task, advance=1, told=told)
+        self._progress.update(self._task, advance=1, note=note)
 
     def say_skipped(self, faults: Sequence[str], remaining: int) -> None:
         """Name the first pictures that could not be read, and count them all."""
@@ -47,13 +47,13 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def meter(title: str, total: int | None, done: int = 0, shown: bool = True) -> Iterator[Meter]:
-    """A meter for `total` steps, `done` of them before; the bar shows time left and vanishes at the end.
+    """A meter for `total` steps, `done` of them done before; the bar shows time left and vanishes at the end.
 
-    With shown=False nothing is said: another process speaks.
+    With shown=False nothing is printed: another process does that.
     """
     console = Console(stderr=True, quiet=not shown)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    rest = (TextColumn("{task.fields[told]}"), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
+    rest = (TextColumn("{task.fields[note]}"), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False))
     progress = Progress(*columns, *rest, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
     with progress:
-        yield Meter(progress, progress.add_task(title, total=total, completed=done, told=""))
+        yield Meter(progress, progress.add_task(title, total=total, completed=done, note=""))

@@ -1,8 +1,8 @@
-"""Several processes at one training, as torchrun starts them; alone, everything here does nothing.
+"""Several processes in one training, as torchrun starts them; in a single process, all of this does nothing.
 
 Batch norms see each process's own pictures; what they remember is averaged after every step, so
 that all processes hold the same network at any time. Tensors on GPUs go over nccl, which takes no
-others; counters and answers lie on the processor and go over gloo.
+others; counters and answers are on the CPU and go over gloo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from inceptory.errors import ConfigError
 
 BACKENDS = {"cuda": "cpu:gloo,cuda:nccl"}
-"""What carries tensors of each device; of any other device gloo does."""
+"""The backend for tensors of each device; for any other device it is gloo."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
     def part(self, rows: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Ranks:
         return self.total(*(numbers if self.first else [0.0] * len(numbers)))
 
     def gathered(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, one after another, on the processor of each. (n_r, ...) -> (sum n_r, ...)."""
+        """The rows of all processes, one after another, on the CPU of each. (n_r, ...) -> (sum n_r, ...)."""
         if self.world == 1:
             return rows
         # Lengths first: collectives take tensors of one shape, so the shorter ones are filled up.
@@ -61,9 +61,9 @@ class Ranks:
         longest = max(int(length) for length in lengths)
         filled = rows.new_zeros(longest, *rows.shape[1:], device="cpu")
         filled[: len(rows)] = rows
-        found = [torch.empty_like(filled) for _ in range(self.world)]
-        dist.all_gather(found, filled)
-        return torch.cat([part[: int(length)] for part, length in zip(found, lengths, strict=True)])
+        parts = [torch.empty_like(filled) for _ in range(self.world)]
+        dist.all_gather(parts, filled)
+        return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
 
     def share_statistics(self, net: nn.Module) -> None:
         """Average over all processes what batch norms remember."""
@@ -78,7 +78,7 @@ class Ranks:
             buffer.copy_(mean.view_as(buffer))
 
     def wait(self) -> None:
-        """Go on only when all processes have come here."""
+        """Wait until all processes have come here."""
         self.total(0.0)
 
 
@@ -98,7 +98,7 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         yield Ranks(rank, world)
     finally:
-        # What exchanged gradients lies in circles. While it holds the group, gloo's threads live on, and one that
-        # lets go of a Python object while the interpreter ends aborts the process.
+        # The wrapper that exchanged gradients is in reference cycles, so only the collector frees it. While it holds
+        # the group, gloo's threads live on, and one that frees a Python object while Python exits aborts the process.
         gc.collect()
         dist.destroy_process_group()

@@ -34,8 +34,9 @@ def adopted(weights: Weights, inside: View, identity: Identity, card: Card) -> N
 
 
 def with_new_head(net: Network, classes: int, *, seeded: bool = False) -> Network:
-    """A network with a fresh classifier, in eval mode; `seeded` gives the same one each time, and disturbs no
-    draws of others.
+    """A network with a fresh classifier, in eval mode.
+
+    `seeded` gives the same one each time, and leaves torch's global generator as it was.
     """
     with torch.random.fork_rng(devices=(), enabled=seeded):
         if seeded:
@@ -69,6 +70,6 @@ def _check_values(weights: Weights, name: str, array: NDArray[Any]) -> None:
     what = f"{weights.path}: tensor {name} holds"
     if array.dtype.kind != "f":
         raise DataError(f"{what} {array.dtype} and no floating point numbers (take another copy)")
-    # A sum is finite only if every value is, and needs no second array to find out.
+    # A sum is finite only if every value is, and unlike a test of each value it needs no second array.
     if not np.isfinite(array.sum(dtype=np.float64)):
         raise DataError(f"{what} NaN or infinite values (take another copy)")

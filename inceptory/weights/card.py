@@ -60,9 +60,9 @@ class Card:
     """How sure its answers may be, from pictures that had no part in training: `measure.calibration.Calibration`."""
 
     @classmethod
-    def of(cls, plan: Plan, **known: Any) -> Card:
+    def of(cls, plan: Plan, **others: Any) -> Card:
         """The card of a plan, with whatever else is known."""
-        return cls(plan.architecture, plan.dialect, plan.options(), **known)
+        return cls(plan.architecture, plan.dialect, plan.options(), **others)
 
     def plan(self) -> Plan:
         """The network that the weights belong to, decided once."""
@@ -82,7 +82,7 @@ class Card:
         plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
         for name in ("multi_label", "aliases", "calibration"):
             if not plain[name]:
-                del plain[name]  # versions that do not know the word read on what they can use
+                del plain[name]  # so that older versions, which refuse unknown words, read a card without them
         return json_text(plain)
 
     @classmethod
@@ -116,7 +116,7 @@ def _check_aliases(card: Card) -> None:
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
-    """Texts beside the tensors of a safetensors file, by name; empty where there are none. No tensor is read.
+    """The metadata of a safetensors file, texts by name; empty where there is none. No tensor is read.
 
     Raises MissingError where the file cannot be read, DataError where it is no such file.
     """

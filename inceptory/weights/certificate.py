@@ -1,4 +1,4 @@
-"""What a weight file is, told without torch and without reading its tensors."""
+"""What a weight file is, found out without torch and without reading its tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inceptory.weights.seal import bits, require_sealed
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was found in a file, and where each of its tensors went."""
+    """What a file holds, and where each of its tensors goes."""
 
     file: str
     sha256: str
@@ -35,7 +35,7 @@ class Certificate:
     filled: tuple[str, ...]
     dropped: tuple[str, ...]
     head: tuple[str, ...]
-    """Tensors of a person's own head that is more than one linear layer: the backbone is loaded without."""
+    """Tensors of a custom head of more than one linear layer: the backbone is loaded without it."""
     published: str | None
     """Name of the published file that this one is, by its declared hash."""
     alternatives: tuple[str, ...]
@@ -43,7 +43,7 @@ class Certificate:
     notes: tuple[str, ...]
     """What a person should know before trusting its answers."""
     remarks: tuple[str, ...]
-    """How the file was read where that was not the plain way."""
+    """How the file was read, where that was not the usual way."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -81,12 +81,12 @@ def _counted(names: tuple[str, ...], what: str) -> str:
 
 def of_own(weights: Weights, card: Card, plan: Plan, doubts: tuple[str, ...]) -> Certificate:
     """The certificate of our own checkpoint, which says itself what it is."""
-    wanted, found = shapes_of(plan), {name: entry.shape for name, entry in weights.entries.items()}
-    if wanted != found:
-        told = f"tensors do not fit {plan.architecture} of its card"
-        raise DataError(f"{weights.path}: {told} (restore it from a copy)")
-    kinds = {name: entry.dtype for name, entry in weights.entries.items()}
-    tensors = ((name, kind, found[name], bits(weights.read(name, None), kind)) for name, kind in kinds.items())
+    expected, shapes = shapes_of(plan), {name: entry.shape for name, entry in weights.entries.items()}
+    if expected != shapes:
+        problem = f"tensors do not fit {plan.architecture} of its card"
+        raise DataError(f"{weights.path}: {problem} (restore it from a copy)")
+    dtypes = {name: entry.dtype for name, entry in weights.entries.items()}
+    tensors = ((name, dtype, shapes[name], bits(weights.read(name, None), dtype)) for name, dtype in dtypes.items())
     require_sealed(weights.path, weights.metadata[KEY], tensors)
     return Certificate(
         file=str(weights.path),
@@ -101,7 +101,7 @@ def of_own(weights: Weights, card: Card, plan: Plan, doubts: tuple[str, ...]) ->
         auxiliary_heads=plan.aux,
         preprocessing=str(card.preprocess or "not known"),
         parameters=plan.numbers(stages=False)["parameters"],
-        matched=len(found),
+        matched=len(shapes),
         filled=(),
         dropped=(),
         head=(),
@@ -113,7 +113,7 @@ def of_own(weights: Weights, card: Card, plan: Plan, doubts: tuple[str, ...]) ->
 
 
 def of_another(
-    weights: Weights, identity: Identity, digest: str, found: Published | None, others: tuple[str, ...]
+    weights: Weights, identity: Identity, digest: str, record: Published | None, others: tuple[str, ...]
 ) -> Certificate:
     """The certificate of another package's file; `others` are published files of the same names and graph."""
     numbers = identity.plan.numbers(stages=False)
@@ -124,17 +124,17 @@ def of_another(
         origin=identity.origin.name,
         architecture=identity.plan.architecture,
         dialect=identity.plan.dialect,
-        dialect_decided="by its published hash" if found else identity.decided,
+        dialect_decided="by its published hash" if record else identity.decided,
         classes=identity.plan.classes,
         background_class=identity.background,
         auxiliary_heads=identity.plan.aux,
-        preprocessing=str((found and found.preprocess) or identity.preprocess or "not known"),
+        preprocessing=str((record and record.preprocess) or identity.preprocess or "not known"),
         parameters=numbers["parameters"],
         matched=len(identity.match.pairs),
         filled=tuple(identity.match.filled),
         dropped=identity.match.dropped,
         head=identity.head,
-        published=found.name if found else None,
+        published=record.name if record else None,
         alternatives=others,
         notes=identity.notes,
         remarks=identity.remarks,

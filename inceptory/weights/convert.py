@@ -48,11 +48,11 @@ def convert(
         File to write: a state dict in .pth or .pt, or .safetensors; for Keras .weights.h5, or .h5,
         which has the layout of Keras 2.
     to
-        Package that shall load it.
+        Package that is to load the file.
     classes
         Put a new head for so many classes in place of the file's own; the same one each time.
     raw
-        Take a trainer's weights as they are where their average lies beside them.
+        Take the plain weights where the file also holds their average.
     force
         Replace a file that exists; without it only a .safetensors that this command wrote is replaced.
     """
@@ -60,10 +60,10 @@ def convert(
     endings = KERAS_ENDINGS if to == "keras" else ENDINGS
     if not destination.name.lower().endswith(endings):
         raise UsageError(f"{destination}: not a kind of file that {to} loads (end it in {', '.join(endings)})")
-    known = OWN if destination.name.lower().endswith(".safetensors") else NEVER
+    kind = OWN if destination.name.lower().endswith(".safetensors") else NEVER
     with (
         open_model(ours, raw=raw) as model,
-        claimed(destination, known, "convert", inputs=[model.path], force=force) as place,
+        claimed(destination, kind, "convert", inputs=[model.path], force=force) as place,
     ):
         from inceptory.weights.express import express
         from inceptory.weights.keras.writer import keras_file
@@ -77,12 +77,12 @@ def convert(
         if to == "keras":
             values = {name: tensor.float().numpy() for name, tensor in state.items()}
             content, count = keras_file(destination.name, target, names, values)
-            told = f"{count} variables of {target.architecture} for Keras' load_weights"
+            summary = f"{count} variables of {target.architecture} for Keras' load_weights"
         else:
             content = tensor_file(destination.name, {theirs: state[name] for name, theirs in names.items()})
-            told = f"{len(names)} tensors of {target.architecture} as {to} calls them"
+            summary = f"{len(names)} tensors of {target.architecture} as {to} calls them"
         place.write(content)
-    return f"{destination}: {told}"
+    return f"{destination}: {summary}"
 
 
 def target_plan(ours: Plan, to: str, path: object) -> Plan:
@@ -90,29 +90,31 @@ def target_plan(ours: Plan, to: str, path: object) -> Plan:
     _check_published(ours, path, to)
     for origin in _origins(to):
         if origin.architecture == ours.architecture:
-            there = plan(ours.architecture, dialect=origin.dialect, classes=ours.classes, aux=ours.aux)
-            if _graph(there) == _graph(ours):
-                return there
-    has = sorted({f"{origin.architecture} ({origin.dialect})" for origin in _origins(to)})
-    raise DataError(f"{path}: {to} has no {ours.architecture} in dialect {ours.dialect} (it has {', '.join(has)})")
+            candidate = plan(ours.architecture, dialect=origin.dialect, classes=ours.classes, aux=ours.aux)
+            if _graph(candidate) == _graph(ours):
+                return candidate
+    available = sorted({f"{origin.architecture} ({origin.dialect})" for origin in _origins(to)})
+    raise DataError(
+        f"{path}: {to} has no {ours.architecture} in dialect {ours.dialect} (it has {', '.join(available)})"
+    )
 
 
 def their_names(target: Plan, to: str, path: object) -> dict[str, str]:
     """Our names and theirs, for a network in that package's dialect; raises DataError for what it lacks."""
     origin = next(o for o in _origins(to) if (o.architecture, o.dialect) == (target.architecture, target.dialect))
-    found = names_there(origin.table, shapes_of(target))
-    unknown = [name for name, theirs in found.items() if theirs is None]
+    names = names_there(origin.table, shapes_of(target))
+    unknown = [name for name, theirs in names.items() if theirs is None]
     if unknown:
         raise DataError(f"{path}: {to}'s {target.architecture} has no {unknown[0]} (leave that option out)")
-    return {name: theirs for name, theirs in found.items() if theirs is not None}
+    return {name: theirs for name, theirs in names.items() if theirs is not None}
 
 
 def _origins(to: str) -> list[Origin]:
     return [origin for origin in ORIGINS if origin.name == to]
 
 
-def _graph(found: Plan) -> Tree:
-    """A network's tree without what no answer depends on: starts, momentum, dropout, and gamma."""
+def _graph(network: Plan) -> Tree:
+    """A network's tree without what no answer depends on: initial values, momentum, dropout, and gamma."""
 
     def bare(node: Node) -> Node:
         match node:
@@ -125,7 +127,7 @@ def _graph(found: Plan) -> Tree:
             case _:
                 return node
 
-    tree = rebuild_tree(found.tree, bare)
+    tree = rebuild_tree(network.tree, bare)
     return replace(tree, head=replace(tree.head, dropout=0.0))
 
 

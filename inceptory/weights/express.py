@@ -1,8 +1,8 @@
 """A network's tensors as another dialect of the same graph has them: with or without gamma.
 
-tf-slim and Keras train some networks without batch norm's factor. Giving it away is exact: with
+tf-slim and Keras train some networks without batch norm's factor. Folding it away is exact: with
 y' = gamma * y, whose mean is gamma * mean, (y' - mean') / deviation is gamma * (y - mean) / deviation,
-so the factor goes into the kernel and the mean. Putting it in is a row of ones.
+so the factor goes into the kernel and the mean. Adding it back is a row of ones.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from inceptory.weights.identify import shapes_of
 
 def express(state: dict[str, Tensor], target: Plan) -> dict[str, Tensor]:
     """The tensors of `state` under the names of the target's dialect, which has the same graph."""
-    wanted = shapes_of(target)
-    found = dict(state)
-    for name in [name for name in state if name.endswith(".bn.weight") and name not in wanted]:
-        _fold_gamma(found, name.removesuffix(".bn.weight"))
-    for name, shape in wanted.items():
-        if name not in found and name.endswith(".bn.weight"):
-            found[name] = torch.ones(shape)
-    return {name: found[name] for name in wanted}
+    shapes = shapes_of(target)
+    tensors = dict(state)
+    for name in [name for name in state if name.endswith(".bn.weight") and name not in shapes]:
+        _fold_gamma(tensors, name.removesuffix(".bn.weight"))
+    for name, shape in shapes.items():
+        if name not in tensors and name.endswith(".bn.weight"):
+            tensors[name] = torch.ones(shape)
+    return {name: tensors[name] for name in shapes}
 
 
 def _fold_gamma(state: dict[str, Tensor], layer: str) -> None:

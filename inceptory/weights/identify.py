@@ -33,13 +33,13 @@ class Identity:
     decided: str
     """How the dialect was decided, in words."""
     head: tuple[str, ...] = ()
-    """Tensors of a head of a person's own that is more than one linear layer: not loaded."""
+    """Tensors of a custom head of more than one linear layer: not loaded."""
     notes: tuple[str, ...] = ()
     """What a person should know before trusting its answers, such as what its config says and we do not do."""
     remarks: tuple[str, ...] = ()
-    """How the file was read where that was not the plain way."""
+    """How the file was read, where that was not the usual way."""
     labels: tuple[str, ...] = ()
-    """Class names where the file or what lies beside it has them."""
+    """Class names, where the file or a config beside it has them."""
     prefix: str = ""
     """What stands before the network's names, such as "module."; empty where nothing does."""
 
@@ -66,33 +66,29 @@ def identify(path: object, entries: Shapes, name: str | None = None, dialect: st
     """
     if name is not None:
         architecture(name)
-    dialects = {each for found in catalogue().values() for each in found.dialects}
+    dialects = {each for network in catalogue().values() for each in network.dialects}
     if dialect is not None and dialect not in dialects:
         raise UnknownName("dialect", dialect, sorted(dialects))
-    known = [origin for origin in ORIGINS if name in (None, origin.architecture)]
-    if not known:
+    origins = [origin for origin in ORIGINS if name in (None, origin.architecture)]
+    if not origins:
         raise UnknownName("network with weights of other packages", str(name), [o.architecture for o in ORIGINS])
-    best = _nearest(known, entries, dialect)
-    if _whole(best, entries):
+    best = _nearest(origins, entries, dialect)
+    if best.match.complete and not _misshapen(best, entries):
         return best
     if others := _other_networks(best, entries):
         names = ", ".join(map(quoted, (best.prefix, *others)))
-        raise DataError(f"{path}: holds several networks, behind {names} (save one of them alone)")
+        raise DataError(f"{path}: holds several networks, whose names begin with {names} (save one of them alone)")
     other = best if name is None else _nearest(ORIGINS, entries, None)
     if other.plan.architecture != best.plan.architecture and _share(other) > _share(best):
-        told = f"looks like {other.plan.architecture} of {other.origin.name}, not {name}"
-        raise DataError(f"{path}: {told} (give a file of {name}, or that name)")
+        problem = f"looks like {other.plan.architecture} of {other.origin.name}, not {name}"
+        raise DataError(f"{path}: {problem} (give a file of {name}, or that name)")
     raise DataError(f"{path}: {_unfit(best, entries)}")
 
 
-def _nearest(known: Sequence[Origin], entries: Shapes, dialect: str | None) -> Identity:
-    likely = [origin for origin in known if _ends_alike(origin, entries)] or known
-    tried = [_with_own_head(_try(origin, entries, dialect), entries) for origin in likely]
-    return min(tried, key=lambda identity: _distance(identity, entries))
-
-
-def _whole(identity: Identity, entries: Shapes) -> bool:
-    return identity.match.complete and not _misshapen(identity, entries)
+def _nearest(origins: Sequence[Origin], entries: Shapes, dialect: str | None) -> Identity:
+    likely = [origin for origin in origins if _ends_alike(origin, entries)] or origins
+    identities = [_with_own_head(_try(origin, entries, dialect), entries) for origin in likely]
+    return min(identities, key=lambda identity: _distance(identity, entries))
 
 
 def _share(identity: Identity) -> float:
@@ -103,10 +99,10 @@ def _share(identity: Identity) -> float:
 @cache
 def _first(origin: Origin) -> tuple[str, tuple[int, ...]]:
     """What its package calls the first tensor of a network, and its shape: most origins are ruled out by it."""
-    # Of every origin this is asked, and a plan decided for the few that are left.
-    known = architecture(origin.architecture)
-    switches = known.dialects[origin.dialect]
-    tree = inherit(known.build(switches), switches.defaults)
+    # This runs for every origin, so it decides no whole plan; that is done for the few that remain.
+    network = architecture(origin.architecture)
+    switches = network.dialects[origin.dialect]
+    tree = inherit(network.build(switches), switches.defaults)
     first, shape = next(iter(state_shapes(tree, len(origin.preprocess.mean), switches.image).items()))
     return str(names_there(origin.table, [first])[first]), shape
 
@@ -119,13 +115,13 @@ def _rows(entries: Shapes, name: str | None) -> int:
 
 
 def _ends_alike(origin: Origin, entries: Shapes) -> list[str]:
-    """Names in the file that are that of the network's first tensor, or that with something before it."""
+    """Names in the file that are that of the network's first tensor, with or without a prefix."""
     first, _ = _first(origin)
     return [name for name in entries if name == first or name.endswith(f".{first}")]
 
 
 def _prefix(origin: Origin, entries: Shapes) -> str:
-    """What stands before the names of the network; empty where its first tensor is called plainly."""
+    """What stands before the names of the network; empty where its first tensor has no prefix."""
     before = [name.removesuffix(_first(origin)[0]) for name in _ends_alike(origin, entries)]
     if not before or "" in before:
         return ""
@@ -133,12 +129,12 @@ def _prefix(origin: Origin, entries: Shapes) -> str:
 
 
 def _behind(prefix: str, entries: Shapes) -> int:
-    """How many names begin so."""
+    """How many names begin with the prefix."""
     return sum(name.startswith(prefix) for name in entries)
 
 
 def _other_networks(identity: Identity, entries: Shapes) -> list[str]:
-    """Beginnings of the names of further networks in the file, as large as the one that was found."""
+    """Prefixes of further networks in the file that are as large as the identified one."""
     others = [name.removesuffix(_first(identity.origin)[0]) for name in _ends_alike(identity.origin, entries)]
     apart = [each for each in others if identity.prefix and not each.startswith(identity.prefix)]
     return [each for each in apart if _behind(each, entries) >= len(identity.match.pairs)]
@@ -146,13 +142,13 @@ def _other_networks(identity: Identity, entries: Shapes) -> list[str]:
 
 def _channels(origin: Origin, entries: Shapes, present: Mapping[str, str]) -> int:
     """Channels of the pictures that a file's first layer takes, 3 where that cannot be told."""
-    name, wanted = _first(origin)
+    name, expected = _first(origin)
     shape = entries.get(present.get(name, ""), ())
-    if len(shape) != len(wanted):
+    if len(shape) != len(expected):
         return 3
     # A depthwise first layer has a few outputs for each of its inputs, and takes one.
-    found = shape[1] if wanted[1] == 3 else shape[0] * 3 // wanted[0]
-    return found if 1 <= found <= MOST_CHANNELS else 3
+    channels = shape[1] if expected[1] == 3 else shape[0] * 3 // expected[0]
+    return channels if 1 <= channels <= MOST_CHANNELS else 3
 
 
 @cache
@@ -165,20 +161,20 @@ def _auxiliary(origin: Origin) -> frozenset[str]:
     return frozenset(str(name) for name in set(with_them) - set(without))
 
 
-def _without_auxiliary(match: Match, left: Mapping[str, str]) -> Match:
-    """The match where those auxiliary tensors are left out; `left` has the file's names."""
-    out = frozenset(left.values())
-    surplus = tuple(name for name in match.surplus if name not in out)
-    return replace(match, surplus=surplus, dropped=(*match.dropped, *(name for name in match.surplus if name in out)))
+def _without_auxiliary(match: Match, auxiliary: Mapping[str, str]) -> Match:
+    """The match without the auxiliary tensors, which `auxiliary` gives by the file's names."""
+    names = frozenset(auxiliary.values())
+    surplus = tuple(name for name in match.surplus if name not in names)
+    return replace(match, surplus=surplus, dropped=(*match.dropped, *(name for name in match.surplus if name in names)))
 
 
 def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
     prefix = _prefix(origin, entries)
     present = present_names(origin.table, entries, prefix)
-    rows, beside = (_rows(entries, present.get(name)) for name in (origin.classifier, origin.aux))
+    rows, aux_rows = (_rows(entries, present.get(name)) for name in (origin.classifier, origin.aux))
     background = origin.background and rows == WITH_BACKGROUND
     classes = rows - background
-    aux = beside == rows > 0
+    aux = aux_rows == rows > 0
     chosen, decided = origin.dialect, f"the default of {origin.name}"
     if dialect is not None and dialect in architecture(origin.architecture).dialects:
         chosen, decided = dialect, "as asked for"
@@ -187,24 +183,24 @@ def _try(origin: Origin, entries: Shapes, dialect: str | None) -> Identity:
     elif rows == origin.classes and origin.classes in (WITH_BACKGROUND, 1008):
         decided = f"by its {rows} classes"
     channels = _channels(origin, entries, present)
-    found = plan(origin.architecture, dialect=chosen, classes=classes, aux=aux, in_channels=channels)
-    match = fit(origin.table, shapes_of(found), entries, prefix)
+    network = plan(origin.architecture, dialect=chosen, classes=classes, aux=aux, in_channels=channels)
+    match = fit(origin.table, shapes_of(network), entries, prefix)
     remarks, notes = [], []
     if prefix:
-        remarks.append(f"its names stand behind {quoted(prefix)}")
-    if beside and not aux:
-        # The head was replaced and the auxiliary one was not: it serves nobody, and no answer depends on it.
+        remarks.append(f"its names begin with {quoted(prefix)}")
+    if aux_rows and not aux:
+        # Only the main head was replaced: the auxiliary one has other classes, and no answer depends on it.
         match = _without_auxiliary(match, {name: present[name] for name in _auxiliary(origin) if name in present})
-        remarks.append(f"its auxiliary heads, for {beside} classes, are left out")
+        remarks.append(f"its auxiliary heads, for {aux_rows} classes, are left out")
     if channels != len(origin.preprocess.mean):
         notes.append(f"takes {channels} channel{'s' * (channels > 1)}, so its preprocessing is not known")
     return Identity(
-        origin, found, match, background, decided, notes=tuple(notes), remarks=tuple(remarks), prefix=prefix
+        origin, network, match, background, decided, notes=tuple(notes), remarks=tuple(remarks), prefix=prefix
     )
 
 
 def _with_own_head(identity: Identity, entries: Shapes) -> Identity:
-    """A backbone with a head of a person's own: one linear layer is the classifier, more are reported."""
+    """A backbone with a custom head: one linear layer is taken as the classifier, more are only reported."""
     match = identity.match
     if match.missing or not match.surplus or identity.plan.classes:
         return identity
@@ -214,17 +210,17 @@ def _with_own_head(identity: Identity, entries: Shapes) -> Identity:
     biases = [name for name in match.surplus if name not in kernels]
     if len(kernels) == 1 and len(biases) == 1:
         (kernel,), (bias,) = kernels, biases
-        now = identity.plan
-        classes, channels = entries[kernel][0], now.in_channels
-        found = plan(now.architecture, dialect=now.dialect, classes=classes, in_channels=channels)
-        if shapes_of(found)["head.classifier.weight"] == entries[kernel]:
+        present = identity.plan
+        classes, channels = entries[kernel][0], present.in_channels
+        network = plan(present.architecture, dialect=present.dialect, classes=classes, in_channels=channels)
+        if shapes_of(network)["head.classifier.weight"] == entries[kernel]:
             pairs = {**match.pairs, "head.classifier.weight": kernel, "head.classifier.bias": bias}
-            return replace(identity, plan=found, match=replace(match, pairs=pairs, surplus=()))
+            return replace(identity, plan=network, match=replace(match, pairs=pairs, surplus=()))
     return replace(identity, head=match.surplus, match=replace(match, surplus=()))
 
 
 def _distance(identity: Identity, entries: Shapes) -> tuple[int, bool, bool]:
-    """How far a file is from a network: tensors out of place, a head of a person's own, other classes."""
+    """How far a file is from a network: tensors out of place, a custom head, other classes."""
     match, origin = identity.match, identity.origin
     misplaced = len(match.missing) + len(match.surplus) + len(_misshapen(identity, entries))
     there = present_names(origin.table, entries, identity.prefix).get(origin.classifier, "")
@@ -233,19 +229,19 @@ def _distance(identity: Identity, entries: Shapes) -> tuple[int, bool, bool]:
 
 
 def _misshapen(identity: Identity, entries: Shapes) -> list[str]:
-    """Our names of tensors whose shape there is another."""
-    wanted = shapes_of(identity.plan)
-    return [ours for ours, theirs in identity.match.pairs.items() if not _fits(identity, ours, wanted, entries[theirs])]
+    """Our names of the tensors that have another shape in the file."""
+    shapes = shapes_of(identity.plan)
+    return [ours for ours, theirs in identity.match.pairs.items() if not _fits(identity, ours, shapes, entries[theirs])]
 
 
-def _fits(identity: Identity, ours: str, wanted: Shapes, found: tuple[int, ...]) -> bool:
-    shape = wanted[ours]
+def _fits(identity: Identity, ours: str, shapes: Shapes, stored: tuple[int, ...]) -> bool:
+    shape = shapes[ours]
     if identity.background and classifies(ours):
         shape = (shape[0] + 1, *shape[1:])
-    # Files of Caffe's line carry norms as rows, (1, C) for (C,); old Xceptions their pointwise kernels as matrices,
-    # and tf-slim its classifiers as convolutions.
-    matrix = (*found, 1, 1) == shape or found == (*shape, 1, 1)
-    return found == shape or (len(shape) == 1 and found == (1, *shape)) or (len(shape) in (2, 4) and matrix)
+    # Files made from Caffe's store norms as rows, (1, C) for (C,); old Xceptions store their pointwise kernels as
+    # matrices, and tf-slim its classifiers as convolutions.
+    matrix = (*stored, 1, 1) == shape or stored == (*shape, 1, 1)
+    return stored == shape or (len(shape) == 1 and stored == (1, *shape)) or (len(shape) in (2, 4) and matrix)
 
 
 def classifies(ours: str) -> bool:
@@ -256,10 +252,10 @@ def classifies(ours: str) -> bool:
 def _unfit(best: Identity, entries: Shapes) -> str:
     if _share(best) < SURE:
         names = ", ".join(map(quoted, sorted(entries)[:3]))
-        told = f"no network of the Inception family, {len(entries)} tensors, the first: {names}"
-        return f"{told} (inceptory weights lists what is read)"
+        problem = f"no network of the Inception family, {len(entries)} tensors, the first: {names}"
+        return f"{problem} (inceptory weights lists what is read)"
     wrong = _misshapen(best, entries)
-    told = both_sides(best.match.missing, [quoted(name) for name in best.match.surplus])
+    names = both_sides(best.match.missing, [quoted(name) for name in best.match.surplus])
     shapes = f"{len(wrong)} of another shape: {', '.join(wrong[:3])}" if wrong else ""
-    sides = "; ".join(filter(None, (told, shapes)))
+    sides = "; ".join(filter(None, (names, shapes)))
     return f"looks like {best.plan.architecture} of {best.origin.name}, but {sides} (give a whole file of one network)"

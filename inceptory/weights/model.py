@@ -41,21 +41,21 @@ IMAGENET_ORIGINS = ("torchvision", "timm", "cadene", "keras", "slim", "caffe")
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An open weight file that is known. Closes itself, or by `with`."""
+    """An open weight file that was identified. Closes itself, or by `with`."""
 
     path: Path
     card: Card
-    """Our checkpoint's own; for another package's file made of what is known of that package."""
+    """Our checkpoint's own card; for another package's file, one made from what we know of that package."""
     plan: Plan
-    """The network, decided."""
+    """The network, every option of it decided."""
     weights: Weights
     identity: Identity | None = None
     """What another package's file turned out to be; None for our checkpoint."""
     inside: View | None = None
     """Its tensors in PyTorch's terms; None for our checkpoint."""
     record: Published | None = None
-    """The published file that it is, as far as that was asked: by its name, or where only its hash can tell."""
-    asked: tuple[str | None, str | None] = (None, None)
+    """The published file that it is; looked up where it was opened by name, or where only its hash can tell."""
+    requested: tuple[str | None, str | None] = (None, None)
     """The network and the dialect that the caller named."""
     doubts: tuple[str, ...] = ()
     """What a person should know before trusting its answers."""
@@ -67,7 +67,7 @@ class Model:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """How the file was read where that was not the plain way."""
+        """How the file was read, where that was not the usual way."""
         return () if self.identity is None else self.identity.remarks
 
     def network(self, classes: int | None = None, *, seeded: bool = False) -> Network:
@@ -85,20 +85,20 @@ class Model:
         return net if classes is None else with_new_head(net, classes, seeded=seeded)
 
     def certificate(self) -> Certificate:
-        """What was found in the file, and where each of its tensors goes; takes a hash of the whole file."""
+        """What the file holds, and where each of its tensors goes; reads the whole file for its hash."""
         if self.identity is None or self.inside is None:
             return of_own(self.weights, self.card, self.plan, self.doubts)
         weights, identity = self.weights, self.identity
         digest = weights.digest("sha256")
         record = by_hash(digest, weights.digest("md5"))
-        name, dialect = self.asked
+        name, dialect = self.requested
         if record is not None and dialect is None and record.dialect != identity.plan.dialect:
             identity = _settled(weights, self.inside, name, record.dialect)
         weights.require_unchanged()
         return of_another(weights, identity, digest, record, alternatives(identity.origin, record))
 
     def warn(self, depth: int) -> Self:
-        """Tell the doubts; `depth` callers from here stands the line that asked for the model."""
+        """Issue each doubt as a warning that points `depth` callers up, to the line that opened the model."""
         for doubt in self.doubts:
             warnings.warn(f"{self.path}: {doubt}", Doubt, stacklevel=depth + 1)
         return self
@@ -115,7 +115,7 @@ class Model:
         return self.card.preprocess
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.weights.close()
 
     def __enter__(self) -> Self:
@@ -139,22 +139,22 @@ def open_model(
     """The model behind a path, a run folder or a published name (fetched if need be).
 
     `name` (a network or a published name), `dialect` and `preprocess` settle what tensors cannot tell;
-    `weights` is a copy of a published file fetched by hand; `raw` takes a trainer's weights as they are
-    where their average lies beside them. Raises MissingError, UnknownName, UsageError, or DataError
-    that lists what does not fit; nothing in a file is ever executed.
+    `weights` is a copy of a published file fetched by hand; `raw` takes the plain weights where the file
+    also holds their average. Raises MissingError, UnknownName, UsageError, or DataError that lists what
+    does not fit; nothing in a file is ever executed.
     """
-    meant = model if isinstance(model, Resolved) else resolve(model, weights, raw=raw)
-    like = None if name is None else find(name)
-    if like is not None:
-        # A file trained further from a published one: prepared as that, with other bytes.
-        name, dialect, preprocess = like.architecture, dialect or like.dialect, preprocess or like.preprocess
-    opened = open_weights(meant.path, raw=meant.raw)
+    resolved = model if isinstance(model, Resolved) else resolve(model, weights, raw=raw)
+    origin = None if name is None else find(name)
+    if origin is not None:
+        # The file was trained further from this published one: same network and preprocessing, other bytes.
+        name, dialect, preprocess = origin.architecture, dialect or origin.dialect, preprocess or origin.preprocess
+    file = open_weights(resolved.path, raw=resolved.raw)
     try:
-        if KEY in opened.metadata:
-            return _own(opened)
-        return _recognised(meant, opened, name, dialect, preprocess)
+        if KEY in file.metadata:
+            return _own(file)
+        return _recognised(resolved, file, name, dialect, preprocess)
     except BaseException:
-        opened.close()
+        file.close()
         raise
 
 
@@ -174,8 +174,8 @@ def load(
     `name` (a network or a published name), `dialect` and `preprocess` settle what tensors cannot tell.
     A published name is downloaded once. `classes` asks for a new head, whatever the file has: fresh
     classifiers from torch's global generator, as `Network.reset_classifier` puts them in.
-    Of a trainer's checkpoint with averaged weights these are taken, or with `raw` the others. Raises
-    MissingError, or DataError that lists what does not fit; nothing in a file is ever executed.
+    Where a trainer's checkpoint holds averaged weights, those are loaded, or with `raw` the plain ones.
+    Raises MissingError, or DataError that lists what does not fit; nothing in a file is ever executed.
 
         net = inceptory.load("runs/flowers")
         net = inceptory.load("inception_v3_google-0cc3c7bd.pth")
@@ -195,10 +195,10 @@ def _own(weights: Weights) -> Model:
 
 
 def _recognised(
-    meant: Resolved, weights: Weights, name: str | None, dialect: str | None, preprocess: Preprocess | None
+    resolved: Resolved, weights: Weights, name: str | None, dialect: str | None, preprocess: Preprocess | None
 ) -> Model:
-    """What another package's file is: by its record where it was meant by a published name, else by its tensors."""
-    record, doubts, inside = meant.record, [], view(weights)
+    """Another package's file, identified by its record where a published name was given, else by its tensors."""
+    record, doubts, inside = resolved.record, [], view(weights)
     if record is not None:
         identity = _settled(weights, inside, record.architecture, dialect or record.dialect)
         _check_classes(weights, record, identity)
@@ -206,15 +206,15 @@ def _recognised(
     else:
         identity = _settled(weights, inside, name, dialect)
         if identity.origin.twins and not (dialect or preprocess):
-            # Files that share names and graph are told apart by their published hash.
+            # Files with the same names and graph differ only by their published hash.
             record = by_hash(weights.digest("sha256"))
             if others := alternatives(identity.origin, record):
-                read = record.origin if record else identity.origin.name
-                told = f"read as {read}'s; others have the same names and graph: {', '.join(others)}"
-                doubts.append(f"{told} (say name= or preprocess= to settle it)")
+                package = record.origin if record else identity.origin.name
+                doubt = f"read as {package}'s; others have the same names and graph: {', '.join(others)}"
+                doubts.append(f"{doubt} (say name= or preprocess= to settle it)")
     doubts += [f"{note} (prepare pictures and read answers accordingly)" for note in identity.notes]
-    known = (record.preprocess if record else None) or identity.preprocess
-    card = _card(weights.path, identity, preprocess or known)
+    default = (record.preprocess if record else None) or identity.preprocess
+    card = _card(weights.path, identity, preprocess or default)
     return Model(weights.path, card, identity.plan, weights, identity, inside, record, (name, dialect), tuple(doubts))
 
 
@@ -222,19 +222,19 @@ def _settled(weights: Weights, inside: View, name: str | None, dialect: str | No
     """Origin and network of another package's file, by its tensors, its config, and the config beside it."""
     identity = identify(weights.path, inside.shapes, name, dialect)
     identity = with_config(replace(identity, remarks=(*weights.remarks, *identity.remarks)), weights.path)
-    # A dialect that was asked for, or that a published file is known to have, stands.
+    # A dialect that the caller or the published record names is final.
     return identity if dialect else settle(weights, inside, identity, free=name is None)
 
 
-def alternatives(origin: Origin, found: Published | None) -> tuple[str, ...]:
-    """Names of the other published files that a file of this origin may be, `found` being the one of its hash.
+def alternatives(origin: Origin, record: Published | None) -> tuple[str, ...]:
+    """Names of the other published files that a file of this origin may be; `record` is the one with its hash.
 
     The same bytes may be published twice, for pictures that are prepared in two ways.
     """
-    if found is None:
+    if record is None:
         return origin.twins
-    same = {each.name for each in published().values() if each.declared == found.declared} - {found.name}
-    return tuple(name for name in origin.twins if name in same)
+    same_bytes = {each.name for each in published().values() if each.declared == record.declared} - {record.name}
+    return tuple(name for name in origin.twins if name in same_bytes)
 
 
 def _check_hash(weights: Weights, record: Published) -> None:
@@ -244,17 +244,17 @@ def _check_hash(weights: Weights, record: Published) -> None:
 
 
 def _check_classes(weights: Weights, record: Published, identity: Identity) -> None:
-    found = identity.plan.classes + identity.background
-    if record.classes is not None and found != record.classes:
-        told = f"not {record.name}, its classifier has {found} classes and not {record.classes}"
-        raise DataError(f"{weights.path}: {told} (give it as a path, without that name)")
+    classes = identity.plan.classes + identity.background
+    if record.classes is not None and classes != record.classes:
+        problem = f"not {record.name}, its classifier has {classes} classes and not {record.classes}"
+        raise DataError(f"{weights.path}: {problem} (give it as a path, without that name)")
 
 
 def _card(path: Path, identity: Identity, preprocess: Preprocess | None) -> Card:
     origin = identity.origin
     imagenet = identity.plan.classes == 1000 and origin.name in IMAGENET_ORIGINS
-    known = {"origin": origin.name, "file": path.name}
+    facts = {"origin": origin.name, "file": path.name}
     if identity.remarks:
-        known["read"] = "; ".join(identity.remarks)
+        facts["read"] = "; ".join(identity.remarks)
     names = identity.labels or (labels() if imagenet else ())
-    return Card.of(identity.plan, labels=names, preprocess=preprocess, data=known)
+    return Card.of(identity.plan, labels=names, preprocess=preprocess, data=facts)

@@ -15,40 +15,40 @@ from inceptory.weights.published.records import Published, find, record
 
 @dataclass(frozen=True)
 class Resolved:
-    """A file, and the record of it where it was meant by its published name."""
+    """A file, and its record where it was given by its published name."""
 
     path: Path
     record: Published | None = None
     raw: bool = False
-    """Whether a trainer's weights as they are are meant, and not the average beside them."""
+    """Whether to take the plain weights where the file also holds their average."""
 
 
 def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool = False) -> Resolved:
     """The file behind a path or a published name, fetched if need be; `weights` is a copy fetched by hand.
 
-    Raises UnknownName for a published name that does not exist, MissingError where nothing can be had,
+    Raises UnknownName for a published name that does not exist, MissingError where nothing can be fetched,
     UsageError for a copy of what has no published name.
     """
     path, name = index_of(Path(model)), str(model)
-    here = exists(path) or not _is_published_name(name)
-    if here and weights is not None:
+    is_path = exists(path) or not _is_published_name(name)
+    if is_path and weights is not None:
         raise UsageError(f"--weights {weights}: {name} is not a published name (give the file itself as the model)")
-    if here:
+    if is_path:
         return Resolved(_inside(path) if is_folder(path) else path, raw=raw)
-    found = record(name)
-    if not found.readable:
-        raise DataError(f"{name}: cannot be read yet, {found.why_not} (inceptory weights lists those that can)")
+    published = record(name)
+    if not published.readable:
+        raise DataError(f"{name}: cannot be read yet, {published.why_not} (inceptory weights lists those that can)")
     if weights is not None:
-        return Resolved(index_of(Path(weights)), found, raw)
+        return Resolved(index_of(Path(weights)), published, raw)
     from inceptory.weights.published.download import fetch
 
-    return Resolved(fetch(found), found, raw)
+    return Resolved(fetch(published), published, raw)
 
 
 def _inside(folder: Path) -> Path:
     """The weights in a folder of a run, or in one that timm wrote."""
-    there = [folder / file for file in FILES if (folder / file).exists()]
-    return there[0] if there else folder / FILES[0]
+    present = [folder / file for file in FILES if (folder / file).exists()]
+    return present[0] if present else folder / FILES[0]
 
 
 def _is_published_name(name: str) -> bool:

@@ -27,7 +27,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Numbered:
-    """Layers that have no name there but a number, by the order of their making; group 1 is our layer."""
+    """Layers that have only a number there, in the order of their creation; group 1 is our layer."""
 
     ours: str
     theirs: str
@@ -53,7 +53,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Alias:
-    """A tensor of theirs that has had another name: such files are read as if it had the present one."""
+    """Another name that a tensor of theirs has in some files: they are read as if it had the present one."""
 
     theirs: str
     """A pattern that matches the whole of the other name."""
@@ -98,12 +98,12 @@ def both_sides(missing: Sequence[str], surplus: Sequence[str]) -> str:
     return "; ".join(f"{len(names)} {what}: {', '.join(names[:NAMES_SHOWN])}" for names, what in parts if names)
 
 
-def expand(template: str, found: re.Match[str]) -> str:
+def expand(template: str, groups: re.Match[str]) -> str:
     """The template with its tokens replaced by the groups of the match."""
 
     def token(match: re.Match[str]) -> str:
         group, times, shift, letter, offset, before = match.groups()
-        value = found[int(group)]
+        value = groups[int(group)]
         if times or shift:
             return str(int(value) * int(times or 1) + int(shift or 0))
         if letter:
@@ -114,30 +114,30 @@ def expand(template: str, found: re.Match[str]) -> str:
 
 
 def rename(name: str, rules: Iterable[Rule]) -> str | None:
-    """What one of our tensors is called there; None where no rule speaks of it."""
+    """What one of our tensors is called there; None where no rule matches."""
     for rule in rules:
-        found = re.fullmatch(rule.ours, name)
-        if found is not None:
-            return expand(rule.theirs, found)
+        match = re.fullmatch(rule.ours, name)
+        if match is not None:
+            return expand(rule.theirs, match)
     return None
 
 
 def names_there(table: Table, ours: Iterable[str]) -> dict[str, str | None]:
-    """What each of our tensors is called there, ours in the order of the network; None is unspoken of."""
+    """What each of our tensors is called there, in the order of the network; None where no rule matches."""
     numbers: dict[Numbered, dict[str, int]] = {numbered: {} for numbered in table.numbered}
-    found: dict[str, str | None] = {}
+    theirs: dict[str, str | None] = {}
     for name in ours:
-        found[name] = rename(name, table.rules)
-        if found[name] is None:
-            found[name] = _by_number(name, numbers)
-    return found
+        theirs[name] = rename(name, table.rules)
+        if theirs[name] is None:
+            theirs[name] = _by_number(name, numbers)
+    return theirs
 
 
 def _by_number(name: str, numbers: Mapping[Numbered, dict[str, int]]) -> str | None:
-    for numbered, seen in numbers.items():
+    for numbered, ranks in numbers.items():
         match = re.fullmatch(numbered.ours, name)
         if match is not None:
-            rank = seen.setdefault(match[1], len(seen))
+            rank = ranks.setdefault(match[1], len(ranks))
             return expand(numbered.theirs, match).replace("{#}", str(rank))
     return None
 
@@ -165,14 +165,14 @@ def fit(table: Table, ours: Iterable[str], theirs: Iterable[str], prefix: str = 
 
 def present_names(table: Table, theirs: Iterable[str], prefix: str = "") -> Mapping[str, str]:
     """Present name to the name in the file; a name that is there in both forms counts as itself."""
-    found = {name: name for name in theirs}
-    for name in list(found) if prefix else ():
+    present = {name: name for name in theirs}
+    for name in list(present) if prefix else ():
         short = name.removeprefix(prefix)
-        if short not in found:
-            found[short] = found.pop(name)
+        if short not in present:
+            present[short] = present.pop(name)
     for alias in table.aliases:
-        for name in list(found):
+        for name in list(present):
             match = re.fullmatch(alias.theirs, name)
-            if match is not None and match.expand(alias.present) not in found:
-                found[match.expand(alias.present)] = found.pop(name)
-    return found
+            if match is not None and match.expand(alias.present) not in present:
+                present[match.expand(alias.present)] = present.pop(name)
+    return present

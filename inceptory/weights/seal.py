@@ -1,8 +1,8 @@
 """The digest by which a checkpoint proves itself: of its card and its tensors, not of the file's layout.
 
-So a file that the safetensors library has saved again, in another order or with other metadata beside,
-still bears the right one. It is the last word of the card's text: metadata of several words would come in
-another order each time that they are written, and equal checkpoints would not be equal files.
+So it stays right in a file that the safetensors library has saved again, in another order or with more
+metadata. It is the last word of the card's text and not metadata of its own: the library writes several
+entries in another order each time, and equal checkpoints would not be equal files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORD = "sha256"
 """Name of the digest in the card."""
 LAST = re.compile(rf', "{WORD}": "([0-9a-f]{{64}})"\}}$')
 UNSEALED = "has no digest of its own, so damage may go unnoticed (save it again)"
-"""What is said of a checkpoint of an earlier version, or of another writer."""
+"""The doubt about a checkpoint of an earlier version, or of another writer."""
 
 Tensor = tuple[str, str, tuple[int, ...], NDArray[Any]]
 """Name, type as PyTorch calls it ("float32"), shape, and an array of these bytes in C order, little-endian."""
@@ -39,10 +39,10 @@ def is_sealed(card: str) -> bool:
 
 def require_sealed(path: object, card: str, tensors: Iterable[Tensor]) -> None:
     """Raise DataError where the digest at the end of a card's text is not that of card and tensors."""
-    found = LAST.search(card)
-    if found is not None and found[1] != _digest(f"{card[: found.start()]}}}", tensors):
-        what = "its digest does not fit its card and tensors, so it is damaged or was changed"
-        raise DataError(f"{path}: {what} (restore it from a copy)")
+    match = LAST.search(card)
+    if match is not None and match[1] != _digest(f"{card[: match.start()]}}}", tensors):
+        problem = "its digest does not fit its card and tensors, so it is damaged or was changed"
+        raise DataError(f"{path}: {problem} (restore it from a copy)")
 
 
 def bits(array: NDArray[Any], dtype: str) -> NDArray[Any]:

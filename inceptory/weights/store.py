@@ -29,27 +29,28 @@ NAMES_SHOWN = 5
 
 
 def save(net: Network, path: Path | str, card: Card | None = None) -> None:
-    """Write a network and its card, whole or not at all; raises WriteError, or
-    UsageError for class names beyond all measure.
+    """Write a network and its card, whole or not at all.
+
+    Raises WriteError, or UsageError for class names that are too long for a header.
 
     Without a card, the network's own is taken, or one that knows the architecture only.
     """
-    known = card or (net.card if isinstance(net.card, Card) else Card.of(net.plan))
+    complete = card or (net.card if isinstance(net.card, Card) else Card.of(net.plan))
     # The network may have changed since its card was made (`reset_classifier`).
-    fitting = known.labels if len(known.labels) == net.plan.classes else ()
-    aliases = {label: names for label, names in known.aliases.items() if label in fitting}
+    labels = complete.labels if len(complete.labels) == net.plan.classes else ()
+    aliases = {label: names for label, names in complete.aliases.items() if label in labels}
     plan = net.plan
-    known = replace(
-        known,
+    complete = replace(
+        complete,
         architecture=plan.architecture,
         dialect=plan.dialect,
         options=plan.options(),
-        labels=fitting,
+        labels=labels,
         aliases=aliases,
-        versions=known.versions or versions(),
+        versions=complete.versions or versions(),
     )
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={KEY: seal(known.to_json(), described(tensors))})
+    content = safetensors.torch.save(tensors, metadata={KEY: seal(complete.to_json(), described(tensors))})
     header = header_length(content)
     if header > LARGEST_HEADER:
         raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
@@ -72,7 +73,7 @@ def versions() -> dict[str, str]:
 
 
 def own_tensors(weights: Weights, plan: Plan) -> dict[str, Tensor]:
-    """The tensors of our open checkpoint by name, proved by the digest of its card where it bears one.
+    """The tensors of our open checkpoint by name, checked against the digest of its card where it has one.
 
     Raises DataError naming what does not fit.
     """
@@ -90,7 +91,7 @@ def own_tensors(weights: Weights, plan: Plan) -> dict[str, Tensor]:
 
 
 def described(tensors: dict[str, Tensor]) -> Iterator[Described]:
-    """Tensors on the processor as the digest takes them."""
+    """Tensors in the memory of the CPU, as the digest takes them."""
     for name, tensor in tensors.items():
         content = tensor.reshape(-1).view(torch.uint8).numpy()
         yield name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), content
@@ -98,24 +99,26 @@ def described(tensors: dict[str, Tensor]) -> Iterator[Described]:
 
 def _check_values(path: Path, tensors: dict[str, Tensor]) -> None:
     """Every tensor holds finite numbers, all of one type, as those of a network do."""
-    types = {tensor.dtype for tensor in tensors.values()}
-    if len(types) != 1 or not next(iter(types)).is_floating_point:
-        told = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in types))
-        raise DataError(f"{path}: tensors of type {told}, not of one floating point type (restore it from a copy)")
-    # A sum is finite only if every value is, and needs no second tensor to find out.
+    dtypes = {tensor.dtype for tensor in tensors.values()}
+    if len(dtypes) != 1 or not next(iter(dtypes)).is_floating_point:
+        type_names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise DataError(
+            f"{path}: tensors of type {type_names}, not of one floating point type (restore it from a copy)"
+        )
+    # A sum is finite only if every value is, and unlike a test of each value it needs no second tensor.
     bad = next((name for name, tensor in tensors.items() if not tensor.sum(dtype=torch.float64).isfinite()), None)
     if bad is not None:
         raise DataError(f"{path}: tensor {bad} holds NaN or infinite values (restore it from a copy)")
 
 
-def _check(path: Path, plan: Plan, found: Mapping[str, tuple[int, ...]]) -> None:
+def _check(path: Path, plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Names and shapes are a bijection with the network's, or an error that lists both sides."""
-    wanted = shapes_of(plan)
-    if found == wanted:
+    expected = shapes_of(plan)
+    if shapes == expected:
         return
-    missing = [name for name in wanted if name not in found]
-    surplus = [name for name in found if name not in wanted]
-    other = [name for name in wanted if name in found and found[name] != wanted[name]]
-    parts = ((missing, "missing"), (surplus, "surplus"), (other, "of another shape"))
-    told = "; ".join(f"{len(names)} {what}: {', '.join(names[:NAMES_SHOWN])}" for names, what in parts if names)
-    raise DataError(f"{path}: tensors do not fit {plan.architecture}, {told} (restore it from a copy)")
+    missing = [name for name in expected if name not in shapes]
+    surplus = [name for name in shapes if name not in expected]
+    reshaped = [name for name in expected if name in shapes and shapes[name] != expected[name]]
+    parts = ((missing, "missing"), (surplus, "surplus"), (reshaped, "of another shape"))
+    problem = "; ".join(f"{len(names)} {what}: {', '.join(names[:NAMES_SHOWN])}" for names, what in parts if names)
+    raise DataError(f"{path}: tensors do not fit {plan.architecture}, {problem} (restore it from a copy)")

@@ -45,9 +45,9 @@ def verify(
     dialect
         Dialect to read it as, where the tensors cannot tell.
     raw
-        Look at a trainer's weights as they are where their average lies beside them.
+        Look at the plain weights where the file also holds their average.
     json
         Print one record instead of lines.
     """
-    told = inspect(file, name, dialect, raw=raw)
-    return json_text.dumps(told.to_json(), indent=2) if json else str(told)
+    certificate = inspect(file, name, dialect, raw=raw)
+    return json_text.dumps(certificate.to_json(), indent=2) if json else str(certificate)

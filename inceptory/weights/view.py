@@ -1,8 +1,8 @@
 """A weight file in PyTorch's terms: names with a layer and a tensor's role, shapes as a module has them.
 
 PyTorch's own files are so already. Keras stores kernels with the channels last, calls roles by other
-names, and numbers the layers that nobody named by a counter of the whole process: here the k-th of
-them is conv2d#k, whatever its number in the file.
+names, and numbers layers without a name by a counter of the whole process: here the k-th of them is
+conv2d#k, whatever its number in the file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROLES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
     "running_mean": "running_mean",
-    "running_std": "running_var",  # the name of 2015; it holds the variance all the same
+    "running_std": "running_var",  # the name of 2015; what it holds is the variance
 }
 BLOB = re.compile(r"(.+?)(?::([01])|_([wb])_0)")
 BLOBS = {"0": "weight", "1": "bias", "w": "weight", "b": "bias"}
@@ -79,7 +79,7 @@ def view(weights: Weights) -> View:
         try:
             return _keras(weights)
         except (ValueError, LookupError):
-            # Variables are numbered, each kind of layer up to its own number; Keras writes nothing else.
+            # Keras names a variable by a number below the count of its layer; this file has other names.
             raise DataError(f"{weights.path}: variables are not called as Keras calls them (save it again)") from None
     if weights.kind.startswith("tensorflow"):
         return _tensorflow(weights)
@@ -91,12 +91,12 @@ def view(weights: Weights) -> View:
 
 def _caffe(weights: Weights) -> View:
     """Blobs by the layer: conv1/7x7_s2:0 or conv1/7x7_s2_w_0 is conv1/7x7_s2.weight; shapes are PyTorch's already."""
-    found: dict[str, str] = {}
+    stored: dict[str, str] = {}
     for there in weights.entries:
         match = BLOB.fullmatch(there)
-        found[f"{match[1]}.{BLOBS[match[2] or match[3]]}" if match else there] = there
-    shapes = {here: weights.entries[there].shape for here, there in found.items()}
-    return View(shapes, lambda name: weights.read(found[name]), found)
+        stored[f"{match[1]}.{BLOBS[match[2] or match[3]]}" if match else there] = there
+    shapes = {here: weights.entries[there].shape for here, there in stored.items()}
+    return View(shapes, lambda name: weights.read(stored[name]), stored)
 
 
 def _tensorflow(weights: Weights) -> View:
@@ -126,10 +126,10 @@ def _keras(weights: Weights) -> View:
 
 
 def _own_names(weights: Weights) -> Mapping[str, str]:
-    """The layers' names by their groups in a Keras 3 file: noted, told by its config, or by place.
+    """The layers' names by their groups in a Keras 3 file: noted there, taken from its config, or found by place.
 
-    Raises DataError where none is known: groups are numbered by place in the model, which is not the
-    order of making, and layers of equal shape would change places unseen.
+    Raises DataError where there are none: groups are numbered by place in the model, which is not the
+    order of creation, and layers of equal shape would be swapped unnoticed.
     """
     groups: dict[str, list[tuple[int, ...]]] = {}
     for name, entry in weights.entries.items():
@@ -142,8 +142,8 @@ def _own_names(weights: Weights) -> Mapping[str, str]:
 
     named = names_by_place(groups)
     if not named:
-        told = f"{len(nameless)} layers without a name of their own, the first: {quoted(nameless[0])}"
-        raise DataError(f"{weights.path}: {told} (save it again with a newer Keras, or as .h5)")
+        problem = f"{len(nameless)} layers without a name of their own, the first: {quoted(nameless[0])}"
+        raise DataError(f"{weights.path}: {problem} (save it again with a newer Keras, or as .h5)")
     return named
 
 
@@ -172,16 +172,16 @@ def _role_of_variable(count: int, kind: str, index: int) -> str:
     return ("weight", "bias")[index] if index < 2 else str(index)
 
 
-def _numbered(weights: Weights, found: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def _numbered(weights: Weights, roles: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """Name here to name in the file; layers that nobody named are numbered by rank within their kind."""
     numbers: dict[str, set[int]] = {}
-    for layer, _ in found.values():
+    for layer, _ in roles.values():
         kind, number = _automatic(layer)
         if kind:
             numbers.setdefault(kind, set()).add(number)
-    ranks = {kind: {number: rank for rank, number in enumerate(sorted(seen))} for kind, seen in numbers.items()}
+    ranks = {kind: {number: rank for rank, number in enumerate(sorted(values))} for kind, values in numbers.items()}
     named: dict[str, str] = {}
-    for there, (layer, role) in found.items():
+    for there, (layer, role) in roles.items():
         kind, number = _automatic(layer)
         here = f"{kind}#{ranks[kind][number]}.{role}" if kind else f"{layer}.{role}"
         if here in named:

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from inceptory import Recipe, Variant
 from inceptory.engines.device import choose
 from inceptory.errors import ConfigError, DataError, UsageError, WriteError
 from inceptory.learn.loop import Loop
+from inceptory.learn.settings.job import Job
 from inceptory.measure.results import Epoch, Metrics
+from inceptory.measure.tasks import SingleLabel
 from inceptory.system.signals import Stop
 from inceptory.weights.card import read_card
 
@@ -126,6 +129,17 @@ def test_two_runs_of_one_seed_are_equal(colours: Path, tmp_path: Path):
         inceptory.train(str(colours), model="cifar_inception_v3", out=tmp_path / name, variant=TINY, recipe=QUICK)
     first, second = (inceptory.load(tmp_path / name / "last.safetensors").state_dict() for name in ("a", "b"))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_the_network_is_decided_once_and_the_last_pictures_are_measured_once(colours, tmp_path, monkeypatch):
+    methods = {"plan": Job, "measure": SingleLabel, "details": SingleLabel}
+    calls = {name: mock.create_autospec(getattr(kind, name)) for name, kind in methods.items()}
+    for name, kind in methods.items():
+        calls[name].side_effect = getattr(kind, name)
+        monkeypatch.setattr(kind, name, calls[name])
+    inceptory.train(str(colours), model="cifar_inception_v1", out=tmp_path / "run", variant=TINY, recipe=QUICK)
+    counts = {name: call.call_count for name, call in calls.items()}
+    assert counts == {"plan": 1, "measure": 1 + 1, "details": 1}, "the epoch's validation is measured as well"
 
 
 def test_grey_auxiliary_and_squeezed_networks_train(colours: Path, tmp_path: Path):

@@ -116,7 +116,7 @@ def test_a_faultless_run_says_so(story: Story):
     )
     text = perfect.html(PLOTS)
     assert "None in 10 pictures." in text
-    assert "No picture was taken for one of another class." in text
+    assert "No picture was confused with another class." in text
 
 
 def test_a_class_that_the_drawing_names_by_number_is_explained(story: Story):

@@ -113,7 +113,7 @@ def test_a_wrapped_network_with_another_head_for_grey_pictures_answers_as_its_ow
     with torch.inference_mode():
         assert relative(net(images), found(images)) <= 1e-5
     told = str(inspect(tmp_path / "w.pth"))
-    assert "read           its names stand behind module.\n" in told
+    assert "read           its names begin with module.\n" in told
     assert "read           its auxiliary heads, for 7 classes, are left out\n" in told
     assert "| L |" in told
 
@@ -275,7 +275,7 @@ def test_a_checkpoint_of_timm_s_train_script_gives_its_averaged_weights_or_the_o
     args = argparse.Namespace(lr=np.float64(0.1), device=torch.device("cpu"))
     beside = {"epoch": 3, "arch": "googlenet", "optimizer": {"state": {}}, "version": 2, "args": args, "metric": 7.0}
     torch.save({**beside, "state_dict": state, "state_dict_ema": doubled}, tmp_path / "w.pth")
-    for raw, wanted, word in ((False, doubled, "averaged weights, of"), (True, state, "weights as they are, not")):
+    for raw, wanted, word in ((False, doubled, "averaged weights, from"), (True, state, "plain weights, not")):
         net = inceptory.load(tmp_path / "w.pth", raw=raw)
         assert torch.equal(net.state_dict()["head.classifier.weight"], wanted["fc.weight"])
         assert word in net.card.data["read"]

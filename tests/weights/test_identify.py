@@ -151,7 +151,7 @@ def test_a_file_of_a_wrapped_network_is_read_as_without_it(key, prefix):
     identity = identify("a", {**entries, f"{prefix}x.num_batches_tracked": (), "n_averaged": ()})
     assert (identity.origin.name, identity.plan.classes) == (BY_ID[key].name, 7)
     assert set(identity.match.pairs.values()) == entries.keys()
-    assert identity.remarks == (f"its names stand behind {prefix}",)
+    assert identity.remarks == (f"its names begin with {prefix}",)
 
 
 def test_a_head_beside_a_wrapped_backbone_is_the_classifier():
@@ -164,7 +164,9 @@ def test_a_head_beside_a_wrapped_backbone_is_the_classifier():
 def test_two_networks_side_by_side_are_refused_by_name():
     entries = theirs(BY_ID["timm xception41"], 7)
     both = {f"{who}.{name}": shape for who in ("student", "teacher") for name, shape in entries.items()}
-    with pytest.raises(DataError, match=r"holds several networks, behind student\., teacher\. \(save one"):
+    with pytest.raises(
+        DataError, match=r"holds several networks, whose names begin with student\., teacher\. \(save one"
+    ):
         identify("a", both)
 
 

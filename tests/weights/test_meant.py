@@ -98,8 +98,8 @@ def test_predict_and_evaluate_say_that_the_weights_are_averaged_and_take_the_oth
     for flag in ([], ["--raw"]):
         assert main(["predict", str(tmp_path / "w.pth"), picture, *flag]) == 0
         told[bool(flag)] = capsys.readouterr()
-    assert "w.pth: averaged weights, of state_dict_ema (--raw takes the others)" in told[False].err
-    assert "weights as they are, not their average" in told[True].err
+    assert "w.pth: averaged weights, from state_dict_ema (--raw takes the plain ones)" in told[False].err
+    assert "plain weights, not their average" in told[True].err
     assert told[False].out != told[True].out
 
 

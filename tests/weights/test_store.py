@@ -269,7 +269,7 @@ def test_a_file_cut_in_its_header_is_a_data_error(path, saved, part):
 def test_a_file_a_few_bytes_too_short_or_too_long_is_a_data_error(path, saved, spare):
     content = saved[1]
     path.write_bytes(content[:spare] if spare < 0 else content + bytes(spare))
-    with pytest.raises(DataError, match="cut short" if spare < 0 else "bytes behind its tensors"):
+    with pytest.raises(DataError, match="cut short" if spare < 0 else "bytes after its tensors"):
         load(path)
 
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from cyclopts import Parameter
 
 from inceptory.data.check import walk
 from inceptory.data.check.findings import Finding, Report
 from inceptory.data.check.survey import Wanted, conclusions, survey
-from inceptory.data.sources.folders import empty_classes
+from inceptory.data.sources.folders.source import EmptyClassError
 from inceptory.data.sources.labels import per_class, showing
-from inceptory.data.sources.layout import AUTO, Layout
+from inceptory.data.sources.layout import AUTO, LaidOut
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.source import Source
-from inceptory.errors import DataError, InceptoryError, UsageError, printable
-from inceptory.system.files import is_folder
+from inceptory.errors import DataError, UsageError, printable
 
 
 def check(
@@ -30,7 +27,7 @@ def check(
     image: int | None = None,
     strict: bool = False,
     json: bool = False,
-    layout: Annotated[Layout, Parameter(name="*", negative="")] = AUTO,
+    layout: LaidOut = AUTO,
 ) -> Report:
     """Look a data set over: damaged and duplicate pictures, labels, names, sizes.
 
@@ -61,31 +58,31 @@ def check(
     layout
         How the pictures are laid out, where that cannot be told from the files.
     """
-    wanted = _wanted(model, image)
+    sides = _sides(model, image)
     try:
         source = open_source(data, layout=layout)
     except DataError as fault:
-        return Report(printable(data), {}, tuple(_unusable(data, layout, fault)), strict, json)
-    tree = _tree(source)
+        return Report(printable(data), {}, (_unusable(data, fault),), strict, json)
+    tree = walk.walk(source.listing) if source.listing else None
     notes = (Finding("reading", (), f"{source.name}: {note}") for note in source.notes)
-    found = [*_names(source, tree), *notes, *_oddities(tree), *conclusions(survey(source), wanted)]
+    findings = [*_names(source, tree), *notes, *_oddities(tree), *conclusions(survey(source), sides)]
     sizes = {name: len(split) for name, split in source.splits.items()}
-    return Report(source.name, counts(source), tuple(found), strict, json, sizes)
+    return Report(source.name, counts(source), tuple(findings), strict, json, sizes)
 
 
 def cheap(source: Source) -> list[str]:
     """What `check` says without decoding a picture: a line for each warning, after one of counts.
 
     Takes a source as it was opened: a validation split that we cut ourselves is not its fault.
-    Raises DataError for what cannot be trained on. For folders it costs one walk over their names.
+    Raises DataError for what cannot be trained on. Of folders no name is read again.
     """
-    found = list(_names(source, _tree(source)))
-    for finding in found:
+    findings = list(_names(source, walk.walk(source.listing) if source.listing else None))
+    for finding in findings:
         if finding.grade == "fault":
             raise DataError(finding.message)
     numbers = per_class(source.split("train").labels, len(source.classes))
     counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
-    return [counted, *source.notes, *(printable(finding.message) for finding in found)]
+    return [counted, *source.notes, *(printable(finding.message) for finding in findings)]
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:
@@ -97,7 +94,7 @@ def counts(source: Source) -> dict[str, dict[str, int]]:
     }
 
 
-def _wanted(model: str | None, image: int | None) -> Wanted | None:
+def _sides(model: str | None, image: int | None) -> Wanted | None:
     if image is not None and image < 1:
         raise UsageError(f"--image {image}: out of range (at least 1 pixel)")
     if model is None:
@@ -110,17 +107,13 @@ def _wanted(model: str | None, image: int | None) -> Wanted | None:
     return Wanted(model, minimum_image(plan.tree, plan.in_channels), plan.image)
 
 
-def _unusable(data: str, layout: Layout, fault: DataError) -> Iterator[Finding]:
+def _unusable(data: str, fault: DataError) -> Finding:
     """Why it could not be opened; where empty class folders are to blame, all of them."""
-    try:
-        empty = empty_classes(Path(data), layout) if is_folder(data) else []
-    except (InceptoryError, OSError):  # it cannot be told which folders are classes
-        empty = []
-    if any(str(fault).startswith(folder) for folder in empty):
-        told = f"{len(empty):,} class folders are empty, the first is {empty[0]} (add pictures or remove them)"
-        yield Finding("empty-class", tuple(empty), told, tuple(Path(folder).name for folder in empty))
-    else:
-        yield Finding("unusable", (data,), str(fault))
+    if not isinstance(fault, EmptyClassError):
+        return Finding("unusable", (data,), str(fault))
+    count = f"{len(fault.folders):,} class folders are empty, the first is {fault.folders[0]}"
+    classes = tuple(Path(folder).name for folder in fault.folders)
+    return Finding("empty-class", fault.folders, f"{count} (add pictures or remove them)", classes)
 
 
 # What names and numbers tell
@@ -131,10 +124,10 @@ def _names(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
     if source.multi_label:
         yield _several(source)
     for group in walk.alike(source.classes):
-        told = f"{source.name}: classes {' and '.join(map(repr, group))} differ only in case or Unicode form"
+        message = f"{source.name}: classes {' and '.join(map(repr, group))} differ only in case or Unicode form"
         # Folders of such names become one on another system; labels in a table stay two.
         kind = "class-labels-alike" if tree is None else "class-names-alike"
-        yield Finding(kind, (), f"{told} (give them names of their own)", tuple(group))
+        yield Finding(kind, (), f"{message} (give them names of their own)", tuple(group))
     yield from _too_few(source)
     yield from _entries(tree) if tree else ()
 
@@ -142,37 +135,37 @@ def _names(source: Source, tree: walk.Tree | None) -> Iterator[Finding]:
 def _several(source: Source) -> Finding:
     """That the data was taken for multi-label, and what it is like."""
     sizes = np.concatenate([split.labels.sum(1) for split in source.splits.values()])
-    told = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
-    return Finding("multi-label", (), f"multi-label: {told}")
+    message = f"{sizes.mean():.1f} classes a picture, none in {(sizes == 0).sum():,}"
+    return Finding("multi-label", (), f"multi-label: {message}")
 
 
 def _entries(tree: walk.Tree) -> Iterator[Finding]:
     if tree.outside:
-        told = f"{tree.outside[0]}: a link out of the data set, one of {len(tree.outside):,}"
-        yield Finding("link-outside", tuple(tree.outside), f"{told} (replace it by what it points to)")
+        message = f"{tree.outside[0]}: a link out of the data set, one of {len(tree.outside):,}"
+        yield Finding("link-outside", tuple(tree.outside), f"{message} (replace it by what it points to)")
     if tree.broken:
-        told = f"{tree.broken[0]}: a link to nothing, one of {len(tree.broken):,} (it is left out)"
-        yield Finding("broken-link", tuple(tree.broken), told)
+        message = f"{tree.broken[0]}: a link to nothing, one of {len(tree.broken):,} (it is left out)"
+        yield Finding("broken-link", tuple(tree.broken), message)
     for names in tree.alike:
-        told = f"{names[0]}: a name that differs from {Path(names[1]).name!r} only in case or Unicode form"
-        yield Finding("names-alike", tuple(names), f"{told} (other systems keep one of them)")
+        message = f"{names[0]}: a name that differs from {Path(names[1]).name!r} only in case or Unicode form"
+        yield Finding("names-alike", tuple(names), f"{message} (other systems keep one of them)")
 
 
 def _too_few(source: Source) -> Iterator[Finding]:
     present = {name: per_class(part.labels, len(source.classes)) for name, part in source.splits.items()}
     if "train" not in present:
-        told = f"{source.name}: has no training pictures, only {' and '.join(present)}"
-        yield Finding("no-training", (), f"{told} (name a part of it train; `evaluate` takes it as it is)")
+        message = f"{source.name}: has no training pictures, only {' and '.join(present)}"
+        yield Finding("no-training", (), f"{message} (name a part of it train; `evaluate` takes it as it is)")
     for split, numbers in present.items():
         missing = tuple(source.classes[label] for label in np.flatnonzero(numbers == 0))
         if split == "train" and len(source.classes) - len(missing) < 2:
             one = f"holds one class only, {source.classes[0]!r}"
-            told = one if len(source.classes) == 1 else "fewer than two classes have training pictures"
-            yield Finding("one-class", (), f"{source.name}: {told} (a classifier needs two or more)", missing)
+            message = one if len(source.classes) == 1 else "fewer than two classes have training pictures"
+            yield Finding("one-class", (), f"{source.name}: {message} (a classifier needs two or more)", missing)
         elif missing:
-            told = f"{source.name}: {split} has no picture of {_listed(missing)}"
+            message = f"{source.name}: {split} has no picture of {_listed(missing)}"
             lost = "they cannot be learnt" if split == "train" else "nothing is measured for them"
-            yield Finding("missing-class", (), f"{told} ({lost})", missing)
+            yield Finding("missing-class", (), f"{message} ({lost})", missing)
     if "train" in present:
         lonely = np.flatnonzero(present["train"] == 1)
         if len(lonely):
@@ -183,8 +176,8 @@ def _lonely(source: Source, labels: list[int]) -> Finding:
     train = source.splits["train"]
     rows = sorted({int(showing(train.labels, label).argmax()) for label in labels})
     classes = tuple(source.classes[label] for label in labels)
-    told = f"{source.name}: one training picture only of {_listed(classes)} (it is kept out of validation)"
-    return Finding("one-picture-class", tuple(train.names[row] for row in rows), told, classes)
+    message = f"{source.name}: one training picture only of {_listed(classes)} (it is kept out of validation)"
+    return Finding("one-picture-class", tuple(train.names[row] for row in rows), message, classes)
 
 
 def _listed(classes: tuple[str, ...]) -> str:
@@ -199,10 +192,3 @@ def _oddities(tree: walk.Tree | None) -> Iterator[Finding]:
     for kind, files in (("hidden", tree.hidden), ("leftover", tree.leftovers)) if tree else ():
         if files:
             yield Finding(kind, tuple(files), f"{len(files):,} are left out")
-
-
-def _tree(source: Source) -> walk.Tree | None:
-    """What lies in the folder of class folders behind a source, if it is one."""
-    root = Path(source.name)
-    is_one = any(split.of_files for split in source.splits.values()) and is_folder(root)
-    return walk.walk(root) if is_one else None

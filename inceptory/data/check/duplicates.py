@@ -57,13 +57,13 @@ def near(grey: Grey, labels: NDArray[np.int64]) -> list[list[int]]:
     if len(grey) < 2:
         return []
     gradients = _gradients(grey)
-    seen = np.flatnonzero(np.linalg.norm(gradients, axis=1) > FLAT)
-    if len(seen) < 2:
+    detailed = np.flatnonzero(np.linalg.norm(gradients, axis=1) > FLAT)
+    if len(detailed) < 2:
         return []
-    directions = gradients[seen] / np.linalg.norm(gradients[seen], axis=1, keepdims=True)
-    pairs = candidates(hashes(grey[seen]))
-    alike = _dots(directions, pairs) >= _bar(directions, labels[seen])
-    return [[int(seen[row]) for row in group] for group in groups(len(seen), pairs[alike])]
+    directions = gradients[detailed] / np.linalg.norm(gradients[detailed], axis=1, keepdims=True)
+    pairs = candidates(hashes(grey[detailed]))
+    alike = _dots(directions, pairs) >= _bar(directions, labels[detailed])
+    return [[int(detailed[row]) for row in group] for group in groups(len(detailed), pairs[alike])]
 
 
 def hashes(grey: Grey) -> NDArray[np.uint8]:
@@ -77,18 +77,18 @@ def hashes(grey: Grey) -> NDArray[np.uint8]:
     return np.packbits(np.concatenate(blocks), axis=1)
 
 
-def candidates(found: NDArray[np.uint8]) -> Pairs:
+def candidates(bits: NDArray[np.uint8]) -> Pairs:
     """Pairs of rows, first below second, whose hashes share some bands and differ in at most NEAR bits."""
-    together = TOGETHER if len(found) < MANY else TOGETHER_OF_MANY
-    every = [_in_bands(found, list(bands)) for bands in itertools.combinations(range(BITS // 8), together)]
-    return np.unique(np.concatenate(every), axis=0)
+    together = TOGETHER if len(bits) < MANY else TOGETHER_OF_MANY
+    pairs = [_in_bands(bits, list(bands)) for bands in itertools.combinations(range(BITS // 8), together)]
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
-def _in_bands(found: NDArray[np.uint8], bands: list[int]) -> Pairs:
-    key = np.zeros(len(found), dtype=np.int64)
+def _in_bands(bits: NDArray[np.uint8], bands: list[int]) -> Pairs:
+    key = np.zeros(len(bits), dtype=np.int64)
     for band in bands:
-        key = key << 8 | found[:, band]
-    order = np.lexsort((np.ascontiguousarray(found).view(">u8").ravel(), key))
+        key = key << 8 | bits[:, band]
+    order = np.lexsort((np.ascontiguousarray(bits).view(">u8").ravel(), key))
     key, pairs = key[order], [np.empty((0, 2), dtype=np.int64)]
     at = np.arange(len(key))
     for step in range(1, WINDOW):
@@ -96,9 +96,9 @@ def _in_bands(found: NDArray[np.uint8], bands: list[int]) -> Pairs:
         at = at[key[at] == key[at + step]]
         if not len(at):
             break
-        met = np.stack([order[at], order[at + step]], axis=1)
-        differ = ONES[found[met[:, 0]] ^ found[met[:, 1]]].sum(axis=1, dtype=np.uint8)
-        pairs.append(met[differ <= NEAR])
+        neighbours = np.stack([order[at], order[at + step]], axis=1)
+        differ = ONES[bits[neighbours[:, 0]] ^ bits[neighbours[:, 1]]].sum(axis=1, dtype=np.uint8)
+        pairs.append(neighbours[differ <= NEAR])
     return np.sort(np.concatenate(pairs), axis=1)
 
 
@@ -111,8 +111,8 @@ def _gradients(grey: Grey) -> NDArray[np.float32]:
 
 def _dots(directions: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
     blocks = [pairs[at : at + 8192] for at in range(0, len(pairs), 8192)]
-    found = [np.einsum("ij,ij->i", directions[block[:, 0]], directions[block[:, 1]]) for block in blocks]
-    return np.concatenate([np.empty(0, dtype=np.float32), *found])
+    products = [np.einsum("ij,ij->i", directions[block[:, 0]], directions[block[:, 1]]) for block in blocks]
+    return np.concatenate([np.empty(0, dtype=np.float32), *products])
 
 
 def _bar(directions: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
@@ -121,9 +121,9 @@ def _bar(directions: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     drawn = drawn[(labels[drawn[:, 0]] == labels[drawn[:, 1]]) & (drawn[:, 0] != drawn[:, 1])]
     if not len(drawn):
         return ALIKE
-    usual = _dots(directions, drawn)
-    middle = float(np.median(usual))
-    deviation = 1.4826 * float(np.median(np.abs(usual - middle)))  # as of a normal distribution
+    correlations = _dots(directions, drawn)
+    middle = float(np.median(correlations))
+    deviation = 1.4826 * float(np.median(np.abs(correlations - middle)))  # as of a normal distribution
     return min(max(ALIKE, middle + STRIKING * deviation), CLOSEST)
 
 
@@ -144,7 +144,7 @@ def _head(head: list[int], row: int) -> int:
 
 
 def _gathered(rows: Iterable[tuple[int, int]]) -> list[list[int]]:
-    found = defaultdict(list)
+    members = defaultdict(list)
     for head, row in rows:
-        found[head].append(row)
-    return list(found.values())
+        members[head].append(row)
+    return list(members.values())

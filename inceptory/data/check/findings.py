@@ -123,8 +123,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; every finding lists all its files."""
-        found = [finding.to_json() for finding in self.findings]
-        return {"findings": found, "classes": self.classes, "verdict": self.verdict}
+        findings = [finding.to_json() for finding in self.findings]
+        return {"findings": findings, "classes": self.classes, "verdict": self.verdict}
 
     def __str__(self) -> str:
         if self.json:
@@ -132,10 +132,10 @@ class Report:
             return json_text.dumps(self.to_json(), indent=2)
         parts = [[_title(self)], _table(self.classes, self.pictures)]
         parts += [list(_section(grade, self.of(grade))) for grade in GRADES if self.of(grade)]
-        parts.append([f"verdict: {self._told()}"])
+        parts.append([f"verdict: {self._verdict_text()}"])
         return "\n\n".join("\n".join(map(printable, lines)) for lines in parts if lines)
 
-    def _told(self) -> str:
+    def _verdict_text(self) -> str:
         match self.verdict:
             case "unusable":
                 return f"cannot be trained on ({_counted(len(self.of('fault')), 'fault')})"
@@ -187,15 +187,15 @@ def _section(grade: Grade, findings: Sequence[Finding]) -> Iterator[str]:
             yield from _kind(kind, by_kind[kind])
 
 
-def _kind(kind: str, found: Sequence[Finding]) -> Iterator[str]:
-    files = len({file for finding in found for file in finding.files})
-    groups = f" in {len(found):,} groups" if 1 < len(found) < files else ""
+def _kind(kind: str, findings: Sequence[Finding]) -> Iterator[str]:
+    files = len({file for finding in findings for file in finding.files})
+    groups = f" in {len(findings):,} groups" if 1 < len(findings) < files else ""
     yield f"  {KINDS[kind][1]}" + (f": {_counted(files, 'file')}{groups}" if files else "")
-    for finding in found[:SHOWN]:
+    for finding in findings[:SHOWN]:
         yield f"    {finding.message}"
         # A message about one file names it.
         yield from (f"      {file}" for file in finding.files[:SHOWN] if len(finding.files) > 1)
         if len(finding.files) > SHOWN:
             yield f"      ... and {len(finding.files) - SHOWN:,} more"
-    if len(found) > SHOWN:
-        yield f"    ... and {len(found) - SHOWN:,} more (--json lists them all)"
+    if len(findings) > SHOWN:
+        yield f"    ... and {len(findings) - SHOWN:,} more (--json lists them all)"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from inceptory.data.check.look import Look, answered, asked, look
+from inceptory.data.check.look import Look, look, look_of, question
 from inceptory.data.picture.decode import Picture
 from inceptory.data.sources.source import Split
 from inceptory.errors import InceptoryError
@@ -19,7 +19,7 @@ DEADLINE = 30.0
 EACH = 100
 """Pictures for which another child is worth its start."""
 BLOCK = 2000
-"""Pictures asked for at a time: as many answers wait in memory."""
+"""Pictures of one request: as many answers wait in memory."""
 CHILD = program("inceptory.data.check.look")
 
 
@@ -33,11 +33,11 @@ def look_at(children: Children, picture: Picture, name: str) -> Look:
     if isinstance(picture, np.ndarray):  # pixels meet no decoder
         return look(picture, name)
     try:
-        ((told, _),) = children.ask(DEADLINE, *asked(picture, name))
+        ((answer, _),) = children.ask(DEADLINE, *question(picture, name))
     except Lost as lost:
         how = f"took longer than {DEADLINE:.0f} s to decode" if lost.late else "crashes the decoder"
         return Look(fault=f"{name}: {how} (replace or remove it)")
-    return answered(told)
+    return look_of(answer)
 
 
 def look_all(split: Split) -> Iterator[Look]:

@@ -45,17 +45,17 @@ def look(picture: Picture, name: str) -> Look:
     """Decode one picture and describe it; a picture that cannot be used is a Look with a fault."""
     try:
         data = picture if isinstance(picture, np.ndarray) else content_of(picture, name)
-        found = examine(data, name)
+        examined = examine(data, name)
     except InceptoryError as fault:
         return Look(fault=str(fault))
-    grey = found.picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    grey = examined.picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     return Look(
-        format=found.format,
-        width=found.picture.width,
-        height=found.picture.height,
-        traits=tuple(sorted(found.traits)),
+        format=examined.format,
+        width=examined.picture.width,
+        height=examined.picture.height,
+        traits=tuple(sorted(examined.traits)),
         content=_digest(data.tobytes() if isinstance(data, np.ndarray) else data),
-        pixels=_digest(repr(found.picture.size).encode() + found.picture.convert("RGB").tobytes()),
+        pixels=_digest(repr(examined.picture.size).encode() + examined.picture.convert("RGB").tobytes()),
         thumbnail=base64.b64encode(grey.tobytes()).decode(),
     )
 
@@ -64,14 +64,14 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def asked(picture: Path | bytes, name: str) -> tuple[Any, ...]:
+def question(picture: Path | bytes, name: str) -> tuple[Any, ...]:
     """The question for a picture: JSON and bytes."""
     return ({"name": name}, picture) if isinstance(picture, bytes) else ({"name": name, "path": str(picture)},)
 
 
-def answered(told: dict[str, Any]) -> Look:
+def look_of(answer: dict[str, Any]) -> Look:
     """The Look of an answer."""
-    return Look(**{**told, "traits": tuple(told["traits"])})
+    return Look(**{**answer, "traits": tuple(answer["traits"])})
 
 
 def serve() -> None:
@@ -79,6 +79,6 @@ def serve() -> None:
     children.serve(_answer, limited=True)
 
 
-def _answer(told: dict[str, Any], body: memoryview) -> Iterator[tuple[dict[str, Any]]]:
-    picture = Path(told["path"]) if "path" in told else bytes(body)
-    yield (asdict(look(picture, told["name"])),)
+def _answer(question: dict[str, Any], body: memoryview) -> Iterator[tuple[dict[str, Any]]]:
+    picture = Path(question["path"]) if "path" in question else bytes(body)
+    yield (asdict(look(picture, question["name"])),)

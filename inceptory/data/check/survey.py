@@ -23,7 +23,7 @@ from inceptory.data.sources.source import Source
 CORRUPT = 0.1
 """Share of a class that may be unreadable: beyond it something else is wrong than single files."""
 
-TOLD = {
+TREATMENTS = {
     "grey": "are grey (a colour network sees them as three equal channels)",
     "cmyk": "are CMYK (converted without their colour profile)",
     "16-bit": "have 16 bits a channel (the upper eight are used)",
@@ -64,20 +64,20 @@ class Survey:
     misnamed: dict[int, str] = field(default_factory=dict)
     """The format of each row whose name promises another."""
 
-    def add(self, row: int, found: Look) -> None:
-        """Take down one picture."""
-        self.content.append(found.content)
-        self.pixels.append(found.pixels)
-        self.sizes.append((found.width, found.height))
-        if found.fault:
-            self.faults[row] = found.fault
+    def add(self, row: int, look: Look) -> None:
+        """Record one picture."""
+        self.content.append(look.content)
+        self.pixels.append(look.pixels)
+        self.sizes.append((look.width, look.height))
+        if look.fault:
+            self.faults[row] = look.fault
             return
-        self.grey[row] = np.frombuffer(base64.b64decode(found.thumbnail), np.uint8).reshape(SIDE, SIDE)
-        for trait in found.traits:
+        self.grey[row] = np.frombuffer(base64.b64decode(look.thumbnail), np.uint8).reshape(SIDE, SIDE)
+        for trait in look.traits:
             self.traits[trait].append(row)
         ending = os.path.splitext(self.names[row])[1].lower()
-        if ENDINGS.get(ending, found.format) != found.format:
-            self.misnamed[row] = found.format
+        if ENDINGS.get(ending, look.format) != look.format:
+            self.misnamed[row] = look.format
 
     def files(self, rows: Sequence[int]) -> tuple[str, ...]:
         """Names of the pictures in these rows."""
@@ -87,20 +87,20 @@ class Survey:
 def survey(source: Source) -> Survey:
     """Decode every picture of every split, in child processes, and keep what matters of each."""
     total = sum(len(split) for split in source.splits.values())
-    seen = Survey(
+    overview = Survey(
         classes=source.classes,
         names=[name for split in source.splits.values() for name in split.names],
         labels=np.concatenate([split.labels for split in source.splits.values()]),
         splits=[name for name, split in source.splits.items() for _ in range(len(split))],
         grey=np.zeros((total, SIDE, SIDE), dtype=np.uint8),
     )
-    looks = (found for split in source.splits.values() for found in look_all(split))
-    for row, found in enumerate(_shown(looks, total)):
-        seen.add(row, found)
-    return seen
+    looks = (look for split in source.splits.values() for look in look_all(split))
+    for row, look in enumerate(_with_bar(looks, total)):
+        overview.add(row, look)
+    return overview
 
 
-def _shown(looks: Iterator[Look], total: int) -> Iterator[Look]:
+def _with_bar(looks: Iterator[Look], total: int) -> Iterator[Look]:
     """The same, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
@@ -109,17 +109,19 @@ def _shown(looks: Iterator[Look], total: int) -> Iterator[Look]:
     yield from track(looks, "looking", total, console=Console(stderr=True), transient=True, disable=quiet)
 
 
-def conclusions(seen: Survey, wanted: Wanted | None) -> Iterator[Finding]:
+def conclusions(overview: Survey, sides: Wanted | None) -> Iterator[Finding]:
     """What the survey means, as findings."""
-    yield from _damage(seen)
-    yield from _copies(seen)
-    yield from _sizes(seen, wanted)
-    for trait, rows in sorted(seen.traits.items()):
-        yield Finding(trait, seen.files(rows), f"{len(rows):,} {TOLD[trait]}")
-    if seen.misnamed:
-        row, kind = next(iter(seen.misnamed.items()))
-        told = f"{len(seen.misnamed):,} are named for another format, the first is a {kind}: {seen.names[row]}"
-        yield Finding("wrong-extension", seen.files(list(seen.misnamed)), f"{told} (read by their content)")
+    yield from _damage(overview)
+    yield from _copies(overview)
+    yield from _sizes(overview, sides)
+    for trait, rows in sorted(overview.traits.items()):
+        yield Finding(trait, overview.files(rows), f"{len(rows):,} {TREATMENTS[trait]}")
+    if overview.misnamed:
+        row, kind = next(iter(overview.misnamed.items()))
+        message = (
+            f"{len(overview.misnamed):,} are named for another format, the first is a {kind}: {overview.names[row]}"
+        )
+        yield Finding("wrong-extension", overview.files(list(overview.misnamed)), f"{message} (read by their content)")
 
 
 def corrupt_classes(labels: Labels, damaged: NDArray[np.bool_]) -> list[int]:
@@ -129,41 +131,43 @@ def corrupt_classes(labels: Labels, damaged: NDArray[np.bool_]) -> list[int]:
     return np.flatnonzero(share > CORRUPT).tolist()
 
 
-def _damage(seen: Survey) -> Iterator[Finding]:
-    for row, fault in seen.faults.items():
-        yield Finding("unreadable", (seen.names[row],), fault)
-    damaged = np.zeros(len(seen.names), dtype=bool)
-    damaged[list(seen.faults)] = True
-    splits, corrupt = np.asarray(seen.splits), corrupt_classes(seen.labels, damaged)
+def _damage(overview: Survey) -> Iterator[Finding]:
+    for row, fault in overview.faults.items():
+        yield Finding("unreadable", (overview.names[row],), fault)
+    damaged = np.zeros(len(overview.names), dtype=bool)
+    damaged[list(overview.faults)] = True
+    splits, corrupt = np.asarray(overview.splits), corrupt_classes(overview.labels, damaged)
     for label in corrupt:
-        yield _corrupt(seen, damaged, showing(seen.labels, label), label, "")
-    for split in dict.fromkeys(seen.splits):
+        yield _corrupt(overview, damaged, showing(overview.labels, label), label, "")
+    for split in dict.fromkeys(overview.splits):
         inside = splits == split
-        for label in range(len(seen.classes)):
-            part = inside & showing(seen.labels, label)
+        for label in range(len(overview.classes)):
+            part = inside & showing(overview.labels, label)
             if label not in corrupt and part.any() and damaged[part].all():
-                yield _corrupt(seen, damaged, part, label, f" in {split}")
+                yield _corrupt(overview, damaged, part, label, f" in {split}")
 
 
-def _corrupt(seen: Survey, damaged: NDArray[np.bool_], inside: NDArray[np.bool_], label: int, where: str) -> Finding:
-    rows, name = np.flatnonzero(inside & damaged).tolist(), seen.classes[label]
-    told = f"class {name!r}: {len(rows):,} of {inside.sum():,} pictures{where} cannot be read"
-    return Finding("corrupt-class", seen.files(rows), f"{told}, the first: {seen.faults[rows[0]]}", (name,))
+def _corrupt(
+    overview: Survey, damaged: NDArray[np.bool_], inside: NDArray[np.bool_], label: int, where: str
+) -> Finding:
+    rows, name = np.flatnonzero(inside & damaged).tolist(), overview.classes[label]
+    message = f"class {name!r}: {len(rows):,} of {inside.sum():,} pictures{where} cannot be read"
+    return Finding("corrupt-class", overview.files(rows), f"{message}, the first: {overview.faults[rows[0]]}", (name,))
 
 
-def _copies(seen: Survey) -> Iterator[Finding]:
-    exact, sets = duplicates.same(seen.pixels), combinations(seen.labels)
+def _copies(overview: Survey) -> Iterator[Finding]:
+    exact, sets = duplicates.same(overview.pixels), combinations(overview.labels)
     for rows in exact:
-        kind = "same-file" if len({seen.content[row] for row in rows}) == 1 else "same-pixels"
-        yield _group(seen, kind, rows)
+        kind = "same-file" if len({overview.content[row] for row in rows}) == 1 else "same-pixels"
+        yield _group(overview, kind, rows)
         if len({int(sets[row]) for row in rows}) > 1:
-            yield _group(seen, "two-labels", rows)
+            yield _group(overview, "two-labels", rows)
     copies = {rows[0]: rows for rows in exact}
-    again = {row for rows in exact for row in rows[1:]}
-    left = [row for row in range(len(seen.names)) if row not in again and row not in seen.faults]
-    for group in duplicates.near(seen.grey[left], sets[left]):
+    repeats = {row for rows in exact for row in rows[1:]}
+    left = [row for row in range(len(overview.names)) if row not in repeats and row not in overview.faults]
+    for group in duplicates.near(overview.grey[left], sets[left]):
         members = [row for one in group for row in copies.get(left[one], [left[one]])]
-        yield _group(seen, "near-duplicate", sorted(members))
+        yield _group(overview, "near-duplicate", sorted(members))
 
 
 COPIES = {
@@ -174,26 +178,28 @@ COPIES = {
 }
 
 
-def _group(seen: Survey, kind: str, rows: Sequence[int]) -> Finding:
-    splits = list(dict.fromkeys(seen.splits[row] for row in rows))
-    labels = tuple(dict.fromkeys(seen.classes[label] for row in rows for label in shown(seen.labels, row)))
+def _group(overview: Survey, kind: str, rows: Sequence[int]) -> Finding:
+    splits = list(dict.fromkeys(overview.splits[row] for row in rows))
+    labels = tuple(dict.fromkeys(overview.classes[label] for row in rows for label in shown(overview.labels, row)))
     across = len(splits) > 1 and kind != "two-labels"
     under = (
         f", labelled {' and '.join(map(repr, labels))}"
         if len(labels) > 1
         else "".join(f" of {label!r}" for label in labels)
     )
-    told = COPIES[kind].format(n=len(rows)).replace(" (", f"{under}, in {' and '.join(splits)} (")
-    return Finding(f"{kind}-across-splits" if across else kind, seen.files(rows), told, labels)
+    message = COPIES[kind].format(n=len(rows)).replace(" (", f"{under}, in {' and '.join(splits)} (")
+    return Finding(f"{kind}-across-splits" if across else kind, overview.files(rows), message, labels)
 
 
-def _sizes(seen: Survey, wanted: Wanted | None) -> Iterator[Finding]:
-    if wanted is None:
+def _sizes(overview: Survey, sides: Wanted | None) -> Iterator[Finding]:
+    if sides is None:
         return
-    shorter = {row: min(size) for row, size in enumerate(seen.sizes) if row not in seen.faults}
-    below = [row for row, side in shorter.items() if side < wanted.minimum]
-    small = [row for row, side in shorter.items() if wanted.minimum <= side < wanted.native]
-    for kind, rows, least in (("below-minimum", below, wanted.minimum), ("below-native", small, wanted.native)):
+    shorter = {row: min(size) for row, size in enumerate(overview.sizes) if row not in overview.faults}
+    below = [row for row, side in shorter.items() if side < sides.minimum]
+    small = [row for row, side in shorter.items() if sides.minimum <= side < sides.native]
+    for kind, rows, least in (("below-minimum", below, sides.minimum), ("below-native", small, sides.native)):
         if rows:
-            told = f"{len(rows):,} have a side below the {least} pixels of {wanted.by}, the smallest has"
-            yield Finding(kind, seen.files(rows), f"{told} {min(shorter[row] for row in rows)} (they are enlarged)")
+            message = f"{len(rows):,} have a side below the {least} pixels of {sides.by}, the smallest has"
+            yield Finding(
+                kind, overview.files(rows), f"{message} {min(shorter[row] for row in rows)} (they are enlarged)"
+            )

@@ -7,9 +7,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from inceptory.data.sources.source import IGNORED, seen
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.errors import MissingError
 from inceptory.system.files import reason
 
@@ -20,7 +19,7 @@ class Tree:
 
     hidden: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
-    """What systems leave behind: Thumbs.db and its kin."""
+    """What systems leave behind, such as Thumbs.db."""
     outside: list[str] = field(default_factory=list)
     """Links to what lies outside the data set."""
     broken: list[str] = field(default_factory=list)
@@ -29,37 +28,26 @@ class Tree:
     """Files of one folder whose names differ only in case or Unicode form."""
 
 
-def walk(root: Path) -> Tree:
+def walk(listing: Listing) -> Tree:
     """Look at every name below a folder of class folders; raises MissingError where one cannot be listed."""
-    tree, real = Tree(), os.path.realpath(root)
-    waiting = [str(root)]
+    tree, real = Tree(), os.path.realpath(listing.root)
+    waiting = [""]
     while waiting:
-        inside = _listed(waiting.pop())
-        for entry in inside:
-            if entry.is_symlink():
-                _sort_link(entry.path, real, tree)
-            if entry.name.startswith((".", "__MACOSX")):
-                tree.hidden.append(entry.path)
-            elif entry.name.lower() in IGNORED:
-                tree.leftovers.append(entry.path)
-            elif entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
-        files = [entry for entry in inside if seen(entry.name) and not _is_folder(entry)]
-        tree.alike.extend(alike(entry.path for entry in files))
+        name = waiting.pop()
+        place = os.path.join(listing.root, name) if name else str(listing.root)
+        try:
+            inside = listing.folder(name)
+        except OSError as fault:
+            raise MissingError(f"{place}: cannot be read, {reason(fault)} (check its permissions)") from fault
+        for link in sorted(inside.links):
+            _sort_link(os.path.join(place, link), real, tree)
+        tree.hidden.extend(os.path.join(place, entry) for entry in sorted(inside.hidden))
+        tree.leftovers.extend(os.path.join(place, entry) for entry in sorted(inside.leftovers))
+        tree.alike.extend(
+            [os.path.join(place, file) for file in group] for group in alike(sorted((*inside.files, *inside.others)))
+        )
+        waiting += [os.path.join(name, folder) for folder in sorted(inside.folders)]
     return tree
-
-
-def _listed(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as fault:
-        raise MissingError(f"{folder}: cannot be read, {reason(fault)} (check its permissions)") from fault
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    # Only of a link must the system be asked; one that leads to itself is an OSError in a DirEntry.
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def _sort_link(path: str, root: str, tree: Tree) -> None:
@@ -70,11 +58,11 @@ def _sort_link(path: str, root: str, tree: Tree) -> None:
         tree.outside.append(path)
 
 
-def alike(paths: Iterable[str]) -> list[list[str]]:
-    """Groups of paths that one folder of another system would take for the same."""
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that one folder of another system would take for the same."""
     groups = defaultdict(list)
-    for path in paths:
-        groups[folded(path)].append(path)
+    for name in names:
+        groups[folded(name)].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -22,8 +22,8 @@ from inceptory.data.sources.labels import showing
 from inceptory.data.sources.source import Split
 from inceptory.errors import DataError, InceptoryError
 
-PART, TOLD = 100, 500
-"""Pictures that a thread decodes in one go, and after how many progress is told."""
+PART, REPORT = 100, 500
+"""Pictures that a thread decodes in one go, and after how many progress is reported."""
 RUNS, RUN = 16, 16
 """Runs of neighbours, evenly spaced, and pictures in each, whose sizes stand for those of a split."""
 
@@ -47,9 +47,9 @@ def keep_all(
 ) -> tuple[list[Kept], list[str | None]]:
     """(pictures as `Decoder.whole` keeps them, the fault of each that could not be read and is of no size)."""
     decoder, nothing = Decoder(split.pictures, preprocess, crops), Kept(np.empty((0, 0), dtype=np.uint8))
-    found = _each(lambda row: decoder.whole(row, split.names[row]), len(split), progress)
-    faults = [one if isinstance(one, str) else None for one in found]
-    return [nothing if isinstance(one, str) else one for one in found], faults
+    results = _each(lambda row: decoder.whole(row, split.names[row]), len(split), progress)
+    faults = [result if isinstance(result, str) else None for result in results]
+    return [nothing if isinstance(result, str) else result for result in results], faults
 
 
 def _each(work: Callable[[int], T], count: int, progress: Progress | None) -> list[T]:
@@ -61,9 +61,9 @@ def _each(work: Callable[[int], T], count: int, progress: Progress | None) -> li
     done: list[T] = []
     # Pillow's decoders release the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(part, range(0, count, PART)):
-            done += found
-            if progress is not None and (len(done) % TOLD == 0 or len(done) == count):
+        for results in pool.map(part, range(0, count, PART)):
+            done += results
+            if progress is not None and (len(done) % REPORT == 0 or len(done) == count):
                 progress(len(done), count)
     return done
 

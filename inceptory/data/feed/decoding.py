@@ -95,5 +95,5 @@ class Decoder:
         each = repeat(None, len(rows)) if draws is None else draws.tolist()
         faults = [self.into(*one) for one in zip(pixels, rows.tolist(), names, each, strict=True)]
         good = np.asarray([fault is None for fault in faults], dtype=bool)
-        told = [(int(row), fault) for row, fault in zip(rows, faults, strict=True) if fault is not None]
-        return Decoded(pixels if good.all() else pixels[good], rows[good], told)
+        failures = [(int(row), fault) for row, fault in zip(rows, faults, strict=True) if fault is not None]
+        return Decoded(pixels if good.all() else pixels[good], rows[good], failures)

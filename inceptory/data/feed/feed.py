@@ -47,7 +47,7 @@ from inceptory.errors import DataError
 IN_MEMORY = 2 * 2**30
 """Bytes of decoded pictures up to which a split is held in memory: a million small pictures are above."""
 SHARE_OF_MEMORY = 0.5
-"""Of the machine's memory that they may take at most."""
+"""Share of the machine's memory that decoded pictures may take at most."""
 AHEAD = 2
 """Groups of rows that each worker has in hand or waiting."""
 MOST_WORKERS = 8
@@ -187,7 +187,7 @@ class InMemory:
     def order(self, generator: torch.Generator, balanced: bool = False) -> Tensor:
         """A permutation of the readable rows, all equally likely."""
         order = self._good.nonzero()[:, 0][torch.randperm(len(self), generator=generator)]
-        return _drawn(self.labels, order, generator) if balanced else order
+        return _balanced(self.labels, order, generator) if balanced else order
 
     def batches(self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None = None) -> Iterator[Batch]:
         """The pictures of these groups of rows, in this order; nothing can be cut out of them."""
@@ -249,8 +249,8 @@ class Stream:
             file = self.names[0].rpartition(":")[0]
             self._mixture = mixture(self._held.blocks, self._split.labels, self._group, file)
             if self._mixture.reads > 1:
-                told = f"each row group is read up to {self._mixture.reads} times an epoch, so that its classes mix"
-                self.notes = (f"{file}: {told} (in random order once would do)",)
+                remark = f"each row group is read up to {self._mixture.reads} times an epoch, so that its classes mix"
+                self.notes = (f"{file}: {remark} (in random order once would do)",)
 
     def order(self, generator: torch.Generator, balanced: bool = False) -> Tensor:
         """A permutation of all rows; of pictures that lie in blocks one by windows, classes mixed in each.
@@ -260,7 +260,7 @@ class Stream:
         """
         order = torch.randperm(len(self), generator=generator)
         if balanced:
-            order = _drawn(self.labels, order, generator)
+            order = _balanced(self.labels, order, generator)
         self.prepare()
         if self._held is None or self._mixture is None:
             return order
@@ -275,15 +275,15 @@ class Stream:
         Raises DataError when the last picture of a class turns out to be unreadable,
         InterruptedRun where workers keep dying on the same pictures.
         """
-        asked = ((group, None) for group in rows) if draws is None else zip(rows, draws, strict=True)
+        requests = ((group, None) for group in rows) if draws is None else zip(rows, draws, strict=True)
         waiting = deque[Future[Decoded]]()
         self._readers += 1
         try:
-            for group, numbers in asked:
-                wanted = group.numpy()
-                readable = ~self._bad[wanted]
+            for group, numbers in requests:
+                indices = group.numpy()
+                readable = ~self._bad[indices]
                 chosen = None if numbers is None else numbers.numpy()[readable]
-                waiting.append(self._pool.submit(wanted[readable], chosen))
+                waiting.append(self._pool.submit(indices[readable], chosen))
                 if len(waiting) > self._ahead:
                     yield self._batch(waiting.popleft().result())
             while waiting:
@@ -297,11 +297,11 @@ class Stream:
             for future in waiting:
                 future.cancel()
 
-    def _batch(self, found: Decoded) -> Batch:
-        for row, fault in found.faults:
+    def _batch(self, decoded: Decoded) -> Batch:
+        for row, fault in decoded.faults:
             self._skip(row, fault)
-        rows = torch.from_numpy(found.rows)
-        return Batch(torch.from_numpy(found.pixels), self.labels[rows], rows)
+        rows = torch.from_numpy(decoded.rows)
+        return Batch(torch.from_numpy(decoded.pixels), self.labels[rows], rows)
 
     def _skip(self, row: int, fault: str) -> None:
         if self._bad[row]:
@@ -359,11 +359,11 @@ def refuse_corrupt(feeds: Sequence[Feed], classes: Sequence[str]) -> None:
         faults = (fault for part in feeds for fault in part.skipped)
         inside = showing(labels, label)
         share = f"{(bad & inside).sum():,} of {inside.sum():,} pictures cannot be read"
-        told = f"class {classes[label]!r}: {share} (`inceptory check` names them all)"
-        raise DataError(f"{told}, the first of all: {next(faults)}")
+        message = f"class {classes[label]!r}: {share} (`inceptory check` names them all)"
+        raise DataError(f"{message}, the first of all: {next(faults)}")
 
 
-def _drawn(labels: Tensor, order: Tensor, generator: torch.Generator) -> Tensor:
+def _balanced(labels: Tensor, order: Tensor, generator: torch.Generator) -> Tensor:
     """As many rows as an order has, drawn from it with equal chances for all classes."""
     inside = labels[order]
     chances = 1 / torch.bincount(inside).double()[inside]
@@ -378,5 +378,5 @@ def statistics(pictures: Feed) -> tuple[tuple[float, ...], tuple[float, ...]]:
     rows = torch.arange(len(pictures.labels))
     if isinstance(pictures, Stream) and len(rows) > SAMPLE:
         rows = torch.from_numpy(np.linspace(0, len(rows) - 1, SAMPLE).round().astype(np.int64))
-    found = [histogram(batch.pixels) for batch in pictures.batches(torch.split(rows, GROUP))]
-    return statistics_of(torch.stack(found).sum(0))
+    histograms = [histogram(batch.pixels) for batch in pictures.batches(torch.split(rows, GROUP))]
+    return statistics_of(torch.stack(histograms).sum(0))

@@ -34,8 +34,8 @@ READS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Parts into which blocks may be cut: as often each is read in an epoch. Unpacking a GiB of photographs takes
 less than a second of processor time; it is the disk that must keep up."""
 NEAR, ENOUGH, FEW = 0.97, 0.9, 6
-"""Classes in a batch against a full shuffle's: near is wanted with fewer readings than so many, enough with
-more, and less is refused."""
+"""Share of a full shuffle's classes that a batch must show: NEAR with fewer than FEW readings, ENOUGH with more;
+a mixture below that is refused."""
 LOOKED_AT = 64
 """Windows by which a plan is judged."""
 SEED = 0
@@ -66,31 +66,31 @@ def mixture(blocks: Blocks, labels: Labels, batch: int, name: str) -> Mixture:
     `name` is the data's for the message of a DataError, where classes lie one after another in
     blocks too large for that.
     """
-    wanted = float(expected(_histogram(labels, np.zeros(len(labels), dtype=np.int64), 1), batch)[0])
+    full = float(expected(_histogram(labels, np.zeros(len(labels), dtype=np.int64), 1), batch)[0])
     best: Mixture | None = None
     for reads in READS:
-        found = _tried(blocks, labels, reads, batch, wanted)
-        if found is not None and (best is None or found.classes > best.classes):
-            best = found
-        if best is not None and best.classes >= (NEAR if reads < FEW else ENOUGH) * wanted:
+        candidate = _tried(blocks, labels, reads, batch, full)
+        if candidate is not None and (best is None or candidate.classes > best.classes):
+            best = candidate
+        if best is not None and best.classes >= (NEAR if reads < FEW else ENOUGH) * full:
             return best
-    raise DataError(_refusal(blocks, labels, batch, wanted, best, name))
+    raise DataError(_refusal(blocks, labels, batch, full, best, name))
 
 
-def _refusal(blocks: Blocks, labels: Labels, batch: int, wanted: float, best: Mixture | None, name: str) -> str:
+def _refusal(blocks: Blocks, labels: Labels, batch: int, full: float, best: Mixture | None, name: str) -> str:
     """What cannot be mixed, and how the file must be written: found by trying smaller blocks."""
     rows = int(np.bincount(blocks.of_row).max())
     while rows > 1:
         rows //= 2
-        found = _tried(_smaller(blocks, rows), labels, READS[-1], batch, wanted)
-        if found is not None and found.classes >= ENOUGH * wanted:
+        candidate = _tried(_smaller(blocks, rows), labels, READS[-1], batch, full)
+        if candidate is not None and candidate.classes >= ENOUGH * full:
             break
     smaller = f"row groups of at most {rows:,} rows"
     if best is None:
         return f"{name}: its row groups are too large to be mixed in {WINDOW // 2**20:,} MiB (write it in {smaller})"
-    told = f"a batch of {batch} would show {best.classes:.0f} of the {wanted:.0f} classes of a full shuffle"
+    problem = f"a batch of {batch} would show {best.classes:.0f} of the {full:.0f} classes of a full shuffle"
     remedy = f"write its rows in random order, or in {smaller}" if rows > 1 else "write its rows in random order"
-    return f"{name}: its classes lie one after another in row groups too large to be mixed, {told} ({remedy})"
+    return f"{name}: its classes lie one after another in row groups too large to be mixed, {problem} ({remedy})"
 
 
 def _smaller(blocks: Blocks, rows: int) -> Blocks:
@@ -104,7 +104,7 @@ def _smaller(blocks: Blocks, rows: int) -> Blocks:
     return Blocks(number, each)
 
 
-def _tried(blocks: Blocks, labels: Labels, reads: int, batch: int, wanted: float) -> Mixture | None:
+def _tried(blocks: Blocks, labels: Labels, reads: int, batch: int, full: float) -> Mixture | None:
     """The mixture with so many parts of a block, None where one would not fit in a window."""
     windows = _windows(blocks, reads)
     if not windows:
@@ -114,7 +114,7 @@ def _tried(blocks: Blocks, labels: Labels, reads: int, batch: int, wanted: float
     spanned = max(-(-batch * windows // len(labels)), 1)
     counts = _histogram(labels, window // spanned, min(-(-windows // spanned), LOOKED_AT))
     rows = np.bincount(window // spanned)[: len(counts)]
-    return Mixture(blocks, labels, windows, reads, float(np.average(expected(counts, batch), weights=rows)), wanted)
+    return Mixture(blocks, labels, windows, reads, float(np.average(expected(counts, batch), weights=rows)), full)
 
 
 def _windows(blocks: Blocks, reads: int) -> int:
@@ -158,9 +158,9 @@ def deal(blocks: Blocks, labels: Labels, windows: int, reads: int, random: np.ra
     )
     window = np.empty(len(first), dtype=np.int64)
     window[place] = np.arange(len(first)) % windows
-    found = np.empty(len(rows), dtype=np.int64)
-    found[rows] = np.repeat(window, np.diff(np.r_[first, len(rows)]))
-    return found
+    of_row = np.empty(len(rows), dtype=np.int64)
+    of_row[rows] = np.repeat(window, np.diff(np.r_[first, len(rows)]))
+    return of_row
 
 
 def expected(counts: NDArray[np.int64], batch: int) -> NDArray[np.float64]:
@@ -170,8 +170,8 @@ def expected(counts: NDArray[np.int64], batch: int) -> NDArray[np.float64]:
     for drawn in range(min(batch, int(rows.max()))):
         left = np.maximum(rows - drawn, 1)
         absent *= np.where(drawn < rows, np.clip(1 - shows / left, 0, 1), 1)
-    found: NDArray[np.float64] = (1 - absent).sum(1)
-    return found
+    classes: NDArray[np.float64] = (1 - absent).sum(1)
+    return classes
 
 
 def _histogram(labels: Labels, window: NDArray[np.int64], windows: int) -> NDArray[np.int64]:

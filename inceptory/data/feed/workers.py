@@ -106,18 +106,18 @@ class Processes:
         patience = PATIENCE + PATIENCE_EACH * len(rows)
         try:
             question = _question(self._decoder, rows, names, draws)
-            ((told, body),) = self._children.ask(patience, *question, tries=1 + REPLACEMENTS)
+            ((answer, body),) = self._children.ask(patience, *question, tries=1 + REPLACEMENTS)
         except Lost:
             where = f"{names[0]} and {len(names) - 1} more" if names else "no picture"
             raise InterruptedRun(
                 f"{where}: {1 + REPLACEMENTS} data workers died or hung on them "
                 "(look at the pictures and at the machine's memory, then resume)"
             ) from None
-        if "bug" in told:
-            raise RuntimeError(f"a data worker failed: {told['bug']}")
-        pixels = np.frombuffer(body, dtype=np.uint8).reshape(told["shape"])
-        faults = [(int(rows[place]), fault) for place, fault in told["faults"]]
-        return Decoded(pixels, rows[np.asarray(told["places"], dtype=np.int64)], faults)
+        if "bug" in answer:
+            raise RuntimeError(f"a data worker failed: {answer['bug']}")
+        pixels = np.frombuffer(body, dtype=np.uint8).reshape(answer["shape"])
+        faults = [(int(rows[place]), fault) for place, fault in answer["faults"]]
+        return Decoded(pixels, rows[np.asarray(answer["places"], dtype=np.int64)], faults)
 
     def rest(self) -> None:
         """End the processes until the next request: an epoch is long, and each holds 80 MB and more."""
@@ -141,17 +141,17 @@ def _question(decoder: Decoder, rows: NDArray[np.int64], names: list[str], draws
     if draws is not None:
         parts.append(np.ascontiguousarray(draws, dtype="<f8").tobytes())
     for row in rows.tolist():
-        told, *content = _piece(decoder.pictures, row)
-        pictures.append(told)
+        piece, *content = _piece(decoder.pictures, row)
+        pictures.append(piece)
         parts += content
-    told = {
+    question = {
         "preprocess": decoder.preprocess.to_json(),
         "crops": None if decoder.crops is None else asdict(decoder.crops),
         "names": names,
         "draws": None if draws is None else draws.shape,
         "pictures": pictures,
     }
-    return told, *parts
+    return question, *parts
 
 
 def _piece(pictures: Sequence[Picture], row: int) -> tuple[Any, ...]:
@@ -173,9 +173,9 @@ def _piece(pictures: Sequence[Picture], row: int) -> tuple[Any, ...]:
 class Carried(Frozen[Picture]):
     """Pictures that came along with a question; those that could not be read raise a DataError."""
 
-    def __init__(self, told: Sequence[Any], content: memoryview) -> None:
+    def __init__(self, pieces: Sequence[Any], content: memoryview) -> None:
         self._pieces: list[Picture | DataError] = []
-        for piece in told:
+        for piece in pieces:
             if isinstance(piece, str):
                 self._pieces.append(Path(piece))
             elif isinstance(piece, dict):
@@ -200,28 +200,28 @@ class Carried(Frozen[Picture]):
 def serve() -> None:
     """The worker: decode what is asked for. It may write what it likes to where the person's own errors go."""
     warnings.filterwarnings("always", category=Doubt)
-    warnings.showwarning = lambda told, *_, **__: print(one_line(f"warning: {told}"), file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(one_line(f"warning: {message}"), file=sys.stderr)
     children.serve(_answer, limited=False)
 
 
-def _answer(told: dict[str, Any], body: memoryview) -> Iterator[tuple[Any, ...]]:
+def _answer(question: dict[str, Any], body: memoryview) -> Iterator[tuple[Any, ...]]:
     """One frame: the places of the pictures that could be read, and their pixels."""
     try:
-        found = _decoded(told, body)
+        decoded = _decoded(question, body)
     except MemoryError:
         raise
     except Exception as bug:
         yield ({"bug": f"{type(bug).__name__}: {bug}"},)
         return
-    pixels = np.ascontiguousarray(found.pixels)
-    yield {"places": found.rows.tolist(), "faults": found.faults, "shape": pixels.shape}, pixels.reshape(-1).data
+    pixels = np.ascontiguousarray(decoded.pixels)
+    yield {"places": decoded.rows.tolist(), "faults": decoded.faults, "shape": pixels.shape}, pixels.reshape(-1).data
 
 
-def _decoded(told: dict[str, Any], body: memoryview) -> Decoded:
+def _decoded(question: dict[str, Any], body: memoryview) -> Decoded:
     draws = None
-    if told["draws"] is not None:
-        draws = np.frombuffer(body, dtype="<f8", count=math.prod(told["draws"])).reshape(told["draws"])
+    if question["draws"] is not None:
+        draws = np.frombuffer(body, dtype="<f8", count=math.prod(question["draws"])).reshape(question["draws"])
         body = body[draws.nbytes :]
-    crops = None if told["crops"] is None else Crops(**told["crops"])
-    decoder = Decoder(Carried(told["pictures"], body), Preprocess.from_json(told["preprocess"]), crops)
-    return decoder(np.arange(len(told["names"])), told["names"], draws)
+    crops = None if question["crops"] is None else Crops(**question["crops"])
+    decoder = Decoder(Carried(question["pictures"], body), Preprocess.from_json(question["preprocess"]), crops)
+    return decoder(np.arange(len(question["names"])), question["names"], draws)

@@ -9,8 +9,8 @@ anything else is refused. Which formats are accepted stands in `kinds`.
 
 A JPEG above the cap, as the largest telephones write it, is decoded at half its width and height, which takes a
 quarter of the memory: libjpeg then transforms blocks of 8x8 frequencies to 4x4 pixels. These are not the averages of
-the pixels that a full decoding gives, but differ from them by rounding and by what the highest frequencies add. Sizes
-told of such a picture are those it is decoded at. Every JPEG up to the cap is decoded whole.
+the pixels that a full decoding gives, but differ from them by rounding and by what the highest frequencies add. The
+sizes reported for such a picture are those that it is decoded at. Every JPEG up to the cap is decoded whole.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LARGEST = 512 * 2**20 // 8
 """Pixels: what half a GiB holds at four bytes, as Pillow keeps colours, and four of a copy that is turned or
 converted. A picture above is refused before it is decoded."""
 HALVED = 4
-"""So many times as many pixels may a JPEG have that can be decoded at half its width and height, row by row."""
+"""How many times the cap a JPEG may have where it can be decoded row by row, at half its width and height."""
 HEAVY = {"JPEG2000": 2}
 """Formats whose decoders take so many times as much memory."""
 
@@ -93,7 +93,7 @@ def open_picture(picture: Picture, name: str) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     data = content_of(picture, name)
-    with _told(data, name):
+    with _as_data_errors(data, name):
         return _eight_bit(_upright(_decode(data, name)), name)
 
 
@@ -102,13 +102,13 @@ def size_of(picture: Picture, name: str) -> tuple[int, int]:
     if isinstance(picture, np.ndarray):
         return picture.shape[1], picture.shape[0]
     data = content_of(picture, name)
-    with _told(data, name):
+    with _as_data_errors(data, name):
         return _opened(data, name).size
 
 
 def pixels_of(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     """The pixels, (H, W) or (H, W, 3), of a picture that somebody else has opened; raises DataError naming it."""
-    with _told(b"", name):
+    with _as_data_errors(b"", name):
         return np.asarray(_eight_bit(_upright(picture), name))
 
 
@@ -117,10 +117,10 @@ def examine(picture: Picture, name: str) -> Examined:
     if isinstance(picture, np.ndarray):
         return Examined(Image.fromarray(picture), "", frozenset({"grey"} if picture.ndim == 2 else ()))
     data = content_of(picture, name)
-    with _told(data, name):
+    with _as_data_errors(data, name):
         header = _opened(data, name)
         wide = ";16" in str(header.tile) or _bits(header) == 16
-        turned = _turned_tiff(header)  # neither can be told after loading
+        turned = _turned_tiff(header)  # neither is known after loading
         raw = _loaded(header, name)
         traits = _traits(raw) | ({"16-bit"} if wide else set()) | ({"rotated"} if turned else set())
         return Examined(_eight_bit(_upright(raw), name), MPO.get(str(header.format), str(header.format)), traits)
@@ -137,7 +137,7 @@ def content_of(picture: Path | bytes, name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _told(data: bytes, name: str) -> Iterator[None]:
+def _as_data_errors(data: bytes, name: str) -> Iterator[None]:
     """Whatever a decoder raises, as a DataError in one line."""
     try:
         yield
@@ -273,7 +273,7 @@ def _turned_tiff(picture: Image.Image) -> bool:
 
 def _traits(picture: Image.Image) -> frozenset[str]:
     mode = picture.mode
-    found = {
+    traits = {
         "grey": mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"),
         "alpha": mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info,
         "cmyk": mode == "CMYK",
@@ -283,7 +283,7 @@ def _traits(picture: Image.Image) -> frozenset[str]:
         "animated": _is_animated(picture),
         "rotated": {_orientation(picture), picture.info.get("original_orientation")} & UPRIGHT.keys(),
     }
-    return frozenset(name for name, is_so in found.items() if is_so)
+    return frozenset(name for name, is_so in traits.items() if is_so)
 
 
 def _is_animated(picture: Image.Image) -> bool:
@@ -316,7 +316,7 @@ def _scaled(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
     for white, factor in whites.items():
         if low >= 0 and high <= (OVER if white == 1 else white) and not (fractions and OVER < high < NEXT):
             scaled = (np.rint if factor >= 1 else np.floor)(values * factor)
-            found: NDArray[np.uint8] = scaled.clip(0, 255).astype(np.uint8)
-            return found
-    wanted = " or ".join(f"0 to {white:g}" for white in whites)
-    raise DataError(f"{name}: grey values from {low:g} to {high:g} (scale them to {wanted})")
+            levels: NDArray[np.uint8] = scaled.clip(0, 255).astype(np.uint8)
+            return levels
+    ranges = " or ".join(f"0 to {white:g}" for white in whites)
+    raise DataError(f"{name}: grey values from {low:g} to {high:g} (scale them to {ranges})")

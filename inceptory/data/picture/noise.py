@@ -20,7 +20,7 @@ LINE = re.compile(rb"^[\w.-]+: [^\n]*\.\r?\n?", re.MULTILINE)
 @dataclass(eq=False)
 class _Listener:
     alone: bool
-    """Whether nobody else listened meanwhile, so that what was said is about this file."""
+    """Whether nobody else listened at the same time, so that all output is about this file."""
 
 
 class _Ear:
@@ -32,7 +32,7 @@ class _Ear:
         self._pipe: tuple[int, int, int] | None = None
 
     def begin(self) -> _Listener:
-        """Listen, with whoever listens already."""
+        """Start to listen, beside any other listener."""
         with self._lock:
             if not self._listeners:
                 self._open()
@@ -46,12 +46,12 @@ class _Ear:
         """What libtiff has said; what others have printed is passed on."""
         with self._lock:
             self._listeners.remove(me)
-            said = self._drained()
+            printed = self._drained()
             if not self._listeners:
                 self._close()
-        if rest := LINE.sub(b"", said):
+        if rest := LINE.sub(b"", printed):
             sys.stderr.write(rest.decode(errors="replace"))
-        return b"".join(LINE.findall(said)) if me.alone else b""
+        return b"".join(LINE.findall(printed)) if me.alone else b""
 
     def _open(self) -> None:
         with contextlib.suppress(OSError):  # no standard error, or no more files may be open: nothing to listen to
@@ -62,11 +62,11 @@ class _Ear:
             os.dup2(into, 2)
 
     def _drained(self) -> bytes:
-        found = b""
+        printed = b""
         with contextlib.suppress(BlockingIOError):
-            while self._pipe is not None and (some := os.read(self._pipe[1], 2**16)):
-                found += some
-        return found
+            while self._pipe is not None and (piece := os.read(self._pipe[1], 2**16)):
+                printed += piece
+        return printed
 
     def _close(self) -> None:
         if self._pipe is not None:
@@ -81,16 +81,16 @@ EAR = _Ear()
 
 @contextlib.contextmanager
 def heard(name: str) -> Iterator[None]:
-    """Listen meanwhile: what libtiff prints becomes the words of a DataError, or a warning where all was decoded."""
+    """Catch what libtiff prints: the text of a DataError, or of a warning where all was decoded."""
     me, fault = EAR.begin(), None
     try:
         yield
     except Exception as raised:
         fault = raised
     finally:
-        said = EAR.end(me)
-    told = said.decode(errors="replace").partition("\n")[0].strip().rstrip(".")
+        printed = EAR.end(me)
+    message = printed.decode(errors="replace").partition("\n")[0].strip().rstrip(".")
     if fault is not None:
-        raise DataError(f"{name}: unreadable, {told} (replace or remove it)") if told else fault
-    if told:
-        warnings.warn(f"{name}: its decoder says, {told} (look at the picture)", Doubt, stacklevel=3)
+        raise DataError(f"{name}: unreadable, {message} (replace or remove it)") if message else fault
+    if message:
+        warnings.warn(f"{name}: its decoder says, {message} (look at the picture)", Doubt, stacklevel=3)

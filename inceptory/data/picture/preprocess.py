@@ -64,7 +64,7 @@ class Preprocess:
 
     def __str__(self) -> str:
         plain = "" if self.antialias else " without antialias"
-        how = f"{self.filter}{plain}{_GRID_TOLD[self.grid]}"
+        how = f"{self.filter}{plain}{_GRID_WORDS[self.grid]}"
         crop = f"resize {self.resize} {how} | centre crop {self.size}"
         fit = f"squash {self.size}x{self.size} {how}" if self.resize is None else crop
         if self.central_fraction != 1:
@@ -124,8 +124,8 @@ class Preprocess:
             positions(old, new, self.grid)[start : start + self.size]
             for old, new, start in zip(picture.size, whole, starts, strict=True)
         )
-        found = Image.fromarray(bilinear(np.asarray(picture), rows, columns))
-        return found, (min(corner[0], 0), min(corner[1], 0))
+        sampled = Image.fromarray(bilinear(np.asarray(picture), rows, columns))
+        return sampled, (min(corner[0], 0), min(corner[1], 0))
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The value map: (N, H, W, C) uint8 to (N, C, H, W) float32."""
@@ -173,7 +173,7 @@ class Preprocess:
             raise ValueError(f"{self.central_fraction!r} is not a share of a picture")
 
 
-_GRID_TOLD: dict[Grid, str] = {"half_pixel": "", "asymmetric": " on TensorFlow 1's grid"}
+_GRID_WORDS: dict[Grid, str] = {"half_pixel": "", "asymmetric": " on TensorFlow 1's grid"}
 
 
 def _central_box(size: tuple[int, int], fraction: float) -> tuple[int, int, int, int]:

@@ -20,9 +20,9 @@ GRIDS: tuple[Grid, ...] = get_args(Grid)
 def positions(old: int, new: int, grid: Grid) -> NDArray[np.float64]:
     """Where along a side of `old` pixels each of `new` pixels is read; 0 is the middle of the first one."""
     steps = np.arange(new, dtype=np.float64)
-    found = (steps + 0.5) * (old / new) - 0.5 if grid == "half_pixel" else steps * (old / new)
+    places = (steps + 0.5) * (old / new) - 0.5 if grid == "half_pixel" else steps * (old / new)
     # Beyond the outermost centres the edge goes on.
-    return found.clip(0, old - 1)
+    return places.clip(0, old - 1)
 
 
 def bilinear(pixels: NDArray[np.uint8], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -43,19 +43,19 @@ def from_arrays(
         inceptory.train((x, y), model="cifar_inception_v3", out="runs/x")
         inceptory.evaluate("runs/x", inceptory.from_arrays(x, y, classes=["cat", "dog"]))
     """
-    every = pictures if isinstance(pictures, Mapping) else {"train": pictures}
-    told = labels if isinstance(labels, Mapping) else {"train": labels}
-    if set(every) != set(told):
-        one, other = (sorted(map(str, words)) for words in (every, told))
+    pictures_of = pictures if isinstance(pictures, Mapping) else {"train": pictures}
+    labels_of = labels if isinstance(labels, Mapping) else {"train": labels}
+    if set(pictures_of) != set(labels_of):
+        one, other = (sorted(map(str, words)) for words in (pictures_of, labels_of))
         raise DataError(f"{name}: splits {one} have pictures and {other} have labels (give both)")
-    arrays = {split: pixels_in(f"{name}: {split}", array) for split, array in by_split(name, every).items()}
-    cells = {split: _cells(f"{name}: {split}", array) for split, array in by_split(name, told).items()}
+    arrays = {split: pixels_in(f"{name}: {split}", array) for split, array in by_split(name, pictures_of).items()}
+    cells = {split: _cells(f"{name}: {split}", array) for split, array in by_split(name, labels_of).items()}
     for split, array in arrays.items():
         if len(array) != len(cells[split]):
             raise DataError(
                 f"{name}: {split} has {len(array):,} pictures and {len(cells[split]):,} labels (give as many)"
             )
-    known, coded = _coded(name, cells, classes)
+    names, coded = _coded(name, cells, classes)
     content = hashlib.sha256()
     for split, array in sorted(arrays.items()):
         content.update(f"{split} {array.shape}".encode())
@@ -65,7 +65,7 @@ def from_arrays(
         split: Split(Pixels(array), coded[split], Numbered([f"{name}:{split}"], [len(array)]))
         for split, array in arrays.items()
     }
-    return Source(name, known, splits, content=content.hexdigest())
+    return Source(name, names, splits, content=content.hexdigest())
 
 
 def pixels_in(name: str, given: ArrayLike) -> NDArray[np.uint8]:
@@ -92,8 +92,8 @@ def _array(name: str, given: ArrayLike, uneven: str) -> NDArray[Any]:
 
 def _cells(name: str, given: ArrayLike) -> NDArray[Any]:
     """Labels as whole numbers or as text: (N,), or (N, K) of 0 and 1."""
-    wanted = "give (N,) whole numbers or names, or (N, K) of 0 and 1"
-    array = _array(name, given, f"labels of different lengths ({wanted})")
+    remedy = "give (N,) whole numbers or names, or (N, K) of 0 and 1"
+    array = _array(name, given, f"labels of different lengths ({remedy})")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype.kind == "b" or (array.dtype.kind == "f" and bool(((abs(array) < WHOLE) & (array % 1 == 0)).all())):
@@ -103,8 +103,8 @@ def _cells(name: str, given: ArrayLike) -> NDArray[Any]:
         array.dtype.kind in "iuU" or (array.dtype == object and all(isinstance(label, str) for label in array))
     )
     if not (one or several):
-        told = f"{name}: labels of type {array.dtype} and shape {array.shape}"
-        raise DataError(f"{told} ({wanted})")
+        problem = f"{name}: labels of type {array.dtype} and shape {array.shape}"
+        raise DataError(f"{problem} ({remedy})")
     return array
 
 
@@ -119,46 +119,46 @@ def _coded(
     if classes is not None and len(set(classes)) < len(classes):
         raise DataError(f"{name}: names a class twice (each class once)")
     if first.ndim == 2:
-        known = tuple(map(str, range(first.shape[1]))) if classes is None else classes
-        if len(known) != first.shape[1]:
-            raise DataError(f"{name}: {len(known)} classes for labels of {first.shape[1]} columns (give as many)")
-        check_classes(Path(name), known)
+        names = tuple(map(str, range(first.shape[1]))) if classes is None else classes
+        if len(names) != first.shape[1]:
+            raise DataError(f"{name}: {len(names)} classes for labels of {first.shape[1]} columns (give as many)")
+        check_classes(Path(name), names)
         if all(bool((array.sum(1) == 1).all()) for array in cells.values()):
-            return known, {split: array.argmax(1).astype(np.int64) for split, array in cells.items()}
-        return known, {split: array.astype(np.uint8) for split, array in cells.items()}
+            return names, {split: array.argmax(1).astype(np.int64) for split, array in cells.items()}
+        return names, {split: array.astype(np.uint8) for split, array in cells.items()}
     named = first.dtype.kind in "UO" or classes is None
     if classes is None and first.dtype.kind == "i" and min(array.min() for array in cells.values()) < 0:
         raise DataError(f"{name}: negative labels (leave those rows out)")
     if classes is None:
-        known, code = numbered(Path(name), (str(label) for array in cells.values() for label in np.unique(array)))
+        names, code = numbered(Path(name), (str(label) for array in cells.values() for label in np.unique(array)))
     else:
-        known = classes
-        check_classes(Path(name), known)
-        code = {label: number for number, label in enumerate(known)}
+        names = classes
+        check_classes(Path(name), names)
+        code = {label: number for number, label in enumerate(names)}
     coded: dict[str, Labels] = {}
     for split, array in cells.items():
         unique, places = np.unique(array, return_inverse=True)
         numbers = [code.get(str(label), -1) if named else int(label) for label in unique]
         for label, number in zip(unique, numbers, strict=True):
-            if not 0 <= number < len(known):
+            if not 0 <= number < len(names):
                 raise DataError(
-                    f"{name}: the label {label!s} of {split} is not one of the {len(known)} classes (fix it)"
+                    f"{name}: the label {label!s} of {split} is not one of the {len(names)} classes (fix it)"
                 )
         coded[split] = np.asarray(numbers, dtype=np.int64)[places.reshape(-1)]
-    return known, coded
+    return names, coded
 
 
 def by_split(name: str, given: Mapping[Any, T]) -> dict[str, T]:
     """What a dict holds by the splits that its keys mean; raises UsageError for a key that means none, DataError."""
-    found: dict[str, T] = {}
+    parts: dict[str, T] = {}
     for word, one in given.items():
-        meant = list(words(str(word)))
-        if len(meant) != 1:
+        splits = list(words(str(word)))
+        if len(splits) != 1:
             raise UsageError(f"{word!r}: no name of a split (use train, validation or test)")
-        if meant[0] in found:
+        if splits[0] in parts:
             keys = sorted(map(str, given))
             raise DataError(f"{name}: two of {keys} mean the same split (keep one of them)")
-        found[meant[0]] = one
-    if not found:
+        parts[splits[0]] = one
+    if not parts:
         raise DataError(f"{name}: an empty dict (give at least train)")
-    return found
+    return parts

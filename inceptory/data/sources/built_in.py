@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.sequences import Frozen, Numbered
 from inceptory.data.sources.source import Progress, Source, Split, stratified
 from inceptory.errors import DataError, MissingError
@@ -143,12 +144,12 @@ def _from_parquet(folder: Path, name: str, classes: tuple[str, ...]) -> Source |
     """The set from parquet files, where the folder holds any; bare numbers get the publisher's names."""
     from inceptory.data.sources.parquet import source as parquet
 
-    files = parquet.files_of(folder)
+    files = parquet.files_of(Listing(folder))
     if not files:
         return None
-    found = parquet.open_files(folder, files)
-    bare = found.classes == tuple(map(str, range(len(classes))))
-    return replace(found, name=name, classes=classes if bare else found.classes)
+    source = parquet.open_files(folder, files)
+    bare = source.classes == tuple(map(str, range(len(classes))))
+    return replace(source, name=name, classes=classes if bare else source.classes)
 
 
 # Digits
@@ -159,14 +160,14 @@ def digits(progress: Progress | None = None) -> Source:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    small = (found.images * (255 / 16)).round().astype(np.uint8)
+    dataset = load_digits()
+    small = (dataset.images * (255 / 16)).round().astype(np.uint8)
     pictures = [np.asarray(Image.fromarray(digit).resize((32, 32), Image.Resampling.BICUBIC)) for digit in small]
     names = Numbered(["digits"], [len(pictures)])
-    everything = Split(Pixels(np.stack(pictures)), found.target.astype(np.int64), names)
+    everything = Split(Pixels(np.stack(pictures)), dataset.target.astype(np.int64), names)
     train, test = stratified(everything.labels, 0.2)
     splits = {"train": everything.take(train), "test": everything.take(test)}
-    return Source("digits", tuple(str(name) for name in found.target_names), splits)
+    return Source("digits", tuple(str(name) for name in dataset.target_names), splits)
 
 
 # CIFAR

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inceptory.data.picture.kinds import ENDINGS
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.layout import Layout
-from inceptory.data.sources.source import visible
 from inceptory.errors import ConfigError, DataError, MissingError
 
 PATHS = {"path", "file", "filename", "file_name", "filepath", "image", "image_path", "img"}
@@ -42,11 +42,11 @@ class Place:
 
     def the(self, value: str) -> str:
         """The one file that a path means, or the path itself where there is none; raises DataError for two."""
-        found = self.find(value)
-        if len(found) > 1:
-            told = f"may be {os.path.basename(found[0])!r} or {os.path.basename(found[1])!r}"
-            raise DataError(f"{self.folder / value}: {told} (write the endings into the table)")
-        return found[0] if found else value
+        files = self.find(value)
+        if len(files) > 1:
+            problem = f"may be {os.path.basename(files[0])!r} or {os.path.basename(files[1])!r}"
+            raise DataError(f"{self.folder / value}: {problem} (write the endings into the table)")
+        return files[0] if files else value
 
 
 def _stems(folder: Path) -> dict[str, list[str]]:
@@ -86,52 +86,56 @@ def columns_of(path: Path, lines: Sequence[tuple[int, list[str]]], layout: Layou
     """Judge by the first lines, numbers and cells of each; raises DataError, ConfigError or MissingError."""
     rows = [[cell.strip() for cell in cells] for _, cells in lines]
     names, words = rows[0], [cell.lower() for cell in rows[0]]
-    said = [_index(path, names, "path", name) for name in (layout.path_column,) if name is not None]
-    asked = tuple(_index(path, names, "label", name) for name in layout.label_column or ())
-    column, place = _paths(path, rows, said, asked)
+    path_columns = [_index(path, names, "path", name) for name in (layout.path_column,) if name is not None]
+    label_columns = tuple(_index(path, names, "label", name) for name in layout.label_column or ())
+    column, place = _paths(path, rows, path_columns, label_columns)
     usual = not PATHS.isdisjoint(words) and not LABELS.isdisjoint(words)
-    header = bool(said or asked) or usual or _is_header(rows, column, place)
-    split = next((i for i, word in enumerate(words) if word in PARTS and i != column and i not in asked), None)
+    header = bool(path_columns or label_columns) or usual or _is_header(rows, column, place)
+    split = next((i for i, word in enumerate(words) if word in PARTS and i != column and i not in label_columns), None)
     split = split if header else None
     rest = [i for i, name in enumerate(names) if i not in (column, split) and (name or not header)]
-    labels = asked or _labels(path, lines[0][0], rows, rest, header)
+    labels = label_columns or _labels(path, lines[0][0], rows, rest, header)
     classes = tuple(names[i] for i in labels) if len(labels) > 1 else ()
     if len(set(classes)) < len(classes):
         raise DataError(f"{path}: two columns have one name (give each class its own)")
     body = rows[header:]
     bare = any(len(row) > column and place.find(row[column]) not in ([], [row[column]]) for row in body)
-    also = [] if asked or not header else [names[i] for i in rest if words[i] in LABELS and i not in labels]
-    note = ", ".join(_read_as(path, names, column, place, bare, labels, also)) if header else ""
+    unused = [] if label_columns or not header else [names[i] for i in rest if words[i] in LABELS and i not in labels]
+    note = ", ".join(_read_as(path, names, column, place, bare, labels, unused)) if header else ""
     return Columns(header, column, place, bare, labels, classes, split, note)
 
 
 def _index(path: Path, names: Sequence[str], what: str, name: str) -> int:
     if name.strip() not in names:
-        known = ", ".join(map(repr, names))
-        raise ConfigError(f"{path}: --{what}-column {name}: no such column (its first line names {known})")
+        choices = ", ".join(map(repr, names))
+        raise ConfigError(f"{path}: --{what}-column {name}: no such column (its first line names {choices})")
     return names.index(name.strip())
 
 
 # The paths
 
 
-def _paths(path: Path, rows: Sequence[Sequence[str]], said: list[int], asked: Sequence[int]) -> tuple[int, Place]:
+def _paths(
+    path: Path, rows: Sequence[Sequence[str]], path_columns: list[int], label_columns: Sequence[int]
+) -> tuple[int, Place]:
     """(the column of paths, the folder that they are meant from)."""
     words = [name.lower() for name in rows[0]]
-    usual = said or [i for i, word in enumerate(words) if word in PATHS]
-    others = [i for i, word in enumerate(words) if i not in (*usual, *asked) and word not in LABELS | PARTS]
-    settled = said or any(_is_pathlike(row[i]) for row in rows[1:] for i in usual if row[i:])
+    usual = path_columns or [i for i, word in enumerate(words) if word in PATHS]
+    others = [i for i, word in enumerate(words) if i not in (*usual, *label_columns) and word not in LABELS | PARTS]
+    settled = path_columns or any(_is_pathlike(row[i]) for row in rows[1:] for i in usual if row[i:])
+    listing = Listing(path.parent)
     for group in (usual,) if settled else (usual, others):
-        for places in (iter([Place(path.parent)]), map(Place, filter(Path.is_dir, visible(path.parent)))):
-            if found := _located(path, rows, group, places, decided=group is usual):
-                return found
+        for inside in (False, True):
+            places = (Place(path.parent / name) for name in (listing.folders() if inside else [""]))
+            if located := _located(path, rows, group, places, decided=group is usual):
+                return located
     alike = [i for i in others if all(_is_pathlike(row[i]) for row in rows[1:] or rows if row[i:])]
     if len(alike) == 1 and not settled:
         return alike[0], Place(path.parent)
     if usual:
         return usual[0], Place(path.parent)
-    told = "no column names pictures that are there"
-    raise MissingError(f"{path}: {told} (paths are meant from the table's folder; --path-column NAME says which)")
+    problem = "no column names pictures that are there"
+    raise MissingError(f"{path}: {problem} (paths are meant from the table's folder; --path-column NAME says which)")
 
 
 def _is_pathlike(cell: str) -> bool:
@@ -142,17 +146,17 @@ def _located(
     path: Path, rows: Sequence[Sequence[str]], group: Sequence[int], places: Iterator[Place], *, decided: bool
 ) -> tuple[int, Place] | None:
     """The column that names the most files, in the one place with any; raises DataError for two such."""
-    found: list[tuple[Place, dict[int, tuple[int, int]]]] = []
+    located: list[tuple[Place, dict[int, tuple[int, int]]]] = []
     for place in places:
         counts = {i: _counts(place, {row[i] for row in rows if row[i:]}) for i in group}
         if any(total for total, _ in counts.values()):
-            found.append((place, counts))
-        if len(found) > 1:
-            one, two = (place.folder.name for place, _ in found)
+            located.append((place, counts))
+        if len(located) > 1:
+            one, two = (place.folder.name for place, _ in located)
             raise DataError(f"{path}: its pictures may lie in {one!r} or {two!r} (write the folder into its paths)")
-    if not found:
+    if not located:
         return None
-    place, counts = found[0]
+    place, counts = located[0]
     best = [i for i in group if counts[i] == max(counts.values())]
     if len(best) > 1 and not decided:
         raise _doubt(path, rows[0], best, "paths", "--path-column")
@@ -166,8 +170,8 @@ def _counts(place: Place, cells: set[str]) -> tuple[int, int]:
 
 def _doubt(path: Path, names: Sequence[str], columns: Sequence[int], what: str, flag: str) -> DataError:
     more = f" and {len(columns) - 5:,} more" if len(columns) > 5 else ""
-    told = ", ".join(repr(names[i]) for i in columns[:5])
-    return DataError(f"{path}: the {what} may stand in {told}{more} (say {flag} NAME)")
+    choices = ", ".join(repr(names[i]) for i in columns[:5])
+    return DataError(f"{path}: the {what} may stand in {choices}{more} (say {flag} NAME)")
 
 
 def _is_header(rows: Sequence[Sequence[str]], column: int, place: Place) -> bool:
@@ -178,8 +182,8 @@ def _is_header(rows: Sequence[Sequence[str]], column: int, place: Place) -> bool
     if place.find(first) or _is_pathlike(first):
         return False
     others = [(i, cell) for i, cell in enumerate(rows[0]) if i != column and cell]
-    again = (cell in {row[i] for row in rows[1:] if row[i:]} for i, cell in others)
-    return not any(again)
+    repeated = (cell in {row[i] for row in rows[1:] if row[i:]} for i, cell in others)
+    return not any(repeated)
 
 
 # The labels
@@ -192,15 +196,21 @@ def _labels(path: Path, line: int, rows: Sequence[Sequence[str]], rest: Sequence
     if not rest:
         raise DataError(f"{path}: line {line} has {len(rows[0])} columns (give path and label in each)")
     if not header:
-        told = f"line {line} has {len(rows[0])} columns and no line of names above it"
-        raise DataError(f"{path}: {told} (write one, such as path,label,...)")
+        problem = f"line {line} has {len(rows[0])} columns and no line of names above it"
+        raise DataError(f"{path}: {problem} (write one, such as path,label,...)")
     if rows[1:] and all(cell in HOT for row in rows[1:] for i in rest for cell in row[i : i + 1]):
         return tuple(rest)
     raise _doubt(path, rows[0], rest, "labels", "--label-column")
 
 
 def _read_as(
-    path: Path, names: Sequence[str], column: int, place: Place, bare: bool, labels: Sequence[int], also: Sequence[str]
+    path: Path,
+    names: Sequence[str],
+    column: int,
+    place: Place,
+    bare: bool,
+    labels: Sequence[int],
+    unused: Sequence[str],
 ) -> Iterator[str]:
     if names[column].lower() not in PATHS:
         yield f"paths from {names[column]!r}"
@@ -210,7 +220,8 @@ def _read_as(
         yield "with the endings of the files"
     if len(labels) > 1:
         yield f"labels from {len(labels):,} columns of 0 and 1"
-    elif also:
-        yield f"labels from {names[labels[0]]!r}, not from {', '.join(map(repr, also))} (--label-column names another)"
+    elif unused:
+        others = ", ".join(map(repr, unused))
+        yield f"labels from {names[labels[0]]!r}, not from {others} (--label-column names another)"
     elif names[labels[0]].lower() not in LABELS:
         yield f"labels from {names[labels[0]]!r}"

@@ -54,19 +54,19 @@ def from_dataset(dataset: Any, *, image: str | None = None, label: str | None = 
     if len(named) > 1:
         raise DataError(f"{name}: one of its splits names other classes than the rest (make them agree)")
     names = named.pop()
-    told = {split: _told(f"{name}: {split}", part, columns[split][1]) for split, part in parts.items()}
-    told = _without_hidden(name, told, named=names is not None)
-    classes, coded = _classes(name, names, told)
+    cells = {split: _cells(f"{name}: {split}", part, columns[split][1]) for split, part in parts.items()}
+    cells = _without_hidden(name, cells, named=names is not None)
+    classes, coded = _classes(name, names, cells)
     notes, splits, content = [IN_LISTS] if next(iter(coded.values())).ndim == 2 else [], {}, hashlib.sha256()
     for split, part in parts.items():
-        seen = np.flatnonzero([label is not None for label in told[split]])
-        if hidden := len(part) - len(seen):
+        labelled = np.flatnonzero([label is not None for label in cells[split]])
+        if hidden := len(part) - len(labelled):
             notes.append(f"{name}: {hidden:,} of {len(part):,} labels of {split} are hidden, those rows are left out")
-        if not len(seen):
+        if not len(labelled):
             continue
         rows = Rows(part, columns[split][0], f"{name}:{split}")
         whole = Split(rows, coded[split], Numbered([f"{name}:{split}"], [len(part)]))
-        splits[split] = whole.take(seen) if hidden else whole
+        splits[split] = whole.take(labelled) if hidden else whole
         content.update(_content(splits[split]))
     return Source(name, classes, splits, tuple(notes), content.hexdigest())
 
@@ -93,29 +93,29 @@ class Rows(Frozen[Picture]):
 
     def item(self, row: int) -> Picture:
         """The bytes of a file, or pixels; raises DataError or MissingError."""
-        found, name = self._dataset[row][self._column], f"{self._name}:{row}"
-        if isinstance(found, Mapping):
-            found = found.get("bytes") or found.get("path")
-        if isinstance(found, str):
-            if not is_file(found):
-                raise MissingError(f"{name}: names {found}, which is not there (embed the pictures in the data set)")
-            return read(Path(found))
-        if isinstance(found, bytes):
-            return found
-        if isinstance(found, Image.Image):
-            return pixels_of(found, name)
-        if found is None:
+        value, name = self._dataset[row][self._column], f"{self._name}:{row}"
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, str):
+            if not is_file(value):
+                raise MissingError(f"{name}: names {value}, which is not there (embed the pictures in the data set)")
+            return read(Path(value))
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, Image.Image):
+            return pixels_of(value, name)
+        if value is None:
             raise DataError(f"{name}: holds no picture (remove the row)")
-        pixels: NDArray[np.uint8] = pixels_in(name, np.asarray(found)[None])[0]
+        pixels: NDArray[np.uint8] = pixels_in(name, np.asarray(value)[None])[0]
         return pixels
 
 
 def _columns(name: str, dataset: Any, image: str | None, label: str | None) -> tuple[str, str]:
     """(image column, label column)."""
     present = list(dataset.column_names)
-    for wanted in filter(None, (image, label)):
-        if wanted not in present:
-            raise UsageError(f"{name} has no column {wanted!r} (it has {', '.join(present)})")
+    for column in filter(None, (image, label)):
+        if column not in present:
+            raise UsageError(f"{name} has no column {column!r} (it has {', '.join(present)})")
     kinds = {column: _kind(_feature(dataset, column)) for column in present}
     images = [column for column in present if kinds[column] == "Image"]
     images += [column for column in present if column.lower() in IMAGES]
@@ -150,7 +150,7 @@ def _names(dataset: Any, column: str) -> tuple[str, ...] | None:
     return None if names is None else tuple(map(str, names))
 
 
-def _told(name: str, dataset: Any, column: str) -> list[Cell | None]:
+def _cells(name: str, dataset: Any, column: str) -> list[Cell | None]:
     """The label of each row; raises DataError."""
     # Of a data set in another format the column comes as its arrays.
     labels = (dataset.with_format(None) if hasattr(dataset, "with_format") else dataset)[column]
@@ -165,26 +165,26 @@ def _told(name: str, dataset: Any, column: str) -> list[Cell | None]:
 
 def _each(cells: Iterable[Cell | None]) -> set[int | str]:
     """All labels that occur, those of lists one by one."""
-    found = {cell for cell in cells if cell is not None}
-    return {one for cell in found for one in (cell if isinstance(cell, tuple) else (cell,))}
+    present = {cell for cell in cells if cell is not None}
+    return {one for cell in present for one in (cell if isinstance(cell, tuple) else (cell,))}
 
 
-def _without_hidden(name: str, told: dict[str, list[Cell | None]], *, named: bool) -> dict[str, list[Cell | None]]:
+def _without_hidden(name: str, labels: dict[str, list[Cell | None]], *, named: bool) -> dict[str, list[Cell | None]]:
     """The same with None for every label that is hidden; raises DataError where all are."""
-    if hides(map(_each, told.values()), named=named):
-        gone = (HIDDEN, (HIDDEN,))
-        told = {split: [None if cell in gone else cell for cell in cells] for split, cells in told.items()}
-    if all(cell is None for cells in told.values() for cell in cells):
+    if hides(map(_each, labels.values()), named=named):
+        hidden = (HIDDEN, (HIDDEN,))
+        labels = {split: [None if cell in hidden else cell for cell in cells] for split, cells in labels.items()}
+    if all(cell is None for cells in labels.values() for cell in cells):
         raise DataError(f"{name}: every label is hidden, None or {HIDDEN} (give pictures with labels)")
-    return told
+    return labels
 
 
 def _classes(
-    name: str, names: tuple[str, ...] | None, told: Mapping[str, Sequence[Cell | None]]
+    name: str, names: tuple[str, ...] | None, labels: Mapping[str, Sequence[Cell | None]]
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """(class names, labels of each split by number; those of hidden rows mean nothing)."""
-    several = any(isinstance(cell, tuple) for cells in told.values() for cell in cells)
-    each = set[int | str]().union(*map(_each, told.values()))
+    several = any(isinstance(cell, tuple) for cells in labels.values() for cell in cells)
+    each = set[int | str]().union(*map(_each, labels.values()))
     if names is None:
         classes, code = numbered(Path(name), map(str, each))
     else:
@@ -197,10 +197,10 @@ def _classes(
         if not 0 <= number < len(classes):
             raise DataError(f"{name}: the label {one!r} is not one of its {len(classes)} classes (fix it)")
     coded: dict[str, Labels] = {}
-    for split, cells in told.items():
+    for split, cells in labels.items():
         if several:
             sets = [cell if isinstance(cell, tuple) else () if cell is None else (cell,) for cell in cells]
-            coded[split] = several_hot([[numbers[one] for one in found] for found in sets], len(classes))
+            coded[split] = several_hot([[numbers[one] for one in row] for row in sets], len(classes))
         else:
             single = (0 if cell is None or isinstance(cell, tuple) else numbers[cell] for cell in cells)
             coded[split] = np.fromiter(single, np.int64, len(cells))

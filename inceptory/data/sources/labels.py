@@ -34,19 +34,19 @@ def cell_of(value: Any) -> Cell | None:
     twice, as in a row with 0 or 1 for every class.
     """
     if type(value) in (int, str):
-        found: int | str = value
-        return found
-    told = _plain(value)
-    if not isinstance(told, list | tuple):
-        return _one(told, told)
-    told = [_plain(one) for one in told]
-    labels = tuple(one for one in (_one(one, told) for one in told) if one is not None)
-    if len(labels) < len(told):
-        raise ValueError(f"has the label {told!r} ({KINDS})")
+        cell: int | str = value
+        return cell
+    plain = _plain(value)
+    if not isinstance(plain, list | tuple):
+        return _one(plain, plain)
+    plain = [_plain(one) for one in plain]
+    labels = tuple(one for one in (_one(one, plain) for one in plain) if one is not None)
+    if len(labels) < len(plain):
+        raise ValueError(f"has the label {plain!r} ({KINDS})")
     numbers = [one for one in labels if isinstance(one, int)]
     # Truths in a list can only say of every class whether it is there.
-    if len(set(numbers)) < len(numbers) or any(isinstance(one, bool) for one in told):
-        raise ValueError(f"has the label {told!r} ({ONCE})")
+    if len(set(numbers)) < len(numbers) or any(isinstance(one, bool) for one in plain):
+        raise ValueError(f"has the label {plain!r} ({ONCE})")
     return labels
 
 
@@ -74,16 +74,16 @@ def hides(splits: Iterable[AbstractSet[int | str]], *, named: bool) -> bool:
 
 def per_class(labels: Labels, classes: int = 0) -> NDArray[np.int64]:
     """Pictures of each class; with one class a picture at least `classes` numbers."""
-    found: NDArray[np.int64] = (
+    counts: NDArray[np.int64] = (
         labels.sum(0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
     )
-    return found
+    return counts
 
 
 def showing(labels: Labels, label: int) -> NDArray[np.bool_]:
     """(N,) which pictures show a class."""
-    found: NDArray[np.bool_] = labels[:, label] > 0 if labels.ndim == 2 else labels == label
-    return found
+    shows: NDArray[np.bool_] = labels[:, label] > 0 if labels.ndim == 2 else labels == label
+    return shows
 
 
 def shown(labels: Labels, row: int) -> list[int]:
@@ -100,10 +100,10 @@ def combinations(labels: Labels) -> NDArray[np.int64]:
 
 def several_hot(names: Sequence[Sequence[int]], classes: int) -> NDArray[np.uint8]:
     """(N, classes) with a 1 for each of the classes that a row names."""
-    found = np.zeros((len(names), classes), dtype=np.uint8)
+    hot = np.zeros((len(names), classes), dtype=np.uint8)
     for row, labels in enumerate(names):
-        found[row, list(labels)] = 1
-    return found
+        hot[row, list(labels)] = 1
+    return hot
 
 
 def stratified(labels: Labels, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -116,9 +116,9 @@ def stratified(labels: Labels, fraction: float, seed: int) -> NDArray[np.bool_]:
     random = np.random.default_rng(seed)
     held, decided = np.zeros((2, len(labels)), dtype=bool)
     for rows in _groups(labels):
-        wanted = min(max(round(len(rows) * fraction), 1), len(rows) - 1) if fraction and len(rows) else 0
+        target = min(max(round(len(rows) * fraction), 1), len(rows) - 1) if fraction and len(rows) else 0
         open_rows = rows[~decided[rows]]
-        held[random.permutation(open_rows)[: max(wanted - int(held[rows].sum()), 0)]] = True
+        held[random.permutation(open_rows)[: max(target - int(held[rows].sum()), 0)]] = True
         decided[rows] = True
     return held
 

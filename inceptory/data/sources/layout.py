@@ -50,7 +50,7 @@ class Layout:
 
 
 AUTO = Layout()
-"""Nothing said."""
+"""Nothing is said: the files decide."""
 Given = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
 """Labelled pictures: on the command line a name or path, in Python also what `given.source_of` takes."""
 LaidOut = Annotated[Layout, Parameter(name="*", negative="")]
@@ -63,11 +63,11 @@ def words(name: str) -> dict[str, str]:
     >>> words("imagenet1k-Validation-00.tar"), words("latest-00.tar")
     ({'validation': 'validation'}, {})
     """
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for word in re.split(r"[\W\d_]+", name.lower()):
         if word in SPLITS:
-            found.setdefault(SPLITS[word], word)
-    return found
+            splits.setdefault(SPLITS[word], word)
+    return splits
 
 
 class Spelling:
@@ -78,12 +78,14 @@ class Spelling:
 
     def split(self, where: Path | str, name: str) -> str | None:
         """The split that a name means, or None; raises DataError for two splits, or two words for one of them."""
-        found = words(name)
-        if len(found) > 1:
-            told = " and ".join(repr(word) for word in found.values())
-            raise DataError(f"{where}: {name!r} names two splits, {told} (rename it so that one is left)")
-        for split, word in found.items():
-            known, before = self._first.setdefault(split, (word, name))
-            if known != word:
-                raise DataError(f"{where}: {before!r} and {name!r} both mean the {split} split (keep one word for it)")
-        return next(iter(found), None)
+        splits = words(name)
+        if len(splits) > 1:
+            both = " and ".join(repr(word) for word in splits.values())
+            raise DataError(f"{where}: {name!r} names two splits, {both} (rename it so that one is left)")
+        for split, word in splits.items():
+            first_word, first_name = self._first.setdefault(split, (word, name))
+            if first_word != word:
+                raise DataError(
+                    f"{where}: {first_name!r} and {name!r} both mean the {split} split (keep one word for it)"
+                )
+        return next(iter(splits), None)

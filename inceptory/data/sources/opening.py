@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from inceptory.data.sources import built_in, folders, tables
+from inceptory.data.sources import built_in, tables
+from inceptory.data.sources.folders import source as folders
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.parquet import source as parquet
 from inceptory.data.sources.source import Progress, Source
@@ -22,7 +24,7 @@ KINDS = ".csv, .tsv, .parquet or .tar"
 def open_source(data: str | Path, progress: Progress | None = None, layout: Layout = AUTO) -> Source:
     """The labelled pictures behind a name or path, listed but not decoded.
 
-    A built-in set that is not on this machine is downloaded once; `progress` hears of its bytes.
+    A built-in set that is not on this machine is downloaded once; `progress` is called with its bytes.
     Raises MissingError where there is nothing, DataError where it is no data set or `layout` must
     say more, ConfigError where it says what does not fit.
     """
@@ -52,12 +54,13 @@ def is_place(name: str) -> bool:
 
 
 def _open_folder(path: Path, layout: Layout) -> Source:
-    if files := parquet.files_of(path):
+    listing = Listing(path)
+    if files := parquet.files_of(listing):
         return parquet.open_files(path, files, layout)
-    if files := tars.files_of(path):
+    if files := tars.files_of(listing):
         return tars.open_files(path, files, layout)
     layout.only(path, "split_folders")
-    return folders.open_folders(path, layout)
+    return folders.open_folders(listing, layout)
 
 
 def _open_file(path: Path, layout: Layout) -> Source:
@@ -66,6 +69,6 @@ def _open_file(path: Path, layout: Layout) -> Source:
         return parquet.open_files(path, [path], layout)
     if suffix in tables.SUFFIXES:
         return tables.open_table(path, layout)
-    if tars.is_tar(path):
+    if tars.is_tar(path.name):
         return tars.open_files(path, tars.shards(path), layout)
     raise DataError(f"{path}: not a data set (give a folder of class folders, or a {KINDS} file)")

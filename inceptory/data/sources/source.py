@@ -1,4 +1,4 @@
-"""What a data set is: class names, labels, and splits of pictures; and the names of files that count.
+"""What a data set is: class names, labels, and splits of pictures.
 
 A split is a list of pictures that are not decoded yet. Nothing here imports torch, so that a
 mistake in a path is answered at once.
@@ -9,23 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.picture.decode import Picture
+from inceptory.data.sources.folders.listing import Listing, natural
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.labels import stratified as held_out
 from inceptory.data.sources.sequences import are_paths, take
 from inceptory.errors import ConfigError, DataError
-from inceptory.system.files import is_file, is_folder
 
-IGNORED = {"thumbs.db", "desktop.ini"}
 CHUNK = 10_000
 SEED = 0
 """A split that we cut ourselves is the same for every run, so that evaluation finds it again."""
@@ -67,6 +64,8 @@ class Source:
     """What its own reader noticed; `data.check.cheap` says the rest."""
     content: str = ""
     """sha256 of the pictures themselves, where neither names nor sizes of files tell them apart."""
+    listing: Listing | None = field(default=None, compare=False, repr=False)
+    """The names in folders of classes, as the opening read them, for `data.check`."""
 
     @property
     def multi_label(self) -> bool:
@@ -76,18 +75,21 @@ class Source:
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
         if name not in self.splits:
-            known = ", ".join(self.splits)
-            raise ConfigError(f"{self.name}: has no split {name!r} (it has {known})")
+            names = ", ".join(self.splits)
+            raise ConfigError(f"{self.name}: has no split {name!r} (it has {names})")
         return self.splits[name]
 
     def with_validation(self, fraction: float) -> Source:
-        """The same source with a stratified validation split cut from "train" where it has none."""
+        """The source to learn from: a stratified validation split is cut from "train" where it has none.
+
+        The listing is left behind: a training of days does not hold it.
+        """
         if "validation" in self.splits or "train" not in self.splits:
-            return self
+            return replace(self, listing=None)
         train = self.splits["train"]
         kept, held = stratified(train.labels, fraction)
         splits = {**self.splits, "train": train.take(kept), "validation": train.take(held)}
-        return replace(self, splits=splits)
+        return replace(self, splits=splits, listing=None)
 
     def fingerprint(self) -> str:
         """sha256 over classes, splits, names, labels and the sizes of files: the same pictures, the same value."""
@@ -147,30 +149,3 @@ def check_classes(path: Path, classes: Sequence[str]) -> None:
     """Raise DataError where there is no class; whether one is enough decides who asks (`check.cheap` for training)."""
     if not classes:
         raise DataError(f"{path}: holds no class (give pictures with labels)")
-
-
-def natural(text: str) -> tuple[Any, ...]:
-    """Sort key that puts class2 before class10; the text itself decides between 1 and 01."""
-    parts = re.split(r"([0-9]+)", text)
-    return tuple((i % 2 == 0, int(part) if i % 2 else part) for i, part in enumerate(parts)), text
-
-
-def seen(name: str) -> bool:
-    """Whether a name counts: not hidden, and nothing that systems leave behind."""
-    return not name.startswith((".", "__MACOSX")) and name.lower() not in IGNORED
-
-
-def visible(folder: Path) -> list[Path]:
-    """Entries of a folder in natural order, without hidden ones and what systems leave behind."""
-    return sorted((entry for entry in folder.iterdir() if seen(entry.name)), key=lambda entry: natural(entry.name))
-
-
-def visible_files(folder: Path) -> list[Path]:
-    """Every visible file below a class folder, nested folders included."""
-    found: list[Path] = []
-    for entry in visible(folder):
-        if is_folder(entry) and not entry.is_symlink():
-            found += visible_files(entry)
-        elif is_file(entry):
-            found.append(entry)
-    return found

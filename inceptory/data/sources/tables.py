@@ -103,16 +103,16 @@ def _label(path: Path, line: int, cells: list[str], columns: Columns) -> str:
         return cells[columns.labels[0]].strip()
     for column, name in zip(columns.labels, columns.classes, strict=True):
         if cells[column].strip() not in HOT:
-            told = f"line {line} has {cells[column].strip()!r} in {name!r}, where others have 0 or 1"
-            raise DataError(f"{path}: {told} (fix it, or say --label-column NAME)")
+            problem = f"line {line} has {cells[column].strip()!r} in {name!r}, where others have 0 or 1"
+            raise DataError(f"{path}: {problem} (fix it, or say --label-column NAME)")
     return "".join(HOT[cells[column].strip()] for column in columns.labels)
 
 
 def _split_of(path: Path, line: int, cell: str, spelling: Spelling) -> str:
     split = spelling.split(f"{path}: line {line}", cell.strip())
     if split is None:
-        told = f"line {line} names the split {cell.strip().lower()!r}"
-        raise DataError(f"{path}: {told} (use train, validation or test)")
+        problem = f"line {line} names the split {cell.strip().lower()!r}"
+        raise DataError(f"{path}: {problem} (use train, validation or test)")
     return split
 
 
@@ -134,8 +134,8 @@ def _coder(
 
 def _several(path: Path, cells: Iterable[str]) -> tuple[tuple[str, ...], Callable[[Sequence[str]], Labels]]:
     named = {cell: [name.strip() for name in cell.split(SEPARATOR) if name.strip()] for cell in cells}
-    classes, code = numbered(path, (name for found in named.values() for name in found))
-    rows = {cell: [code[name] for name in found] for cell, found in named.items()}
+    classes, code = numbered(path, (name for group in named.values() for name in group))
+    rows = {cell: [code[name] for name in group] for cell, group in named.items()}
     return classes, lambda labels: several_hot([rows[cell] for cell in labels], len(classes))
 
 
@@ -145,7 +145,7 @@ def _hot(
     """Cells such as 010: one class a picture where each has a single 1."""
     classes, code = numbered(path, columns)
     rows = {cell: [code[columns[i]] for i, one in enumerate(cell) if one == "1"] for cell in cells}
-    if all(len(found) == 1 for found in rows.values()):
+    if all(len(numbers) == 1 for numbers in rows.values()):
         return classes, lambda labels: np.asarray([rows[cell][0] for cell in labels], dtype=np.int64)
     return classes, lambda labels: several_hot([rows[cell] for cell in labels], len(classes))
 
@@ -169,8 +169,8 @@ def _bounded(path: Path, file: TextIO) -> Iterator[str]:
     for number in count(1):
         line = file.readline(LONGEST_LINE + 1)
         if len(line) > LONGEST_LINE:
-            told = f"line {number} has more than {LONGEST_LINE:,} characters"
-            raise DataError(f"{path}: {told} (is it a table, with a line for each picture?)")
+            problem = f"line {number} has more than {LONGEST_LINE:,} characters"
+            raise DataError(f"{path}: {problem} (is it a table, with a line for each picture?)")
         if not line:
             return
         yield line

@@ -34,7 +34,7 @@ def transfer_command(
     words = ["inceptory", "train", data, "--from", backbone, "--out", str(out), "--image", str(image)]
     words += [word for field in fields(transfer) for word in _flag(field.name, transfer, vars(ALONE))]
     words += [word for name in named for word in _flag(name, recipe, vars(Recipe()))]
-    return shlex.join([*words, *_said(layout)])
+    return shlex.join([*words, *_layout_flags(layout)])
 
 
 def train_command(
@@ -45,7 +45,7 @@ def train_command(
     >>> train_command("my photos", "xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
     "inceptory train 'my photos' --model xception --out runs/x --epochs 3 --flip off"
     """
-    # Naming an optimizer brings its defaults along, so flags are what differs from those.
+    # A named optimizer brings its own defaults, so only what differs from those needs a flag.
     bases = {name: with_optimizer(base, recipe.optimizer) for name, base in recipes(model).items()}
     name = min(bases, key=lambda name: len(differences(bases[name], recipe)))
     words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
@@ -54,11 +54,11 @@ def train_command(
     words += [] if bases[name] is recipes(model)[name] else ["--optimizer", recipe.optimizer]
     start = {**vars(bases[name]), **beside_time({"time": recipe.time}), "time": None}
     words += [word for field in fields(recipe) for word in _flag(field.name, recipe, start)]
-    return shlex.join([*words, *_said(layout)])
+    return shlex.join([*words, *_layout_flags(layout)])
 
 
-def _said(layout: Layout) -> Iterator[str]:
-    """The flags of a layout; a column may have any name, also one that looks like a flag."""
+def _layout_flags(layout: Layout) -> Iterator[str]:
+    """The flags of a layout, as --flag=value: a column may have any name, also one that looks like a flag."""
     for field in fields(layout):
         value = getattr(layout, field.name)
         if value != field.default:
@@ -75,30 +75,33 @@ def train_call(
     backbone: str | None = None,
     transfer: Transfer = ALONE,
 ) -> str:
-    """`inceptory.train(data, ...)` for Python, where the pictures came from there.
+    """`inceptory.train(data, ...)`, for pictures that came from Python.
 
     >>> train_call("xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
     "inceptory.train(data, model='xception', out='runs/x', recipe=inceptory.Recipe(epochs=3, flip='off'))"
     """
-    told = {"model": repr(model)} if backbone is None else {"backbone": repr(backbone)}
-    told["out"] = repr(str(out))
+    arguments = {"model": repr(model)} if backbone is None else {"backbone": repr(backbone)}
+    arguments["out"] = repr(str(out))
     if backbone is not None:
         variant = Variant(image=variant.image)  # the rest is the backbone's own
-    # Against what these two bring along, not against the default recipe; else an equal value would be lost.
+    # Optimizer and time change the defaults of other options. The recipe is compared with those defaults, and both
+    # are always written if they are not the usual ones.
     bare = Recipe(optimizer=recipe.optimizer, time=recipe.time)
-    said = {key for key in ("optimizer", "time") if getattr(recipe, key) != getattr(Recipe(), key)}
+    needed = {key for key in ("optimizer", "time") if getattr(recipe, key) != getattr(Recipe(), key)}
     records: tuple[tuple[str, Any, Any, set[str]], ...] = (
         ("variant", variant, PUBLISHED, set()),
         ("transfer", transfer, ALONE, set()),
-        ("recipe", recipe, bare, said),
+        ("recipe", recipe, bare, needed),
         ("layout", layout, AUTO, set()),
     )
-    for name, record, default, known in records:
+    for name, record, default, always in records:
         values = {field.name: getattr(record, field.name) for field in fields(record)}
-        changed = {key: value for key, value in values.items() if key in known or value != getattr(default, key)}
+        changed = {key: value for key, value in values.items() if key in always or value != getattr(default, key)}
         if changed:
-            told[name] = f"inceptory.{type(record).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
-    return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in told.items())})"
+            arguments[name] = (
+                f"inceptory.{type(record).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+            )
+    return f"inceptory.train(data, {', '.join(f'{key}={value}' for key, value in arguments.items())})"
 
 
 def _flag(name: str, record: Any, default: dict[str, Any]) -> list[str]:

@@ -32,7 +32,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Job:
-    """Data, network and recipe of a run, and how it is kept."""
+    """Data, network and recipe of a run, and how its state is saved."""
 
     data: str
     """Built-in set, or absolute path."""
@@ -48,16 +48,16 @@ class Job:
     workers: int | None = None
     finished: bool = False
     layout: Layout = AUTO
-    """What was said about where pictures and labels are in the data."""
+    """Where pictures and labels are in the data, as far as the user said it."""
     given: bool = False
-    """Whether Python handed the pictures over, so that `data` is but a name for them."""
+    """Whether the pictures came from Python, so that `data` is only a name for them."""
     backbone: Backbone | None = None
-    """What it begins from in place of fresh weights."""
+    """The trained network that it begins from, in place of fresh weights."""
     transfer: Transfer = ALONE
-    """How that is put to the pictures."""
+    """What is done with that network."""
 
     def plan(self, classes: int) -> Plan:
-        """The network, for so many classes; raises UsageError for one that cannot be."""
+        """The network for so many classes; raises UsageError for options that do not fit it."""
         from inceptory.nets.catalogue import decide
 
         return decide(self.model, classes, self.variant)
@@ -69,13 +69,13 @@ class Job:
         return open_source(self.data, layout=self.layout).with_validation(self.recipe.validation)
 
     def going_on(self, folder: Path) -> str:
-        """How a person goes on with the run."""
+        """The command, or the call in Python, that goes on with the run."""
         if self.given:
             return f"inceptory.train(data, resume={str(folder)!r})"
         return shlex.join(["inceptory", "train", "--resume", str(folder)])
 
     def write(self, folder: Path) -> None:
-        """Put the record into a run's folder."""
+        """Write the record into the folder of a run."""
         plain = {"format": FORMAT, **asdict(self), "recipe": self.recipe.to_json()}
         files.write(folder / FILE, files.json_text(plain, indent=2) + "\n")
 
@@ -88,9 +88,9 @@ class Job:
             plain = msgspec.convert(json.loads(files.read(folder / FILE)), dict[str, Any])
             if plain.get("format") != FORMAT:
                 raise DataError(f"{folder / FILE}: has a newer format (update inceptory)")
-            found = msgspec.convert(plain, cls)
-            found.recipe.check()
-            return found
+            job = msgspec.convert(plain, cls)
+            job.recipe.check()
+            return job
         except (ValueError, RecursionError, UsageError, ConfigError) as fault:
             raise DataError(f"{folder / FILE}: damaged, {fault} (start the run again)") from None
 
@@ -98,31 +98,32 @@ class Job:
         """Note that the run is finished."""
         replace(self, finished=True).write(folder)
 
-    def check_same(self, folder: Path, wanted: dict[str, Any], recipe: Recipe) -> None:
-        """Raise ConfigError with the differences where a resume asks for something else.
+    def check_same(self, folder: Path, parts: dict[str, Any], recipe: Recipe) -> None:
+        """Raise ConfigError with the differences where a resume has other settings than the run.
 
-        `wanted` holds those of data, model, variant and layout that were given.
+        `parts` holds those of data, model, variant and layout that were set.
         """
-        found = list[str]()
-        for name, value in {**wanted, "recipe": recipe}.items():
+        changes = list[str]()
+        for name, value in {**parts, "recipe": recipe}.items():
             own = getattr(self, name)
-            found += differences(own, value) if is_dataclass(own) else [f"{name} {own}, not {value}"] * (own != value)
-        if found:
-            raise _other(folder, found)
+            changes += differences(own, value) if is_dataclass(own) else [f"{name} {own}, not {value}"] * (own != value)
+        if changes:
+            raise _other(folder, changes)
 
     def check_data(self, folder: Path, source: Source) -> None:
-        """Raise ConfigError where the data is no longer what it was."""
+        """Raise ConfigError where the data has changed since the run was started."""
         if source.fingerprint() != self.fingerprint:
             sizes = ", ".join(f"{name} {len(split):,}" for name, split in source.splits.items())
             if self.given:
-                told = f"this run has other pictures than those that are handed over now ({sizes})"
-                raise ConfigError(f"{folder}: {told} (hand over those that it was started with, or start a new run)")
+                change = f"this run has other pictures than those that are handed over now ({sizes})"
+                raise ConfigError(f"{folder}: {change} (hand over those that it was started with, or start a new run)")
             raise _other(folder, [f"the pictures of {self.data} as they were, not as they are now ({sizes})"])
 
 
-def _other(folder: Path, found: Sequence[str]) -> ConfigError:
-    told = "; ".join(found[:5]) + ("; ..." if len(found) > 5 else "")
-    return ConfigError(f"{folder}: this run has {told} (leave that out, or start a new run with --out)")
+def _other(folder: Path, changes: Sequence[str]) -> ConfigError:
+    """The error for a resume with other settings; each change says what the run has, and what it would be now."""
+    shown = "; ".join(changes[:5]) + ("; ..." if len(changes) > 5 else "")
+    return ConfigError(f"{folder}: this run has {shown} (leave that out, or start a new run with --out)")
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ class Every:
         try:
             return cls(seconds(text, "--checkpoint-every"), None)
         except UsageError:
-            told = "not a length of time or a number of steps (such as 5m or 200steps)"
-            raise UsageError(f"--checkpoint-every {text}: {told}") from None
+            problem = "not a length of time or a number of steps (such as 5m or 200steps)"
+            raise UsageError(f"--checkpoint-every {text}: {problem}") from None
 
     def due(self, steps: int, elapsed: float) -> bool:
-        """Whether a state is due, so many steps and seconds after the last."""
+        """Whether it is time to save, so many steps and seconds after the last state."""
         return steps >= self.steps if self.steps is not None else elapsed >= (self.seconds or 0)

@@ -1,7 +1,7 @@
 """The flags of `train`: each option of a recipe, left open until someone sets it.
 
-What a flag says counts most, then what somebody's own file says, then the named recipe. Where one of the
-first two names another optimizer than the recipe, that one's own defaults come before the recipe's.
+A flag overrides the user's own recipe file, which overrides the named recipe. Where a flag or the file names
+another optimizer than the recipe, the defaults of that optimizer override the recipe's options.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from inceptory.learn.settings.recipes import NAMES, PAPERS, document, opened
 from inceptory.system.text import shown
 
 
-def _help(name: str, told: str) -> str:
-    """The sentence of an option, what the recipes say, and what each optimizer brings along."""
+def _help(name: str, sentence: str) -> str:
+    """The help text of an option: its sentence, then its value in each recipe and the default of each optimizer."""
     papers = {getattr(document(paper), name) for paper in PAPERS.values()}
     quick = getattr(document("quick"), name)
     values = {"quick": shown(quick), "tutorial": shown(getattr(document("tutorial"), name))}
     values["paper"] = shown(papers.pop()) if len(papers) == 1 else "by network"
-    brought = {key: shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
-    if len(set(brought.values())) > 1:
-        values = {**brought, **{key: value for key, value in values.items() if key != "quick"}}
+    defaults = {key: shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
+    if len(set(defaults.values())) > 1:
+        values = {**defaults, **{key: value for key, value in values.items() if key != "quick"}}
     if quick is None:
-        return told
+        return sentence
     each = ", ".join(f"{key} {value}" for key, value in values.items())
-    return f"{told} [{values['quick'] if len(set(values.values())) == 1 else each}]"
+    return f"{sentence} [{values['quick'] if len(set(values.values())) == 1 else each}]"
 
 
-def _flag(name: str, told: str) -> Any:
+def _flag(name: str, sentence: str) -> Any:
     several = get_origin(hints()[name]) is tuple
     return Annotated[
         hints()[name] | None,
-        Parameter(help=_help(name, told), consume_multiple=several, negative=None if hints()[name] is bool else ""),
+        Parameter(help=_help(name, sentence), consume_multiple=several, negative=None if hints()[name] is bool else ""),
     ]
 
 
@@ -66,17 +66,17 @@ def given(options: Options) -> dict[str, Any]:
 
 
 def decided(recipe: str | Path | Recipe | None, options: Options, architecture: str) -> Recipe:
-    """The recipe that a name, a file or Python gives, and flags on top of it, checked.
+    """The recipe of a name, of a file or from Python, changed by the flags, and checked.
 
     Raises UsageError or ConfigError, and what `recipes.opened` raises.
     """
-    asked = given(options)
+    changes = given(options)
     if isinstance(recipe, Recipe):
         start = recipe
     else:
-        start, changed = opened(recipe or NAMES[0], architecture)
-        asked = beside_time({**changed, **asked})
-    start = with_optimizer(start, asked.get("optimizer", start.optimizer))
-    made = replace(start, **asked)
-    made.check()
-    return made
+        start, in_file = opened(recipe or NAMES[0], architecture)
+        changes = beside_time({**in_file, **changes})
+    start = with_optimizer(start, changes.get("optimizer", start.optimizer))
+    changed = replace(start, **changes)
+    changed.check()
+    return changed

@@ -13,7 +13,7 @@ from inceptory.system.clock import seconds
 from inceptory.system.text import shown
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
-    # Those under which the recipe quick was measured (benchmarks/README.md).
+    # The values with which the recipe quick was measured (benchmarks/README.md).
     "sgd": {
         "lr": 0.05,
         "momentum": 0.9,
@@ -24,8 +24,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         "weight_decay": 5e-4,
         "penalty": 0.0,
     },
-    # torch.optim.AdamW's own, which are those of Kingma and Ba 2014 and of Loshchilov and Hutter 2017, but for the
-    # rate: theirs is 0.001, and in short runs on digits and CIFAR-10 three times that was better in all of four.
+    # The defaults of torch.optim.AdamW, from Kingma and Ba 2014 and Loshchilov and Hutter 2017, except for the
+    # rate: theirs is 0.001; in short runs on digits and CIFAR-10 three times that was better in all of four cases.
     "adamw": {
         "lr": 3e-3,
         "momentum": 0.9,
@@ -36,8 +36,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         "weight_decay": 1e-2,
         "penalty": 0.0,
     },
-    # Szegedy et al. 2015, "Rethinking the Inception Architecture", section 8; momentum and the decay of
-    # the weights are those of its released code (tf-slim: train_image_classifier.py).
+    # Szegedy et al. 2015, "Rethinking the Inception Architecture", section 8; momentum and weight decay are
+    # from its released code (tf-slim: train_image_classifier.py).
     "rmsprop": {
         "lr": 0.045,
         "momentum": 0.9,
@@ -49,20 +49,20 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         "penalty": 0.0,
     },
 }
-"""What each optimizer brings along where nothing else is said. SGD has no squares to average: 0 stands for none."""
+"""Defaults of each optimizer. SGD has no running mean of squares: 0 stands for none."""
 
 FIXED = {"sgd": ("rms_decay", "epsilon"), "adamw": ("nesterov", "momentum_rule"), "rmsprop": ("nesterov",)}
-"""Settings that an optimizer does not have, and so cannot be told."""
+"""Settings that an optimizer does not have, so that they cannot be changed."""
 
 SWING = 0.05
-"""How far schedule onecycle moves the momentum up and down: PyTorch's 0.95 and 0.85 about 0.9."""
+"""How far schedule onecycle moves the momentum up and down: between 0.95 and 0.85 for 0.9, as PyTorch does."""
 
 EPOCHS = 20
-"""Of a recipe that says neither epochs nor a time."""
+"""Epochs of a recipe that sets neither epochs nor a time."""
 
 
 def option(default: Any, told: str, **bounds: float) -> Any:
-    """A field with its sentence and its range: `low` and `high` are inside, `above` and `below` outside."""
+    """A field with its help text and its range: `low` and `high` are allowed values, `above` and `below` are not."""
     return field(default=default, metadata={"told": told, "bounds": bounds})
 
 
@@ -72,104 +72,113 @@ class Recipe:
 
     # How long
     epochs: int | None = option(
-        None, "Passes over the training pictures; given beside --time, at most so many.", low=1, high=1e6
+        None, "Passes over the training pictures; together with --time, the largest number of them.", low=1, high=1e6
     )
     time: str | None = option(
         None,
-        "Length of the whole command instead of epochs, such as 20m or 1h, from its start to its last file: "
-        "the schedule is fitted to it, but for exponential and plateau, which go by epochs.",
+        "Length of the whole command, such as 20m or 1h, in place of epochs: from its start to its last file. "
+        "The schedule is fitted to it, except exponential and plateau, which count epochs.",
     )
     batch: int = option(64, "Pictures that pass through the network at once.", low=2, high=2**16)
-    accumulate: int = option(1, "Batches whose gradients make one step.", low=1, high=2**16)
-    stop_after: int = option(0, "Stop after so many epochs without a better validation; 0 never does.", low=0, high=1e6)
+    accumulate: int = option(1, "Batches whose gradients are added up for one step.", low=1, high=2**16)
+    stop_after: int = option(0, "Stop after so many epochs without a better validation; 0: never.", low=0, high=1e6)
 
-    # The step. What is None here is filled in from OPTIMIZERS.
+    # The step. Where the default is None, the value comes from OPTIMIZERS.
     optimizer: Literal["sgd", "adamw", "rmsprop"] = option(
-        "sgd", "SGD, AdamW, or RMSProp by TensorFlow's rule; each brings defaults of its own for what follows."
+        "sgd", "SGD, AdamW, or RMSProp by TensorFlow's rule; each has its own defaults for the options below."
     )
     lr: float = option(None, "Learning rate at its peak.", above=0, high=100)
     schedule: Literal["cosine", "onecycle", "step", "exponential", "plateau", "constant"] = option(
         "cosine",
-        "The rate after its warm-up: along a cosine to zero, straight to zero, a tenth at each drop, "
-        "times --decay-rate every --decay-epochs, a tenth when validation stands still, or as it is.",
+        "The rate after its warm-up: along a cosine to zero, in a straight line to zero, a tenth at each drop, "
+        "times --decay-rate every --decay-epochs, a tenth when validation stops improving, or constant.",
     )
     warmup: float = option(0.2, "Share of all steps in which the rate rises to its peak.", low=0, below=1)
-    drops: tuple[float, ...] = option((), "Shares of the epochs after which schedule step takes a tenth of the rate.")
+    drops: tuple[float, ...] = option((), "Shares of the epochs after which schedule step divides the rate by ten.")
     decay_rate: float = option(0.94, "Factor on the rate at each decay of schedule exponential.", above=0, high=1)
     decay_epochs: float = option(2.0, "Epochs from one decay of schedule exponential to the next.", above=0, high=1e6)
     patience: int = option(
-        5, "Epochs without a better validation until schedule plateau takes a tenth.", low=1, high=1e6
+        5, "Epochs without a better validation until schedule plateau divides the rate by ten.", low=1, high=1e6
     )
     momentum: float = option(
         None,
-        "Momentum of SGD and RMSProp, beta1 of AdamW. Schedule onecycle moves it against the rate, "
-        f"from {SWING:g} above this to {SWING:g} below and back.",
+        "Momentum of SGD and RMSProp, beta1 of AdamW. Schedule onecycle lowers it while the rate rises, "
+        f"from {SWING:g} above this value to {SWING:g} below, and raises it again while the rate falls.",
         low=0,
         below=1,
     )
     nesterov: bool = option(None, "Look ahead along the momentum (SGD only).")
     momentum_rule: Literal["torch", "keras"] = option(
-        None, "Whether a new rate acts on new gradients and old ones (torch), or on new ones only (keras)."
+        None, "Whether a new rate applies to earlier gradients as well (torch), or to new ones only (keras)."
     )
     rms_decay: float = option(
         None, "Decay of the running mean of squared gradients: RMSProp's rho, AdamW's beta2.", low=0, below=1
     )
     epsilon: float = option(
-        None, "Added to that mean: under the root by RMSProp, outside of it by AdamW.", low=0, high=1e3
+        None, "Added to that mean: under the square root in RMSProp, outside of it in AdamW.", low=0, high=1e3
     )
-    weight_decay: float = option(None, "Decay of kernels; biases and batch norms have none.", low=0, below=1)
+    weight_decay: float = option(None, "Weight decay of kernels; biases and batch norms have none.", low=0, below=1)
     penalty: float = option(
-        None, "Factor on the sum of squares added to the loss: kernels, and biases inside modules.", low=0, below=1
+        None,
+        "Factor on the sum of squared weights that is added to the loss: of kernels, and of biases inside modules.",
+        low=0,
+        below=1,
     )
-    clip: float = option(0.0, "Longest gradient, as a norm over all tensors; 0 leaves it.", low=0, high=1e6)
+    clip: float = option(
+        0.0,
+        "Largest norm of the gradient over all tensors: a longer one is scaled down; 0 switches this off.",
+        low=0,
+        high=1e6,
+    )
 
-    # The loss and the weights that are kept
+    # The loss, and the weights that are saved
     label_smoothing: float = option(0.1, "Share of the target that is spread over all classes.", low=0, below=1)
-    class_weights: bool = option(False, "Weigh the loss of each class against its number of pictures.")
-    balanced: bool = option(False, "Draw pictures so that all classes come equally often.")
-    average: float = option(0.999, "Decay of the running average of the weights; 0 keeps none.", low=0, below=1)
+    class_weights: bool = option(False, "Weight the loss of each class by the inverse of its number of pictures.")
+    balanced: bool = option(False, "Draw pictures so that all classes are equally frequent.")
+    average: float = option(0.999, "Decay of the running average of the weights; 0: no average.", low=0, below=1)
     norm_momentum: float | Literal["auto", "origin"] = option(
         "auto",
-        "Share of each batch in what batch norms remember for answering. auto: as fast as the number of steps "
-        "needs, and anew before each validation; origin: as the network's origin has it, for very long runs. "
-        "Averaged weights (--average) take their statistics anew whatever is said here.",
+        "Share of each batch in the running statistics of batch norms. auto: fitted to the number of steps, and "
+        "statistics are computed anew before each validation; origin: the value of the network's origin, for very "
+        "long runs. For averaged weights (--average) they are always computed anew.",
         low=0,
         high=1,
     )
     moving_variance: Literal["unbiased", "biased"] = option(
-        "unbiased", "Which variance of a batch its norm remembers: PyTorch's (unbiased) or Keras' (biased)."
+        "unbiased", "Which variance goes into the running statistics: PyTorch's (unbiased) or Keras' (biased)."
     )
     drop_path: float = option(
         0.0,
-        "Share of the pictures that pass by the last residual branch, fewer by the ones before (stochastic depth); "
-        "networks with such branches only.",
+        "Share of the pictures that skip the last residual branch; earlier branches are skipped less often "
+        "(stochastic depth). Only for networks with residual branches.",
         low=0,
         below=1,
     )
 
     # The pictures
     statistics: Literal["own", "cifar10"] = option(
-        "own", "Mean and deviation for standardising: of the training pictures, or the tutorial's of CIFAR-10."
+        "own", "Mean and standard deviation for standardising: of the training pictures, or the tutorial's of CIFAR-10."
     )
     flip: Literal["random", "alternate", "off"] = option(
-        "random", "Mirror half of the pictures, each picture every second epoch, or none."
+        "random", "Mirror a random half of the pictures, each picture in every second epoch, or none."
     )
     shift: float = option(0.125, "Largest move of a picture, as a share of its side.", low=0, below=1)
     shift_kind: Literal["reflect", "zero", "continuous"] = option(
-        "reflect", "Whole pixels with a mirrored or a black border, or Keras' parts of pixels and zeros."
+        "reflect",
+        "By whole pixels with a mirrored or a black border, or by fractions of pixels with zeros, as Keras does.",
     )
-    crop: float = option(0.0, "Smallest area that a random crop keeps, as a share; 0 crops none.", low=0, high=1)
+    crop: float = option(0.0, "Smallest share of the area that a random crop keeps; 0: no crops.", low=0, high=1)
     trivial: bool = option(False, "TrivialAugment: one random change of random strength for each picture.")
     colour: float = option(0.0, "Strength of random brightness, contrast, saturation and hue.", low=0, high=1)
     erase: float = option(0.0, "Share of the pictures in which a rectangle is erased.", low=0, high=1)
-    mixup: float = option(0.0, "Strength (alpha) of MixUp; 0 mixes none.", low=0, high=100)
-    cutmix: float = option(0.0, "Strength (alpha) of CutMix; 0 mixes none.", low=0, high=100)
+    mixup: float = option(0.0, "Strength (alpha) of MixUp; 0: none.", low=0, high=100)
+    cutmix: float = option(0.0, "Strength (alpha) of CutMix; 0: none.", low=0, high=100)
 
     # The rest
     validation: float = option(
         VALIDATION, "Share of each class held out for validation where the data has no such split.", above=0, high=0.5
     )
-    seed: int = option(0, "Start of all random numbers.", low=0, high=2**63 - 1)
+    seed: int = option(0, "Seed of all random numbers.", low=0, high=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute; auto takes cuda, mps, cpu.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = option(
         "auto",
@@ -177,23 +186,25 @@ class Recipe:
         "loss on GPUs that have only that.",
     )
     gradient_checkpointing: bool = option(
-        False, "Keep only the maps between stages and compute the rest again on the way back: less memory, more time."
+        False,
+        "Keep only the feature maps between stages and compute the others again in the backward pass: less memory, "
+        "more time.",
     )
     compile: bool = option(
-        False, "Compile the network first: a wait of minutes for steps that some processors do faster."
+        False, "Compile the network first: this takes minutes, and makes steps faster on some processors."
     )
 
     def __post_init__(self) -> None:
-        """Take what was left open from the optimizer, and a number of epochs where there is no time."""
+        """Fill in the defaults of the optimizer, and the number of epochs if there is no time."""
         for name, value in OPTIMIZERS.get(self.optimizer, OPTIMIZERS["sgd"]).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        # A time needs no number of epochs, and one that nobody gave must not cut it short.
+        # A run with a time needs no number of epochs, and a default number must not end it early.
         if self.epochs is None and self.time is None:
             object.__setattr__(self, "epochs", EPOCHS)
 
     def check(self) -> None:
-        """Raise UsageError naming the first flag that is out of range, ConfigError for two that do not agree."""
+        """Raise UsageError for the first option that is out of range, ConfigError for options in conflict."""
         for each in fields(self):
             check_option(each.name, getattr(self, each.name))
         if self.compile and self.gradient_checkpointing:
@@ -204,14 +215,14 @@ class Recipe:
         own = OPTIMIZERS[self.optimizer]
         for name in FIXED[self.optimizer]:
             if getattr(self, name) != own[name]:
-                told = f"--{name.replace('_', '-')}: {self.optimizer} has no such setting"
-                new = f"in Python begin with Recipe(optimizer={self.optimizer!r})"
-                raise ConfigError(f"{told} (leave it out, or take another --optimizer; {new})")
+                problem = f"--{name.replace('_', '-')}: {self.optimizer} has no such setting"
+                in_python = f"in Python begin with Recipe(optimizer={self.optimizer!r})"
+                raise ConfigError(f"{problem} (leave it out, or take another --optimizer; {in_python})")
         if own["epsilon"] and not self.epsilon:
             raise ConfigError(f"--epsilon 0: {self.optimizer} would divide by zero (give a number above 0)")
         if self.schedule == "onecycle" and self.momentum and not SWING <= self.momentum < 1 - SWING:
-            told = f"schedule onecycle moves it by {SWING:g} either way"
-            raise ConfigError(f"--momentum {self.momentum:g}: {told} (give {SWING:g} to below {1 - SWING:g}, or 0)")
+            problem = f"schedule onecycle moves it by {SWING:g} either way"
+            raise ConfigError(f"--momentum {self.momentum:g}: {problem} (give {SWING:g} to below {1 - SWING:g}, or 0)")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the card."""
@@ -221,20 +232,20 @@ class Recipe:
 
 @cache
 def choices(name: str) -> tuple[str, ...]:
-    """The words that an option takes, alone or beside numbers; nothing where it takes other values."""
+    """The words that an option accepts, with or without numbers; empty where it accepts no words."""
     hint = hints()[name]
     parts = (hint,) if get_origin(hint) is Literal else get_args(hint)
     return tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
 
 
 def takes_number(name: str) -> bool:
-    """Whether an option may be a number with a fraction, alone or beside words."""
+    """Whether an option accepts any number (with a fraction), with or without words."""
     hint = hints()[name]
     return hint is float or (get_origin(hint) is not tuple and float in get_args(hint))
 
 
 def is_of_kind(name: str, value: object) -> bool:
-    """Whether a value is of a kind that an option takes; a word may still be unknown, a number out of range."""
+    """Whether a value has a type that an option accepts; a word may still be unknown, a number out of range."""
     parts = (hints()[name],) if get_origin(hints()[name]) is tuple else get_args(hints()[name]) or (hints()[name],)
     return any(_is_one(part, value) for part in ((str,) if choices(name) and not takes_number(name) else parts))
 
@@ -248,7 +259,7 @@ def _is_one(part: Any, value: object) -> bool:
 
 
 def kind_wanted(name: str) -> str:
-    """The kind of value that an option takes, in words."""
+    """The kind of value that an option accepts, in words."""
     if choices(name):
         return f"a number, {' or '.join(choices(name))}" if takes_number(name) else f"one of {', '.join(choices(name))}"
     hint = hints()[name]
@@ -263,16 +274,16 @@ def hints() -> dict[str, Any]:
 
 
 def check_option(name: str, value: Any) -> None:
-    """Raise UsageError naming the flag of an option where a value is of the wrong kind, unknown or out of range."""
-    flag, known = f"--{name.replace('_', '-')}", choices(name)
+    """Raise UsageError for a value that is of the wrong kind, unknown or out of range; it names the option's flag."""
+    flag, words = f"--{name.replace('_', '-')}", choices(name)
     if not is_of_kind(name, value):
         raise UsageError(f"{flag} {value!r}: of the wrong kind ({kind_wanted(name)} is wanted)")
-    numeric = type(value) in (int, float) and (not known or takes_number(name))
-    if known and value not in known and not numeric:
+    numeric = type(value) in (int, float) and (not words or takes_number(name))
+    if words and value not in words and not numeric:
         number = " or a number" if takes_number(name) else ""
-        raise UsageError(f"{flag} {value}: unknown (choose {', '.join(known)}{number})")
+        raise UsageError(f"{flag} {value}: unknown (choose {', '.join(words)}{number})")
     bounds = Recipe.__dataclass_fields__[name].metadata["bounds"]
-    if value is not None and (numeric or not known) and not _inside(value, bounds):
+    if value is not None and (numeric or not words) and not _inside(value, bounds):
         raise UsageError(f"{flag} {shown(value)}: out of range ({_range(bounds)})")
     if name == "drops" and not all(0 < drop < 1 for drop in value):
         shares = " ".join(f"{drop:g}" for drop in value)
@@ -292,12 +303,12 @@ def _range(bounds: dict[str, float]) -> str:
 
 
 def with_optimizer(recipe: Recipe, optimizer: str) -> Recipe:
-    """The recipe with another optimizer and all that this one brings along; with its own, as it is."""
+    """The recipe with this optimizer and its defaults; unchanged if the recipe has it already."""
     if optimizer == recipe.optimizer:
         return recipe
     return replace(recipe, **{"optimizer": optimizer, **OPTIMIZERS.get(optimizer, {})})
 
 
 def beside_time(options: dict[str, Any]) -> dict[str, Any]:
-    """Options that were given on top of a named recipe; with a time among them, its epochs are left out."""
+    """Options that change a named recipe; if a time is among them, the recipe's number of epochs is dropped."""
     return {"epochs": None, **options} if options.get("time") is not None else options

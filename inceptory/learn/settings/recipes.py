@@ -1,8 +1,8 @@
 """Recipes as documents: TOML files with options by name.
 
-The package's own lie in inceptory/recipes: quick for few epochs, the tutorial's, and those of each network's own
-paper. Their first lines say what they reach, with which command, on what machine and when. Anybody's own file, given
-by its path, is read just as strictly, and may say which of the named ones it begins from.
+Those of the package are in inceptory/recipes: quick for few epochs, the tutorial's, and that of each network's own
+paper. Their first lines give the result, the command, the machine and the date. A user's own file is named by its
+path, checked just as strictly, and may say which of the named recipes it changes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ PAPERS = {
     "xception": "paper_xception",
     **dict.fromkeys(("xception41", "xception65", "xception71"), "paper_xception_aligned"),
 }
-"""The document of each network's own paper. Their rates are of batches of 32 on each of up to 50 machines, none of
-which waited for another: one process takes the same steps one after another, with no stale gradients."""
+"""The document of each network's own paper. Their learning rates are for batches of 32 on each of up to 50 machines
+that did not wait for one another; here one process does the same steps one after another, with no stale gradients."""
 LARGEST = 2**20
 """Bytes of a document that are read; the package's own have 2,000 at most."""
 
@@ -41,21 +41,21 @@ def document(name: str) -> Recipe:
 
 
 def documents(architecture: str) -> dict[str, str]:
-    """The document behind each name that a network has; those of CIFAR-10 are the tutorial's and of no paper."""
+    """The document for each recipe name of a network; the CIFAR-10 networks have no paper and so no "paper"."""
     older = architecture in ("cifar_inception_v1", "cifar_inception_v2")
     own = {"quick": "quick", "tutorial": "tutorial_200" if older else "tutorial"}
     return own | ({"paper": PAPERS[architecture]} if architecture in PAPERS else {})
 
 
 def recipes(architecture: str) -> dict[str, Recipe]:
-    """The named recipes that there are for a network."""
+    """The named recipes of a network."""
     return {name: document(file) for name, file in documents(architecture).items()}
 
 
 def named(name: str, architecture: str) -> Recipe:
     """The recipe of this name for a network; raises UsageError.
 
-    Its epochs are a proposal: with a time, only those count that somebody gave (`beside_time`).
+    Its number of epochs is a default only: a run with --time ignores it (`beside_time`).
     """
     own = documents(architecture)
     if name in own:
@@ -66,9 +66,9 @@ def named(name: str, architecture: str) -> Recipe:
 
 
 def opened(recipe: str | Path, architecture: str) -> tuple[Recipe, dict[str, Any]]:
-    """(a named recipe, the options that somebody's own file changes in it) of a name or of the path of a file.
+    """(a named recipe, the options that a user's file changes in it), from a name or the path of a file.
 
-    Raises UsageError for a name that is none, and what `from_file` raises.
+    Raises UsageError for an unknown name, and what `from_file` raises.
     """
     if isinstance(recipe, str) and not recipe.lower().endswith(".toml"):
         return named(recipe, architecture), {}
@@ -80,7 +80,7 @@ def opened(recipe: str | Path, architecture: str) -> tuple[Recipe, dict[str, Any
 
 
 def from_file(path: Path) -> dict[str, Any]:
-    """Options in somebody's own file, `recipe` among them; raises MissingError and what `options_of` raises."""
+    """Options in a user's file, `recipe` among them; raises MissingError and what `options_of` raises."""
     return options_of(path, read(path, LARGEST))
 
 
@@ -90,19 +90,19 @@ def options_of(path: Path | str, content: bytes) -> dict[str, Any]:
         plain = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as fault:
         raise DataError(f"{path}: not TOML, {fault} (write lines such as epochs = 30)") from None
-    known = ["recipe", *(each.name for each in fields(Recipe))]
+    names = ["recipe", *(each.name for each in fields(Recipe))]
     for name in plain:
-        if name not in known:
-            raise ConfigError(f"{path}: {UnknownName('option of a recipe', name, known, 'inceptory train --help')}")
+        if name not in names:
+            raise ConfigError(f"{path}: {UnknownName('option of a recipe', name, names, 'inceptory train --help')}")
     return {name: _option(path, name, value) for name, value in plain.items()}
 
 
 def _option(path: Path | str, name: str, value: Any) -> Any:
-    """A value of TOML as the option has it: whole numbers serve as fractions, lists as tuples."""
+    """A TOML value in the type of its option: whole numbers become floats where needed, lists tuples."""
     plain = tuple(value) if isinstance(value, list) else value
     if not (isinstance(value, str) if name == "recipe" else is_of_kind(name, plain)):
-        wanted = "a name" if name == "recipe" else kind_wanted(name)
-        raise ConfigError(f"{path}: {name} = {value!r} is of the wrong kind ({wanted} is wanted)")
+        kind = "a name" if name == "recipe" else kind_wanted(name)
+        raise ConfigError(f"{path}: {name} = {value!r} is of the wrong kind ({kind} is wanted)")
     if name == "recipe":
         return value
     try:

@@ -15,7 +15,7 @@ from inceptory.data.sources.source import Source
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn import state
-from inceptory.learn.fit import kept_or_taken_back
+from inceptory.learn.fit import cleared_on_failure
 from inceptory.learn.settings.job import Job
 from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear, cross_validated, path
 from inceptory.learn.transfer.parts import parted
@@ -74,7 +74,7 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
     assert job.backbone is not None, "this job has a backbone"
     recipe = job.recipe
     settings = Settings(image=job.variant.image, seed=recipe.seed, device=recipe.device, precision=recipe.precision)
-    with kept_or_taken_back(folder, resumed), watched() as stop, locked(folder), ExitStack() as stack:
+    with cleared_on_failure(folder, resumed), watched() as stop, locked(folder), ExitStack() as stack:
         state.tidy(folder)
         model = stack.enter_context(open_model(job.backbone.path))
         if model.weights.digest("sha256") != job.backbone.digest:

@@ -19,12 +19,12 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the network's weights after a step, counted from 0.
+        """Move the average towards the network's weights, after a step (counted from 0).
 
-        Early on the average forgets faster, so that it always spans about the last ninth of the run
-        and never remembers the start: min(decay, (1 + step) / (10 + step)), as TensorFlow's
-        ExponentialMovingAverage does with num_updates.
+        At first it forgets faster, so that it covers about the last ninth of the steps done and soon forgets
+        the random start: the decay is min(decay, (1 + step) / (10 + step)), as in TensorFlow's
+        ExponentialMovingAverage with num_updates.
         """
         share = 1 - min(self.decay, (1 + step) / (10 + step))
-        for mine, fresh in self._pairs:
-            mine.lerp_(fresh, share)
+        for average, weight in self._pairs:
+            average.lerp_(weight, share)

@@ -1,9 +1,9 @@
 """What batch norms remember for eval mode: how fast, of which weights, and whether it still fits them.
 
-In train mode a batch norm standardises by the batch at hand; in eval mode by a running mean and
-variance that took in a share of every batch (Ioffe & Szegedy 2015, section 3.1). The share is called
-momentum in PyTorch. It sets a memory of 1 / momentum steps, and a network whose weights have moved on
-within that memory answers nonsense in eval mode although it learnt well.
+In train mode a batch norm standardises with the mean and variance of the present batch; in eval mode with running
+averages of them, into which a share of every batch goes (Ioffe & Szegedy 2015, section 3.1). PyTorch calls this share
+momentum. The averages cover about the last 1 / momentum steps; if the weights have changed much within those steps,
+the network answers nonsense in eval mode although it learnt well.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from inceptory.nets.layers import NORMS, BatchNorm
 from inceptory.nets.network import Network
 
 FASTEST = 0.1
-"""PyTorch's momentum, with which its own networks are trained in runs of every length."""
+"""PyTorch's default momentum, with which its own networks are trained in runs of any length."""
 MEMORY = 0.01
-"""Share of a run's steps that its batch norms may remember at most: the weights hardly move within it."""
+"""Largest share of a run's steps that the running statistics may cover: in so few steps the weights hardly change."""
 
 
 def momentum(setting: str | float, origin: float, steps: int | None) -> float:
     """Share of each batch in the running statistics, for a run of so many steps (None: not known beforehand).
 
-    origin: as the weights' origin trained, for hundreds of thousands of steps. auto: the origin's, but
-    never remembering more than a hundredth of the run, and nothing faster than PyTorch's 0.1 for that.
+    origin: the value with which the network was first trained, for hundreds of thousands of steps. auto: at
+    least that, and so large that the statistics cover a hundredth of the run, but for that no more than
+    PyTorch's 0.1.
 
     >>> momentum("auto", origin=0.0003, steps=126), momentum("auto", origin=0.01, steps=200_000)
     (0.1, 0.01)
@@ -44,12 +45,12 @@ def momentum(setting: str | float, origin: float, steps: int | None) -> float:
 
 
 class Norm(Protocol):
-    """A batch norm, ours or torch's synchronised one; None, a mean over all batches, is no momentum of ours."""
+    """A batch norm, ours or torch's synchronised one. Its momentum is a number: None, for a mean, is not used here."""
 
     momentum: float
 
     def train(self, mode: bool = True) -> object:
-        """Standardise by the batch, and remember it."""
+        """Standardise with the statistics of the batch, and update the running ones."""
 
 
 def norms_of(net: nn.Module) -> Iterator[Norm]:
@@ -58,21 +59,21 @@ def norms_of(net: nn.Module) -> Iterator[Norm]:
 
 
 def choose_variance(net: nn.Module, kind: Literal["biased", "unbiased"]) -> None:
-    """Which variance every batch norm remembers; raises ConfigError where one cannot."""
+    """Choose the variance that goes into all running statistics; raises ConfigError where a norm has no choice."""
     for norm in norms_of(net):
         if isinstance(norm, BatchNorm):
             norm.biased = kind == "biased"
         elif kind == "biased":
-            told = "SyncBatchNorm knows the unbiased variance only (give unbiased, or leave the network unconverted)"
-            raise ConfigError(f"--moving-variance biased: {told}")
+            problem = "SyncBatchNorm knows the unbiased variance only (give unbiased, or leave the network unconverted)"
+            raise ConfigError(f"--moving-variance biased: {problem}")
 
 
 @torch.no_grad()
 def renew(net: Network, batches: Iterable[Tensor]) -> None:
     """Set running statistics to the mean over batches of values (n, C, H, W); the network is left in eval mode.
 
-    Averaged weights need statistics of their own: those of the weights that were averaged are not
-    those of their average (Izmailov et al. 2018, section 3.2).
+    Averaged weights need statistics of their own, since those of the single networks do not fit their average
+    (Izmailov et al. 2018, section 3.2).
     """
     with _by_batch(net) as norms:
         for number, values in enumerate(batches):
@@ -83,7 +84,7 @@ def renew(net: Network, batches: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def both_answers(net: Network, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (n, classes) by the statistics of this batch, of which nothing is remembered, and by the running ones."""
+    """Logits (n, classes) with the statistics of this batch, and with the running ones, which are not changed."""
     with _by_batch(net) as norms:
         for norm in norms:
             norm.momentum = 0.0
@@ -94,17 +95,17 @@ def both_answers(net: Network, values: Tensor) -> tuple[Tensor, Tensor]:
 def right(
     net: Network, batches: Iterable[tuple[Tensor, Tensor]], hits: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[float, float, float]:
-    """(pictures, those answered rightly by the statistics of their batch, those by the running statistics).
+    """(pictures, correct answers with the statistics of each batch, correct answers with the running statistics).
 
-    Of batches of (values, labels); `hits` counts the right answers of logits to labels.
+    `batches` are (values, labels); `hits` counts the correct answers of logits and labels.
     """
-    seen = by_batch = running = 0.0
+    count = by_batch = running = 0.0
     for values, labels in batches:
-        one, other = both_answers(net, values)
-        seen += len(labels)
-        by_batch += float(hits(one, labels))
-        running += float(hits(other, labels))
-    return seen, by_batch, running
+        batch_logits, running_logits = both_answers(net, values)
+        count += len(labels)
+        by_batch += float(hits(batch_logits, labels))
+        running += float(hits(running_logits, labels))
+    return count, by_batch, running
 
 
 def memory(net: Network) -> str:
@@ -115,7 +116,7 @@ def memory(net: Network) -> str:
 
 @contextmanager
 def _by_batch(net: nn.Module) -> Iterator[list[Norm]]:
-    """Only the norms are in train mode inside; their momenta are as before afterwards, and all is in eval mode."""
+    """Inside, only the norms are in train mode; afterwards all is in eval mode and the momenta are as before."""
     norms = list(norms_of(net))
     momenta = [norm.momentum for norm in norms]
     net.eval()

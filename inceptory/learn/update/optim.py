@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from inceptory.nets import layers as modules
 from inceptory.nets.network import Network
 
 SCALER = {"scale": float, "_growth_tracker": int}
-"""What a GradScaler remembers between steps: the factor, and how many steps went well since it changed."""
+"""State of a GradScaler between steps: the factor, and the number of good steps since it changed."""
 
 
 class Optimizer:
@@ -35,16 +34,16 @@ class Optimizer:
         return float(self.inner.param_groups[0]["lr"])
 
     def penalty(self) -> float:
-        """What the recipe adds to the loss for the size of the weights; its gradient is part of the step."""
+        """The recipe's L2 penalty on the weights, which belongs to the loss; `step` adds its gradient."""
         if not self.penalised:
             return 0.0
         return float(self.recipe.penalty * sum(p.detach().square().sum() for p in self.penalised))
 
     def step(self, rate: float, momentum: float | None = None) -> bool:
-        """Follow the gradients of all parameters at a learning rate, and forget them; whether it did.
+        """Update all parameters by their gradients, then clear the gradients; False if the step was skipped.
 
-        `momentum` is that of this step (AdamW's beta1), where it is not the recipe's. Gradients are those
-        of `scaled` losses; where they are too large for fp16 the step is skipped and the scale halved.
+        `momentum` (AdamW's beta1) replaces the recipe's in this step. The gradients must be those of `scaled`
+        losses; if they overflow in fp16, the step is skipped and the scale is halved.
         """
         self.scaler.unscale_(self.inner)
         for parameter in self.penalised:
@@ -54,9 +53,13 @@ class Optimizer:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         if self.recipe.momentum_rule == "keras" and rate != self.rate:
             self._keep_velocity(self.rate / rate)
+        momentum = self.recipe.momentum if momentum is None else momentum
         for group in self.inner.param_groups:
             group["lr"] = rate
-            self._set_momentum(group, self.recipe.momentum if momentum is None else momentum)
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
         scale = self.scale
         self.scaler.step(self.inner)
         self.scaler.update()
@@ -64,7 +67,7 @@ class Optimizer:
         return self.scale >= scale
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """The loss to go backward from: in fp16 so large that small gradients do not vanish."""
+        """The loss for the backward pass: in fp16 multiplied by a factor, so that small gradients do not vanish."""
         return self.scaler.scale(loss)
 
     @property
@@ -72,34 +75,29 @@ class Optimizer:
         """Factor on the loss, 1 where there is none."""
         return float(self.scaler.get_scale())
 
-    def _set_momentum(self, group: dict[str, Any], momentum: float) -> None:
-        if "betas" in group:
-            group["betas"] = (momentum, group["betas"][1])
-        else:
-            group["momentum"] = momentum
-
     def _keep_velocity(self, factor: float) -> None:
-        """Keras remembers moves, PyTorch gradients: at a new rate a remembered move must not change.
+        """Let a new learning rate apply to new gradients only, as in Keras.
 
-        Keras: v = momentum * v - rate * gradient. PyTorch: b = momentum * b + gradient, v = -rate * b.
+        Keras keeps the last update: v = momentum * v - rate * gradient. PyTorch keeps a sum of gradients, and
+        multiplies all of it by the new rate: b = momentum * b + gradient, v = -rate * b. So b is rescaled.
         """
         for state in self.inner.state.values():
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"].mul_(factor)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything remembered between steps, by parameter and kind; of the scaler, by its own names."""
-        found = {
+        """The state between steps, by parameter and kind; that of the scaler by its own names."""
+        tensors = {
             f"{name}/{kind}": value
             for name, parameter in zip(self.names, self.parameters, strict=True)
             for kind, value in self.inner.state.get(parameter, {}).items()
             if isinstance(value, Tensor)
         }
         scaler = {name: self.scaler.state_dict()[name] for name in SCALER if self.scaler.is_enabled()}
-        return found | {f"{name}/scaler": torch.tensor(value, dtype=torch.float64) for name, value in scaler.items()}
+        return tensors | {f"{name}/scaler": torch.tensor(value, dtype=torch.float64) for name, value in scaler.items()}
 
     def load(self, tensors: dict[str, Tensor], rate: float) -> None:
-        """Take back what `tensors` gave, and the learning rate of the last step."""
+        """Restore what `tensors` returned, and the learning rate of the last step."""
         by_name = dict(zip(self.names, self.parameters, strict=True))
         for name, value in tensors.items():
             owner, kind = name.rsplit("/", 1)
@@ -107,15 +105,15 @@ class Optimizer:
                 self.scaler.load_state_dict({**self.scaler.state_dict(), owner: SCALER[owner](value)})
                 continue
             parameter = by_name[owner]
-            # As the optimizer itself lays it out, so that it runs as fast as before.
-            kept = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-            self.inner.state.setdefault(parameter, {})[kind] = kept.copy_(value)
+            # In the memory layout that the optimizer itself would use, so that it is as fast as before.
+            tensor = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            self.inner.state.setdefault(parameter, {})[kind] = tensor.copy_(value)
         for group in self.inner.param_groups:
             group["lr"] = rate
 
 
 def penalised(net: Network) -> Iterator[nn.Parameter]:
-    """Tensors under the tutorial's L2: every kernel, and the biases of convolutions inside modules."""
+    """Tensors with the tutorial's L2 penalty: every kernel, and the biases of convolutions inside modules."""
     inside = {
         id(part.bias)
         for module in net.modules()
@@ -129,7 +127,7 @@ def penalised(net: Network) -> Iterator[nn.Parameter]:
 
 
 def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
-    """Only kernels decay: pulling a norm's factor or a bias to zero regularises nothing."""
+    """Weight decay for kernels only: on the factor of a norm, or on a bias, it would not regularise anything."""
     kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in net.parameters() if parameter.ndim == 1]
     return [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -140,5 +138,5 @@ def _inner(groups: list[dict[str, object]], recipe: Recipe) -> torch.optim.Optim
         return torch.optim.AdamW(groups, recipe.lr, (recipe.momentum, recipe.rms_decay), recipe.epsilon)
     if recipe.optimizer == "rmsprop":
         return RMSProp(groups, recipe.lr, recipe.momentum, recipe.rms_decay, recipe.epsilon)
-    # Without momentum there is nothing to look ahead along.
+    # Nesterov looks ahead along the momentum, so it needs one.
     return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov and recipe.momentum > 0)

@@ -1,7 +1,7 @@
 """The geometry of the picture: boxes, columns, forks and shortcuts as SVG, whatever they stand for.
 
-The picture is built from pieces. A piece knows how far it reaches to both sides of the line of
-flow that runs through it; columns, forks and residual blocks put pieces together into larger ones.
+The picture is built from pieces. A piece knows how far it extends to both sides of the vertical
+line of flow through it; columns, forks and residual blocks put pieces together into larger ones.
 All lengths are SVG user units, one pixel at full size.
 """
 
@@ -16,7 +16,7 @@ from inceptory.system.outputs import MARK
 
 FONT = "'Segoe UI', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 SMALL, WORDS = 12, 13
-"""Sizes of type: shapes and notes; the first line of a box."""
+"""Sizes of text: shapes and notes; the first line of a box."""
 LINE = 16
 """From one line of a box to the next."""
 INSET = 10
@@ -59,7 +59,7 @@ class Piece:
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """A width that the text keeps within, whichever of the fonts is there (DejaVu Sans is the widest)."""
+    """A width that the text does not exceed, whichever of the fonts is used (DejaVu Sans is the widest)."""
     ems = sum(0.42 if c in NARROW else 1.0 if c in WIDE else 0.8 if c.isupper() else 0.66 for c in text)
     return ems * size * (1.1 if bold else 1)
 
@@ -147,7 +147,7 @@ def residual(body: Piece, shortcut: Piece | None) -> Piece:
 
 
 def document(title: str, style: str, width: int, height: int, marks: str) -> str:
-    """The marks as an SVG document of this size with a ground of its own, for light and dark pages."""
+    """The marks as an SVG document of this size with its own background, for light and dark pages."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
         f' font-family="{FONT}" role="img"><title>{escape(title)}</title><metadata>{MARK}</metadata>'

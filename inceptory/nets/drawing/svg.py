@@ -45,7 +45,7 @@ from inceptory.nets.drawing.pieces import (
 from inceptory.nets.drawing.table import Run, head_nodes, headline, macs_text, runs, shape_text, totals, words
 
 GUTTER = 224
-"""Left of the flow: names and numbers of the stages."""
+"""Width left of the flow, for names and numbers of the stages."""
 LEAST = 1000
 """The picture is no narrower than this."""
 MARGIN = 20
@@ -119,15 +119,15 @@ def leaves(plan: Plan) -> list[Leaf]:
 
 def notes(node: Leaf, common: Usual) -> list[str]:
     """Where a box differs from what is usual in its network, one line each."""
-    found: list[str] = []
+    differences: list[str] = []
     if isinstance(node, Conv):
         pairs = zip(("bias", "norm", "ReLU"), traits(node), common.traits[kind_of(node)], strict=True)
-        found = [word if has else f"no {word}" for word, has, most in pairs if has != most]
+        differences = [word if has else f"no {word}" for word, has, most in pairs if has != most]
     if isinstance(node, Conv | Pool) and node.kernel != (1, 1) and node.pad != common.pad:
-        found.append(f"{node.pad} padding")
+        differences.append(f"{node.pad} padding")
     if isinstance(node, Linear) and not node.bias:
-        found.append("no bias")
-    return found
+        differences.append("no bias")
+    return differences
 
 
 def draw(node: Node, before: Shape, common: Usual) -> Piece:
@@ -176,7 +176,7 @@ def draw_residual(node: Residual, before: Shape, common: Usual) -> Piece:
 
 @dataclass(frozen=True)
 class Panel:
-    """One stage or head of the picture: its words in the gutter, its drawing on the flow."""
+    """One stage or head of the picture: its text on the left, its drawing on the line of flow."""
 
     names: tuple[str, ...]
     lines: tuple[str, ...]
@@ -220,15 +220,15 @@ def head_panel(plan: Plan, row: Row, before: Shape, common: Usual) -> Panel:
 
 def panels(plan: Plan, common: Usual) -> list[Panel]:
     """All panels from top to bottom."""
-    *hung, last = plan.rows()[len(plan.tree.stages) :]
-    found: list[Panel] = []
+    *auxiliary, last = plan.rows()[len(plan.tree.stages) :]
+    parts: list[Panel] = []
     stages = runs(plan)
     for run in stages:
-        found.append(stage_panel(run, common))
-        for aux, row in zip(plan.tree.aux, hung, strict=True):
+        parts.append(stage_panel(run, common))
+        for aux, row in zip(plan.tree.aux, auxiliary, strict=True):
             if aux.after == run.names[-1]:
-                found.append(aux_panel(aux, row, run.row.shape, common))
-    return [*found, head_panel(plan, last, stages[-1].row.shape, common)]
+                parts.append(aux_panel(aux, row, run.row.shape, common))
+    return [*parts, head_panel(plan, last, stages[-1].row.shape, common)]
 
 
 def frame(panel: Panel, left: float, right: float) -> Piece:
@@ -278,13 +278,13 @@ def legend(labels: Sequence[tuple[str, str]], width: float) -> Piece:
 def facts(plan: Plan, common: Usual) -> str:
     """One line on what no box repeats: padding, batch norm, divisor."""
     nodes = leaves(plan)
-    found = [f'Padding is "{common.pad}" unless a box says otherwise.']
+    sentences = [f'Padding is "{common.pad}" unless a box says otherwise.']
     for norm in [node.norm for node in nodes if isinstance(node, Conv) and isinstance(node.norm, Norm)][:1]:
         eps = f"{norm.eps:g}".replace("e-0", "e-")
-        found.append(f"Batch norm: eps {eps}, {'with' if norm.gamma else 'without'} gamma.")
+        sentences.append(f"Batch norm: eps {eps}, {'with' if norm.gamma else 'without'} gamma.")
     if any(isinstance(node, Pool) and node.kind == "avg" and node.divisor == "window" for node in nodes):
-        found.append("Average pools count the padding.")
-    return " ".join(found)
+        sentences.append("Average pools count the padding.")
+    return " ".join(sentences)
 
 
 def heading(plan: Plan, common: Usual, width: float) -> Piece:
@@ -310,13 +310,13 @@ def ends(plan: Plan) -> tuple[Piece, Piece]:
 def svg(plan: Plan) -> str:
     """The whole network as one self-contained SVG document, from the image down to its heads."""
     common = usual(plan)
-    found = panels(plan, common)
-    left = GUTTER + max(panel.content.left - panel.shift for panel in found)
-    right = max(panel.shift + panel.content.right + 2 * BESIDE for panel in found)
+    parts = panels(plan, common)
+    left = GUTTER + max(panel.content.left - panel.shift for panel in parts)
+    right = max(panel.shift + panel.content.right + 2 * BESIDE for panel in parts)
     spare = max(LEAST - 2 * MARGIN - left - right, 0) / 2
     left, right = left + spare, right + spare
     first, last = ends(plan)
-    flow = column([first, *(frame(panel, left, right) for panel in found), last])
+    flow = column([first, *(frame(panel, left, right) for panel in parts), last])
     top = heading(plan, common, left + right)
     marks = at(MARGIN, 16, top.marks) + at(MARGIN + left, 26 + top.height, flow.marks)
     title = f"{architecture(plan.architecture).title}: {headline(plan)}"

@@ -44,7 +44,7 @@ def window(kernel: tuple[int, int], stride: int = 1) -> str:
 
 
 def words(node: Leaf) -> str:
-    """One leaf of a tree for people: `3x3/2 32`, `max pool 3x3/2`, `depthwise 3x3`, `linear 1000`."""
+    """One leaf of a tree in words: `3x3/2 32`, `max pool 3x3/2`, `depthwise 3x3`, `linear 1000`."""
     match node:
         case Conv(multiplier=0):
             return f"{window(node.kernel, node.stride)} {node.filters}"
@@ -144,7 +144,7 @@ def _branch(branch: Chain) -> str:
 
 
 def _folded(parts: Sequence[str]) -> list[str]:
-    """Repeats said once: double 3x3; double 7x1 1x7."""
+    """Repeated parts in one: double 3x3; double 7x1 1x7."""
     half = len(parts) // 2
     if half > 1 and list(parts) == list(parts[:half]) * 2:
         return ["double", *parts[:half]]
@@ -201,16 +201,16 @@ def runs(plan: Plan) -> list[Run]:
     """The stages, equal neighbours together. A stage that feeds an auxiliary head ends its run."""
     rows = {row.name: row for row in plan.rows()}
     feeds = {aux.after for aux in plan.tree.aux}
-    found: list[Run] = []
+    merged: list[Run] = []
     before: Shape = (plan.in_channels, plan.image, plan.image)
     for stage in plan.tree.stages:
-        last = found[-1] if found else None
+        last = merged[-1] if merged else None
         if last and (last.body, last.before) == (stage.body, before) and last.names[-1] not in feeds:
-            found[-1] = replace(last, names=(*last.names, stage.name))
+            merged[-1] = replace(last, names=(*last.names, stage.name))
         else:
-            found.append(Run((stage.name,), stage.body, before, rows[stage.name]))
+            merged.append(Run((stage.name,), stage.body, before, rows[stage.name]))
         before = rows[stage.name].shape
-    return found
+    return merged
 
 
 def headline(plan: Plan) -> str:
@@ -277,13 +277,13 @@ def aligned(table: Sequence[Sequence[str]], right: Iterable[int]) -> list[str]:
 
 def _catalogue_cells(between: str) -> list[list[str]]:
     """A row for each architecture: its first dialect at the native image."""
-    found = [["name", "dialects", "image", "classes", "parameters", "MACs", "year"]]
+    table = [["name", "dialects", "image", "classes", "parameters", "MACs", "year"]]
     for name in catalogue():
-        known = architecture(name)
+        network = architecture(name)
         numbers = decide(name).numbers(stages=False)
         figures = [str(numbers["image"]), str(numbers["classes"]), f"{numbers['parameters']:,}"]
-        found.append([name, between.join(known.dialects), *figures, macs_text(numbers["macs"]), str(known.year)])
-    return found
+        table.append([name, between.join(network.dialects), *figures, macs_text(numbers["macs"]), str(network.year)])
+    return table
 
 
 def catalogue_table() -> str:

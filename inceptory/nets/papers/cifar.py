@@ -120,7 +120,7 @@ def cifar_v1(s: Switches) -> Tree:
         Stage(stage.name.replace("LRN", "BatchNorm"), stage.out, keras_norm) if "LRN" in stage.name else stage
         for stage in paper.stages
     )
-    # Decided where parameter counts cannot tell: the ImageNet strides and dropout 0.4.
+    # Parameter counts do not tell strides and dropout; these are the ImageNet strides, and dropout 0.4.
     return Tree(_resized(stages), Head(chain(Linear(s.classes), Linear(s.classes)), s.dropout))
 
 

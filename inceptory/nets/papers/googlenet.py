@@ -1,7 +1,7 @@
 """GoogLeNet, Inception v1. Szegedy et al. 2014, "Going Deeper with Convolutions", table 1.
 
 Three origins trained three networks under this name: Caffe's is the paper's; tf-slim's and
-torchvision's normalise, and their "5x5" is a 3x3 (a slip kept because weights depend on it).
+torchvision's normalise, and their "5x5" is a 3x3 (a mistake that was kept because weights depend on it).
 Stage names are tf-slim's: Mixed_3b is the paper's inception (3a).
 """
 

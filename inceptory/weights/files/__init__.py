@@ -1,1 +1,1 @@
-"""Tensors out of any file, running nothing in it; knows no network."""
+"""Tensors out of any file, without running anything in it; knows nothing of networks."""

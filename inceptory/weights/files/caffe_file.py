@@ -30,15 +30,15 @@ Tensors = dict[str, tuple[Entry, Field]]
 
 def read_caffe(source: Source) -> Contents:
     """Blobs by the layer's name and their number, conv1/7x7_s2:0; raises DataError."""
-    found: Tensors = {}
+    tensors: Tensors = {}
     for layer in fields(source, 0, source.size):
         if layer.number in LAYERS and layer.kind == BYTES:
             named, blob = LAYERS[layer.number]
             inside = list(fields(source, layer.start, layer.size))
             name = next((_text(source, field) for field in inside if field.number == named), "")
             for i, field in enumerate(field for field in inside if field.number == blob):
-                found[f"{name}:{i}"] = _blob(source, name, field)
-    return _contents(source, KIND_CAFFE, found)
+                tensors[f"{name}:{i}"] = _blob(source, name, field)
+    return _contents(source, KIND_CAFFE, tensors)
 
 
 def _blob(source: Source, name: str, blob: Field) -> tuple[Entry, Field]:
@@ -58,24 +58,24 @@ def _blob(source: Source, name: str, blob: Field) -> tuple[Entry, Field]:
 
 def read_onnx(source: Source) -> Contents:
     """The initial values of a graph by their names; raises DataError."""
-    found: Tensors = {}
+    tensors: Tensors = {}
     for graph in fields(source, 0, source.size):
         if graph.number != 7 or graph.kind != BYTES:
             continue
         for tensor in fields(source, graph.start, graph.size):
             if tensor.number == 5 and tensor.kind == BYTES:
                 name, entry, data = _initial(source, tensor)
-                found[name] = entry, data
-    return _contents(source, KIND_ONNX, found, REMARK)
+                tensors[name] = entry, data
+    return _contents(source, KIND_ONNX, tensors, REMARK)
 
 
 def _initial(source: Source, tensor: Field) -> tuple[str, Entry, Field]:
     inside = list(fields(source, tensor.start, tensor.size))
-    told = {field.number: field for field in inside}
-    name = _text(source, told[8]) if 8 in told else ""
-    dtype = ONNX_TYPES.get(told[2].value) if 2 in told else None
+    by_number = {field.number: field for field in inside}
+    name = _text(source, by_number[8]) if 8 in by_number else ""
+    dtype = ONNX_TYPES.get(by_number[2].value) if 2 in by_number else None
     lists = [field for field in inside if ONNX_LISTS.get(field.number) == dtype and field.kind == BYTES]
-    data = told.get(9, lists[0] if lists else None)
+    data = by_number.get(9, lists[0] if lists else None)
     if dtype is None or data is None:
         raise source.fault(f"tensor {quoted(name)} is of a kind that is not read", "export it with its weights inside")
     return name, Entry(_dims(source, iter(inside)), dtype), data
@@ -90,7 +90,7 @@ def _dims(source: Source, inside: Iterator[Field]) -> tuple[int, ...]:
         elif field.number == 1:
             sizes += varints(source.at(field.start, min(field.size, 10 * MOST_DIMENSIONS)))
     if len(sizes) > MOST_DIMENSIONS or max(sizes, default=0) >= 2**40:
-        raise ValueError("a shape that cannot be")
+        raise ValueError("an impossible shape")
     return tuple(sizes)
 
 
@@ -98,25 +98,25 @@ def _text(source: Source, field: Field) -> str:
     return source.at(field.start, min(field.size, 1024)).decode("utf-8")
 
 
-def _contents(source: Source, kind: str, found: Tensors, *remarks: str) -> Contents:
-    entries = {name: entry for name, (entry, _) in found.items()}
+def _contents(source: Source, kind: str, tensors: Tensors, *remarks: str) -> Contents:
+    entries = {name: entry for name, (entry, _) in tensors.items()}
     check(source, entries)
-    reads = {name: _reader(source, name, entry, data) for name, (entry, data) in found.items()}
+    reads = {name: _reader(source, name, entry, data) for name, (entry, data) in tensors.items()}
     return Contents(kind, entries, lambda name: reads[name](), remarks=remarks)
 
 
 def _reader(source: Source, name: str, entry: Entry, data: Field) -> Callable[[], NDArray[Any]]:
     # Whole numbers that are not stored as bytes take as many bytes as they need.
     packed = entry.dtype == "int64" and data.number == 7
-    told = f"tensor {quoted(name)} is not as long as it says"
-    source.require(packed or data.size == entry.size, told)
+    problem = f"tensor {quoted(name)} is not as long as it says"
+    source.require(packed or data.size == entry.size, problem)
 
     def read() -> NDArray[Any]:
         content = source.at(data.start, data.size)
         if not packed:
             return numbers(np.frombuffer(content, STORED[entry.dtype]).reshape(entry.shape), entry.dtype)
         whole = np.array(list(varints(content)), dtype=np.uint64).astype(np.int64)
-        source.require(whole.size == prod(entry.shape), told)
+        source.require(whole.size == prod(entry.shape), problem)
         return whole.reshape(entry.shape)
 
     return read

@@ -11,7 +11,7 @@ caller compares names and shapes with the architecture first, and reads afterwar
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +53,7 @@ class Weights:
     layer_names: dict[str, str]
     """Keras 3: a layer's own name by its group, where the file notes it."""
     remarks: tuple[str, ...]
-    """What was chosen where the file left a choice, such as averaged weights before those as they are."""
+    """What was chosen where the file left a choice, such as averaged weights instead of the plain ones."""
     _contents: Contents = field(repr=False)
     _source: Source = field(repr=False)
 
@@ -61,20 +61,14 @@ class Weights:
         """One tensor as a fresh array; raises DataError where it is damaged or not there.
 
         Floating point comes out as `dtype`, rounded where that has fewer digits; integers and
-        truth values as they are. None keeps the stored type, but bfloat16, which numpy does not
+        booleans as they are. None keeps the stored type, but bfloat16, which numpy does not
         have, is always widened to float32.
         """
         if name not in self.entries:
             raise self._source.fault(f"has no tensor {quoted(name)}", "see what it has in `entries`")
         with _as_faults(self._source):
-            found = self._contents.fetch(name)
-            return found if dtype is None or found.dtype.kind != "f" else self._cast(name, found, np.dtype(dtype))
-
-    def read_all(
-        self, names: Iterable[str] | None = None, dtype: DTypeLike | None = np.float32
-    ) -> dict[str, NDArray[Any]]:
-        """Tensors by name, by default all of them; see `read`."""
-        return {name: self.read(name, dtype) for name in (self.entries if names is None else names)}
+            array = self._contents.fetch(name)
+            return array if dtype is None or array.dtype.kind != "f" else self._cast(name, array, np.dtype(dtype))
 
     def digest(self, algorithm: str) -> str:
         """Hexadecimal hash ("sha256", "md5") of the very file that is open."""
@@ -85,7 +79,7 @@ class Weights:
         self._source.require_unchanged()
 
     def close(self) -> None:
-        """Let go of the file; what was read stays."""
+        """Close the file; arrays that were read stay."""
         self._source.close()
 
     def __enter__(self) -> Self:
@@ -96,54 +90,50 @@ class Weights:
     ) -> None:
         self.close()
 
-    def _cast(self, name: str, found: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        if found.dtype == dtype:
-            return found
+    def _cast(self, name: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        if array.dtype == dtype:
+            return array
         with np.errstate(over="ignore"):
-            cast = found.astype(dtype)
-        lost = np.count_nonzero(np.isinf(cast)) - np.count_nonzero(np.isinf(found))
-        self._source.require(not lost, f"tensor {quoted(name)} holds numbers beyond {dtype}", "read it as it is")
+            cast = array.astype(dtype)
+        overflowed = np.count_nonzero(np.isinf(cast)) - np.count_nonzero(np.isinf(array))
+        self._source.require(not overflowed, f"tensor {quoted(name)} holds numbers beyond {dtype}", "read it as it is")
         return cast
 
 
 def open_weights(path: Path | str, *, raw: bool = False) -> Weights:
     """Open a weight file of any kind that we read; see `Weights`.
 
-    Where a trainer kept the average of its weights beside them, that is read, or with `raw` the others.
+    Where the file holds plain weights and their average, the average is read, or with `raw` the plain ones.
     Raises MissingError where there is no file to read, DataError where it holds no weights, and
     then says what it holds instead.
     """
     source = Source.open(index_of(Path(path)))
     try:
         with _as_faults(source):
-            found = _read(source, raw)
+            contents = READERS[recognise(source)](source, raw)
     except BaseException:
         source.close()
         raise
     return Weights(
         source.path,
-        found.kind,
-        found.entries,
-        found.config,
-        found.metadata,
-        found.layer_names,
-        found.remarks,
-        _contents=found,
+        contents.kind,
+        contents.entries,
+        contents.config,
+        contents.metadata,
+        contents.layer_names,
+        contents.remarks,
+        _contents=contents,
         _source=source,
     )
 
 
-def _read(source: Source, raw: bool) -> Contents:
-    return READERS[recognise(source)](source, raw)
-
-
 def _read_zip(source: Source, raw: bool) -> Contents:
-    found = records(source)
-    if is_keras_archive(found):
-        return read_keras_archive(source, found)
-    if is_torch_zip(found):
-        return read_torch_zip(source, found, raw)
-    what = "a NumPy archive" if found and all(name.endswith(".npy") for name in found) else "a zip archive"
+    archive = records(source)
+    if is_keras_archive(archive):
+        return read_keras_archive(source, archive)
+    if is_torch_zip(archive):
+        return read_torch_zip(source, archive, raw)
+    what = "a NumPy archive" if archive and all(name.endswith(".npy") for name in archive) else "a zip archive"
     raise source.fault(f"{what} without weights that we read", ACCEPTED)
 
 
@@ -160,7 +150,7 @@ READERS: dict[str, Callable[[Source, bool], Contents]] = {
 
 @contextmanager
 def _as_faults(source: Source) -> Iterator[None]:
-    """The readers check what they take; what slips through their checks is still the file's fault."""
+    """Errors of a reader as DataError: a structure that passes its checks and is still wrong is the file's fault."""
     try:
         yield
     except (ValueError, LookupError, ArithmeticError, struct.error) as fault:

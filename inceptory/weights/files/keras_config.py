@@ -1,6 +1,6 @@
 """What a Keras model's config says, read as plain data: its layers in order, with names and settings.
 
-A config is anybody's text. Whatever in it has not the form that Keras gives it is passed over, and
+A config is anybody's text. Parts that do not have the form that Keras gives them are skipped, and
 nothing is ever built from it.
 """
 
@@ -39,14 +39,14 @@ def layers_of(config: Settings | None) -> list[Layer]:
 
 def _walk(model: Settings, parent: str) -> Iterator[tuple[Layer, Settings | None]]:
     """Each layer with its own config where it is a model."""
-    seen: dict[str, int] = {}
-    for found in _listed(model):
-        settings = found.get("config")
-        inner = found if _listed(found) else None
-        name = settings.get("name") if isinstance(settings, dict) else found.get("name")
-        layer = Layer(parent, str(found.get("class_name")), str(name), settings if isinstance(settings, dict) else {})
+    ranks: dict[str, int] = {}
+    for record in _listed(model):
+        settings = record.get("config")
+        inner = record if _listed(record) else None
+        name = settings.get("name") if isinstance(settings, dict) else record.get("name")
+        layer = Layer(parent, str(record.get("class_name")), str(name), settings if isinstance(settings, dict) else {})
         yield layer, inner
-        rank = seen[layer.snake] = seen.get(layer.snake, -1) + 1
+        rank = ranks[layer.snake] = ranks.get(layer.snake, -1) + 1
         if inner is not None:
             group = f"{layer.snake}_{rank}" if rank else layer.snake
             yield from _walk(inner, f"{parent}/{group}/layers")
@@ -55,8 +55,8 @@ def _walk(model: Settings, parent: str) -> Iterator[tuple[Layer, Settings | None
 def _listed(model: Settings) -> list[Settings]:
     """The layers of a model; a Sequential of Keras 1 is the list itself."""
     config = model.get("config")
-    found = config.get("layers") if isinstance(config, dict) else config
-    return [layer for layer in found if isinstance(layer, dict)] if isinstance(found, list) else []
+    layers = config.get("layers") if isinstance(config, dict) else config
+    return [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
 
 
 def ranked(groups: Iterable[str]) -> dict[tuple[str, str], list[str]]:
@@ -68,21 +68,21 @@ def ranked(groups: Iterable[str]) -> dict[tuple[str, str], list[str]]:
         # conv2d is the first and conv2d_1 the second: the class itself may hold an underscore.
         kind, rank = (name, int(number)) if name and number.isdecimal() else (last, 0)
         numbered.setdefault((parent, kind), []).append((rank, group))
-    return {key: [group for _, group in sorted(found)] for key, found in numbered.items()}
+    return {key: [group for _, group in sorted(members)] for key, members in numbered.items()}
 
 
 def names_of_groups(config: Settings | None, groups: Iterable[str]) -> dict[str, str]:
-    """The layers' own names by their groups of variables, where config and groups are as many of a class.
+    """The layers' own names by their groups of variables, for each class of which config and file have equally many.
 
     A group is called by the layer's class and its rank among those of its class
     (keras/src/saving/saving_lib.py, _save_container_state).
     """
-    told: dict[tuple[str, str], list[str]] = {}
+    names_by_class: dict[tuple[str, str], list[str]] = {}
     for layer in layers_of(config):
-        told.setdefault((layer.parent, layer.snake), []).append(layer.name)
+        names_by_class.setdefault((layer.parent, layer.snake), []).append(layer.name)
     named: dict[str, str] = {}
-    for key, found in ranked(groups).items():
-        names = told.get(key, [])
-        if len(names) == len(found):
-            named |= dict(zip(found, names, strict=True))
+    for key, members in ranked(groups).items():
+        names = names_by_class.get(key, [])
+        if len(names) == len(members):
+            named |= dict(zip(members, names, strict=True))
     return named

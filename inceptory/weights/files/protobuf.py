@@ -53,7 +53,7 @@ def fields(source: Source, start: int, size: int) -> Iterator[Field]:
 
 
 def varint(data: bytes, position: int = 0) -> tuple[int, int]:
-    """(number, position behind it); raises ValueError for one of more than 64 bits, IndexError beyond the end."""
+    """(number, position after it); raises ValueError for one of more than 64 bits, IndexError beyond the end."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[position]

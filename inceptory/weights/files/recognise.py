@@ -1,6 +1,6 @@
 """What a file is, by its content: one of the kinds that hold weights, or what it is instead.
 
-A file that two kinds of reader would each take for their own is refused, whatever it holds.
+A file that readers of two kinds would accept is refused, whatever it holds.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def _is_zip(source: Source, head: bytes) -> bool:
 
 
 def _is_hdf5(source: Source, head: bytes) -> bool:
-    """HDF5 may begin behind a foreign block, at 512 bytes or a doubling of it."""
+    """HDF5 may begin behind a block of other bytes, at 512 or a doubling of it."""
     places = [0] + [512 << i for i in range(64) if (512 << i) + len(SIGNATURE) <= source.size]
     return any(source.size >= 8 + place and source.at(place, 8) == SIGNATURE for place in places)
 
 
 def _is_pickle(_: Source, head: bytes) -> bool:
-    # The third byte keeps apart the length that a safetensors file begins with.
+    # The third byte tells it from a safetensors file, which begins with the length of its header.
     return len(head) > 2 and head[0] == 0x80 and head[1] <= 5 and head[2] > 0x0F
 
 
@@ -109,7 +109,7 @@ def _other(source: Source, head: bytes) -> DataError | None:
 
 
 def _page(head: bytes) -> str | None:
-    """A page of the web in whatever encoding, or None."""
+    """Which kind of web page a file is, in any encoding; None for other files."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")) or (start.startswith(b"<") and b"<html" in start):
         return "an HTML page"
@@ -118,7 +118,7 @@ def _page(head: bytes) -> str | None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        # Not the last piece: a character may be cut in the middle.
+        # Decoded as a piece of a text, not the last one: its last character may be cut in the middle.
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
         return False
@@ -126,7 +126,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _binary(source: Source, head: bytes) -> str:
-    """What a file of no text is; empty for a Caffe or an ONNX model, which begin with no mark of their own."""
+    """What a binary file is; empty for a Caffe or an ONNX model, which begin with no mark of their own."""
     if re.search(r"\.data-\d+-of-\d+$", source.path.name):
         return "a part of a TensorFlow checkpoint, whose index is not beside it"
     if b"stripped_op_list" in head or b"VariableV2" in head or GRAPH.match(head):

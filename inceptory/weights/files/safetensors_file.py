@@ -52,7 +52,7 @@ Header = dict[str, Any]
 
 
 def looks_like_safetensors(head: bytes) -> bool:
-    """Whether a file that starts with these bytes means to be one."""
+    """Whether a file that starts with these bytes is meant to be one."""
     return len(head) > LENGTH and head[LENGTH] == ord("{") and header_length(head) < 2**48
 
 
@@ -62,7 +62,7 @@ def header_length(head: bytes) -> int:
 
 
 def read_header(source: Source) -> tuple[Header, int]:
-    """(the header's table as it stands, where the tensors begin): for all who want to know only what the file says.
+    """(the header's table as it stands, where the tensors begin): for callers that need nothing of the tensors.
 
     Raises DataError for a header that is longer than any of ours, no JSON, nested too deeply, or has a key twice.
     """
@@ -76,9 +76,9 @@ def read_safetensors(source: Source) -> Contents:
     header, begin = read_header(source)
     metadata = _metadata(source, header.pop(METADATA, {}))
     source.require(len(header) <= MOST_TENSORS, f"holds more than {MOST_TENSORS:,} tensors", "give a file of weights")
-    entries = {name: _entry(source, name, told) for name, told in header.items()}
+    entries = {name: _entry(source, name, fields) for name, fields in header.items()}
     check(source, entries)
-    starts = {name: begin + told["data_offsets"][0] for name, told in header.items()}
+    starts = {name: begin + fields["data_offsets"][0] for name, fields in header.items()}
     _tile(source, entries, starts, begin)
 
     def fetch(name: str) -> NDArray[Any]:
@@ -93,8 +93,8 @@ def _parse(source: Source, text: bytes) -> Header:
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as fault:
-        told = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
-        raise source.fault(f"its header is damaged, {quoted(told)}") from None
+        problem = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        raise source.fault(f"its header is damaged, {quoted(problem)}") from None
     source.require(isinstance(header, dict), "its header is no table")
     return dict(header)
 
@@ -110,19 +110,19 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number")
 
 
-def _metadata(source: Source, told: Any) -> dict[str, str]:
-    texts = isinstance(told, dict) and all(isinstance(value, str) for value in told.values())
+def _metadata(source: Source, metadata: Any) -> dict[str, str]:
+    texts = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
     source.require(texts, "its metadata is not a table of texts")
-    return dict(told)
+    return dict(metadata)
 
 
-def _entry(source: Source, name: str, told: Any) -> Entry:
+def _entry(source: Source, name: str, fields: Any) -> Entry:
     what = f"tensor {quoted(name)}"
-    complete = isinstance(told, dict) and told.keys() == {"dtype", "shape", "data_offsets"}
+    complete = isinstance(fields, dict) and fields.keys() == {"dtype", "shape", "data_offsets"}
     source.require(complete, f"{what} is described wrongly")
-    dtype, shape, span = told["dtype"], told["shape"], told["data_offsets"]
-    known = isinstance(dtype, str) and dtype in DTYPES
-    source.require(known, f"{what} has a type that is not read, {quoted(dtype)}", "save it as F32")
+    dtype, shape, span = fields["dtype"], fields["shape"], fields["data_offsets"]
+    supported = isinstance(dtype, str) and dtype in DTYPES
+    source.require(supported, f"{what} has a type that is not read, {quoted(dtype)}", "save it as F32")
     source.require(_naturals(shape) and _naturals(span) and len(span) == 2, f"{what} is described wrongly")
     source.require(len(shape) <= MOST_DIMENSIONS, f"{what} has more than {MOST_DIMENSIONS} dimensions")
     source.require(prod(shape) > 0, f"{what} has no elements")
@@ -140,5 +140,5 @@ def _tile(source: Source, entries: dict[str, Entry], starts: dict[str, int], pos
     for name in sorted(starts, key=starts.__getitem__):
         source.require(starts[name] == position, f"tensor {quoted(name)} overlaps another or leaves a hole")
         position += entries[name].size
-    what = "cut short" if position > source.size else "has bytes behind its tensors"
+    what = "cut short" if position > source.size else "has bytes after its tensors"
     source.require(position == source.size, what)

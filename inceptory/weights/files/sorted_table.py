@@ -16,7 +16,7 @@ END = bytes.fromhex("57fb808b247547db")
 """The last bytes of a table."""
 FOOTER = 48
 TRAILER = 5
-"""Bytes behind each block: its compression, and a checksum."""
+"""Bytes after each block: its compression, and a checksum."""
 MOST_ENTRIES = 50_000
 LONGEST_KEY = 4_096
 LONGEST_HEAD = 15
@@ -45,7 +45,7 @@ def table(source: Source) -> Iterator[Entry]:
 
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
-    """((offset, size) of a block, position behind it)."""
+    """((offset, size) of a block, position after it)."""
     start, position = varint(data, position)
     size, position = varint(data, position)
     return (start, size), position
@@ -63,7 +63,7 @@ def _block(source: Source, start: int, size: int) -> Iterator[Entry]:
         more, used = varint(head, used)
         length, used = varint(head, used)
         if shared > len(key) or shared + more > LONGEST_KEY:
-            raise ValueError("a key that cannot be")
+            raise ValueError("an impossible key")
         key = key[:shared] + source.at(position + used, more)
         position += used + more
         yield key, position, length

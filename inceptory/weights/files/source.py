@@ -49,14 +49,14 @@ STORED = {
 
 
 class _File(io.FileIO):
-    """Closes in silence when the last reader lets go of it."""
+    """Closes without a warning when its last reader is gone."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class Source:
-    """A regular file, or a part of one, read by offset; nothing beyond its end is ever asked for.
+    """A regular file, or a part of one, read by offset; nothing beyond its end is ever read.
 
     Not for several threads at a time: they would share one position in the file.
     """
@@ -75,16 +75,16 @@ class Source:
         try:
             _regular(path, os.stat(path))
             file = _File(path, opener=_open)
-            found = os.fstat(file.fileno())
+            status = os.fstat(file.fileno())
         except FileNotFoundError:
             raise MissingError(f"{path}: no such file (check the path)") from None
         except OSError as fault:
             raise MissingError(f"{path}: cannot be read, {reason(fault)} (check its permissions)") from fault
         except ValueError:
             raise MissingError(f"{quoted(path)}: no path at all (check it)") from None
-        # What was looked at and what was opened may differ where somebody swaps them.
-        _regular(path, found)
-        return cls(path, file, 0, found.st_size)
+        # Another file may have taken the name between the two calls.
+        _regular(path, status)
+        return cls(path, file, 0, status.st_size)
 
     @classmethod
     def of(cls, path: Path, handle: int) -> Source:
@@ -112,17 +112,17 @@ class Source:
 
     def digest(self, algorithm: str) -> str:
         """Hexadecimal hash of these bytes, of the file that is open: another may have its name by now."""
-        found = hashlib.new(algorithm, usedforsecurity=False)
+        hasher = hashlib.new(algorithm, usedforsecurity=False)
         for offset in range(0, self.size, BLOCK):
-            found.update(self.at(offset, min(BLOCK, self.size - offset)))
-        return found.hexdigest()
+            hasher.update(self.at(offset, min(BLOCK, self.size - offset)))
+        return hasher.hexdigest()
 
     def require_unchanged(self) -> None:
         """Raise DataError where somebody has written into the file since it was opened."""
         self.require(_state(self._file) == self._opened, "was changed while it was read", "try again")
 
     def close(self) -> None:
-        """Let go of the file; its parts end with it."""
+        """Close the file, for its parts too."""
         self._file.close()
 
     def fault(self, what: str, remedy: str = DOWNLOAD) -> DataError:
@@ -136,15 +136,15 @@ class Source:
 
 
 def _state(file: io.FileIO) -> tuple[int, int]:
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
-def _regular(path: Path, found: os.stat_result) -> None:
-    if stat.S_ISREG(found.st_mode):
+def _regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
         return
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
     raise MissingError(f"{path}: {kind}, not a file (give a weight file)")
 
 
@@ -203,7 +203,7 @@ def numbers(stored: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 def check(source: Source, entries: dict[str, Entry]) -> None:
-    """Raise DataError where the tensors of a file are none, too many or too large."""
+    """Raise DataError where a file holds no tensors, too many, or too large ones."""
     source.require(bool(entries), "holds no tensors", "give a file of weights")
     source.require(len(entries) <= MOST_TENSORS, f"holds more than {MOST_TENSORS:,} tensors", "give a file of weights")
     total = sum(entry.size for entry in entries.values())

@@ -42,7 +42,7 @@ TOO_OLD = "it is split into slices", "save it again without a partitioner"
 
 
 def index_of(path: Path) -> Path:
-    """The index that is meant by a checkpoint's own name, which is no file, or by a file of its data."""
+    """The index behind the name of a checkpoint, which itself is no file, or behind a file of its data."""
     part = PART.fullmatch(path.name)
     if not path.name or (part is None and os.path.lexists(path)):
         return path
@@ -53,7 +53,7 @@ def index_of(path: Path) -> Path:
 def read_checkpoint(source: Source) -> Contents:
     """Names, shapes and types of the variables; raises DataError.
 
-    Where the index tells of files of data, they are looked for beside it under their own names.
+    Where the index refers to files of data, they are looked for beside it, under the names that TensorFlow gives.
     """
     entries = table(source)
     key, start, size = next(entries, (b"-", 0, 0))
@@ -61,12 +61,9 @@ def read_checkpoint(source: Source) -> Contents:
     if first is None:
         raise source.fault("a table that is no checkpoint of TensorFlow", "give a checkpoint or its index")
     if first.kind == VARINT:
-        return _indexed(source, first.value, _named(entries))
+        variables = {key.decode("utf-8"): (start, size) for key, start, size in entries}
+        return _indexed(source, first.value, variables)
     return _sliced(source, first, entries)
-
-
-def _named(entries: Iterator[tuple[bytes, int, int]]) -> dict[str, tuple[int, int]]:
-    return {key.decode("utf-8"): (start, size) for key, start, size in entries}
 
 
 def _shape(source: Source, field: Field) -> tuple[int, ...]:
@@ -77,7 +74,7 @@ def _shape(source: Source, field: Field) -> tuple[int, ...]:
             inside = {each.number: each.value for each in fields(source, dim.start, dim.size)}
             sizes.append(inside.get(1, 0))
     if len(sizes) > MOST_DIMENSIONS or max(sizes, default=0) >= 2**40:
-        raise ValueError("a shape that cannot be")
+        raise ValueError("an impossible shape")
     return tuple(sizes)
 
 
@@ -85,7 +82,7 @@ def _shape(source: Source, field: Field) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lies:
+class _Place:
     """Where a variable lies."""
 
     entry: Entry
@@ -93,60 +90,60 @@ class _Lies:
     start: int
 
 
-def _indexed(source: Source, shards: int, found: dict[str, tuple[int, int]]) -> Contents:
+def _indexed(source: Source, shards: int, variables: dict[str, tuple[int, int]]) -> Contents:
     stem = source.path.name.removesuffix(".index")
-    told = {name: _bundle_entry(source, name, start, size) for name, (start, size) in found.items()}
-    places = {name: lies for name, lies in told.items() if lies is not None}
-    check(source, {name: lies.entry for name, lies in places.items()})
+    located = {name: _bundle_entry(source, name, start, size) for name, (start, size) in variables.items()}
+    places = {name: place for name, place in located.items() if place is not None}
+    check(source, {name: place.entry for name, place in places.items()})
     files: dict[int, Source] = {}
-    for lies in places.values():
-        if lies.shard not in files:
-            source.require(lies.shard < shards, "names data that there is none of")
-            path = source.path.with_name(f"{stem}.data-{lies.shard:05}-of-{shards:05}")
-            files[lies.shard] = Source.open(path)
-        files[lies.shard].require(lies.start + lies.entry.size <= files[lies.shard].size, "cut short")
+    for place in places.values():
+        if place.shard not in files:
+            source.require(place.shard < shards, "refers to a file of data beyond the last one")
+            path = source.path.with_name(f"{stem}.data-{place.shard:05}-of-{shards:05}")
+            files[place.shard] = Source.open(path)
+        files[place.shard].require(place.start + place.entry.size <= files[place.shard].size, "cut short")
 
     def fetch(name: str) -> NDArray[Any]:
-        lies = places[name]
-        data = files[lies.shard].at(lies.start, lies.entry.size)
-        return numbers(np.frombuffer(data, STORED[lies.entry.dtype]).reshape(lies.entry.shape), lies.entry.dtype)
+        place = places[name]
+        data = files[place.shard].at(place.start, place.entry.size)
+        return numbers(np.frombuffer(data, STORED[place.entry.dtype]).reshape(place.entry.shape), place.entry.dtype)
 
     remark = "its tensors are in files of data beside it; the sha256 is that of the index alone"
-    return Contents(KIND_INDEX, {name: lies.entry for name, lies in places.items()}, fetch, remarks=(remark,))
+    return Contents(KIND_INDEX, {name: place.entry for name, place in places.items()}, fetch, remarks=(remark,))
 
 
-def _bundle_entry(source: Source, name: str, start: int, size: int) -> _Lies | None:
+def _bundle_entry(source: Source, name: str, start: int, size: int) -> _Place | None:
     """BundleEntryProto; None for what holds no numbers, such as the graph of objects of TensorFlow 2."""
     shape: tuple[int, ...] = ()
-    told = {1: 0, 3: 0, 4: 0, 5: 0}
+    values = {1: 0, 3: 0, 4: 0, 5: 0}
     for field in fields(source, start, size):
         source.require(field.number != 7, f"variable {quoted(name)} cannot be read: {TOO_OLD[0]}", TOO_OLD[1])
         if field.number == 2:
             shape = _shape(source, field)
-        elif field.number in told and field.kind == VARINT:
-            told[field.number] = field.value
-    if told[1] not in DTYPES:
+        elif field.number in values and field.kind == VARINT:
+            values[field.number] = field.value
+    if values[1] not in DTYPES:
         return None
-    entry = Entry(shape, DTYPES[told[1]])
-    source.require(entry.size == told[5], f"variable {quoted(name)} is not as long as it says")
-    return _Lies(entry, told[3], told[4])
+    entry = Entry(shape, DTYPES[values[1]])
+    source.require(entry.size == values[5], f"variable {quoted(name)} is not as long as it says")
+    return _Place(entry, values[3], values[4])
 
 
 # One table of 2016
 
 
 def _sliced(source: Source, meta: Field, entries: Iterator[tuple[bytes, int, int]]) -> Contents:
-    told = dict(_slice_metas(source, meta))
+    variables = dict(_slice_metas(source, meta))
     values: dict[str, Field] = {}
     for _, start, size in entries:
         name, value = _slice(source, start, size)
         source.require(name not in values, f"variable {quoted(name)} cannot be read: {TOO_OLD[0]}", TOO_OLD[1])
         values[name] = value
-    missing = [name for name in told if name not in values]
+    missing = [name for name in variables if name not in values]
     source.require(not missing, f"has no values for {quoted(missing[0] if missing else '')}")
-    check(source, told)
-    reads = {name: _reader(source, name, entry, values[name]) for name, entry in told.items()}
-    return Contents(KIND_TABLE, told, lambda name: reads[name]())
+    check(source, variables)
+    reads = {name: _reader(source, name, entry, values[name]) for name, entry in variables.items()}
+    return Contents(KIND_TABLE, variables, lambda name: reads[name]())
 
 
 def _slice_metas(source: Source, meta: Field) -> Iterator[tuple[str, Entry]]:
@@ -154,11 +151,11 @@ def _slice_metas(source: Source, meta: Field) -> Iterator[tuple[str, Entry]]:
     for tensor in fields(source, meta.start, meta.size):
         if tensor.number != 1:
             continue
-        found = {field.number: field for field in fields(source, tensor.start, tensor.size)}
-        dtype = DTYPES.get(found[3].value)
-        shape = _shape(source, found[2]) if 2 in found else ()
+        parts = {field.number: field for field in fields(source, tensor.start, tensor.size)}
+        dtype = DTYPES.get(parts[3].value)
+        shape = _shape(source, parts[2]) if 2 in parts else ()
         if dtype is not None:
-            yield _text(source, found[1]), Entry(shape, dtype)
+            yield _text(source, parts[1]), Entry(shape, dtype)
 
 
 def _text(source: Source, field: Field) -> str:
@@ -168,10 +165,10 @@ def _text(source: Source, field: Field) -> str:
 def _slice(source: Source, start: int, size: int) -> tuple[str, Field]:
     """(name, where the values are) of SavedTensorSlices.data: its name is field 1, its tensor field 3."""
     data = next(field for field in fields(source, start, size) if field.number == 2)
-    found = {field.number: field for field in fields(source, data.start, data.size)}
-    inside = [field for field in fields(source, found[3].start, found[3].size) if field.number in VALUES]
+    parts = {field.number: field for field in fields(source, data.start, data.size)}
+    inside = [field for field in fields(source, parts[3].start, parts[3].size) if field.number in VALUES]
     value = next((field for field in inside if field.kind == BYTES), Field(4, BYTES, 0, start, 0))
-    return _text(source, found[1]), value
+    return _text(source, parts[1]), value
 
 
 def _reader(source: Source, name: str, entry: Entry, value: Field) -> Callable[[], NDArray[Any]]:

@@ -37,10 +37,10 @@ def unpacked(archive: Path) -> Path:
         raise DataError(f"{archive}: a damaged archive (remove it, and it is downloaded again)") from fault
     except OSError as fault:
         raise WriteError(f"{folder}: cannot be written, {reason(fault)} (make room, or set INCEPTORY_CACHE)") from fault
-    found = sorted(folder.iterdir(), key=lambda path: (path.suffix != ".index", path.name))
-    if not found:
+    files = sorted(folder.iterdir(), key=lambda path: (path.suffix != ".index", path.name))
+    if not files:
         raise DataError(f"{archive}: no checkpoint inside (remove it, and it is downloaded again)")
-    return found[0]
+    return files[0]
 
 
 def _take(archive: Path, folder: Path) -> None:

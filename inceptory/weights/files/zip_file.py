@@ -29,7 +29,7 @@ CENTRAL, LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
 STORED, DEFLATED = 0, 8
 HAS_DESCRIPTOR = 0x0008
 KNOWN_FLAGS = HAS_DESCRIPTOR | 0x0800 | 0x0006
-"""Sizes behind the data, names in UTF-8, and how hard the compressor tried."""
+"""Sizes after the data, names in UTF-8, and the level of compression."""
 FULL_16, FULL_32 = 0xFFFF, 0xFFFFFFFF
 
 AMBIGUOUS = "ambiguous file"
@@ -53,20 +53,20 @@ class Record:
 def records(source: Source) -> dict[str, Record]:
     """All records by name, in the order in which they lie; raises DataError."""
     count, start, size = _directory(source)
-    told = sorted(_entries(source, count, start, size), key=lambda record: record.header)
-    ends = [record.header for record in told[1:]] + [start]
-    position, found = 0, dict[str, Record]()
-    for record, end in zip(told, ends, strict=True):
+    entries = sorted(_entries(source, count, start, size), key=lambda record: record.header)
+    ends = [record.header for record in entries[1:]] + [start]
+    position, located = 0, dict[str, Record]()
+    for record, end in zip(entries, ends, strict=True):
         source.require(record.header == position, f"{AMBIGUOUS}, its records overlap or leave a hole", REMEDY)
-        source.require(record.name not in found, f"{AMBIGUOUS}, {quoted(record.name)} comes twice", REMEDY)
-        found[record.name] = _located(source, record, end)
+        source.require(record.name not in located, f"{AMBIGUOUS}, {quoted(record.name)} comes twice", REMEDY)
+        located[record.name] = _located(source, record, end)
         position = end
     source.require(position == start, f"{AMBIGUOUS}, bytes lie before its directory", REMEDY)
-    return found
+    return located
 
 
 def content(source: Source, record: Record, limit: int) -> bytes:
-    """The bytes of a record of at most `limit` bytes, held against its checksum."""
+    """The bytes of a record of at most `limit` bytes, checked against its checksum."""
     what = f"record {quoted(record.name)}"
     source.require(record.size <= limit, f"{what} is larger than {limit:,} bytes", "give a file of weights")
     return b"".join(unpacked(source, record))
@@ -93,8 +93,8 @@ def end_record(tail: bytes) -> int:
     """Where an end record that reaches to the end of `tail` begins, or -1."""
     position = tail.rfind(b"PK\5\6")
     while position >= 0:
-        behind = len(tail) - position - END.size
-        if behind >= 0 and END.unpack_from(tail, position)[7] == behind:
+        rest = len(tail) - position - END.size
+        if rest >= 0 and END.unpack_from(tail, position)[7] == rest:
             return position
         position = tail.rfind(b"PK\5\6", 0, position)
     return -1
@@ -112,7 +112,7 @@ def _inflated(source: Source, record: Record) -> Iterator[bytes]:
             rest = block
             source.require(not inflater.eof, f"record {quoted(record.name)} is cut short")
             while rest:
-                # A cap on each piece: what a bomb would become is never held.
+                # Each piece is capped, so that all that a zip bomb unpacks to is never in memory at once.
                 yield inflater.decompress(rest, BLOCK)
                 rest = inflater.unconsumed_tail
         yield inflater.flush()
@@ -128,9 +128,9 @@ def _directory(source: Source) -> tuple[int, int, int]:
     signature, disk, first, here, count, size, start, comment = END.unpack(source.at(last, END.size))
     if signature != b"PK\5\6":
         tail = source.at(max(0, source.size - END.size - FULL_16), min(source.size, END.size + FULL_16))
-        source.require(b"PK\5\6" not in tail, f"{AMBIGUOUS}, bytes lie behind a zip archive", REMEDY)
+        source.require(b"PK\5\6" not in tail, f"{AMBIGUOUS}, bytes lie after a zip archive", REMEDY)
         raise source.fault("a zip archive that is cut short")
-    source.require(not comment, f"{AMBIGUOUS}, a comment lies behind a zip archive", REMEDY)
+    source.require(not comment, f"{AMBIGUOUS}, a comment lies after a zip archive", REMEDY)
     source.require(disk == first == 0 and here == count, "a zip archive in several parts", REMEDY)
     end = last
     if last >= LOCATOR_64.size and source.at(last - LOCATOR_64.size, 4) == b"PK\6\7":
@@ -141,14 +141,14 @@ def _directory(source: Source) -> tuple[int, int, int]:
     return count, start, size
 
 
-def _directory_64(source: Source, locator: int, told: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
+def _directory_64(source: Source, locator: int, plain: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
     _, disk, position, disks = LOCATOR_64.unpack(source.at(locator, LOCATOR_64.size))
     end = locator - END_64.size
     source.require(disk == 0 and disks <= 1 and position == end, f"{AMBIGUOUS}, it has two end records", REMEDY)
     signature, length, _, _, disk, first, here, count, size, start = END_64.unpack(source.at(end, END_64.size))
     whole = signature == b"PK\6\6" and length == END_64.size - 12 and disk == first == 0 and here == count
     source.require(whole, "a damaged zip archive")
-    for short, full, long in zip(told, (FULL_16, FULL_32, FULL_32), (count, size, start), strict=True):
+    for short, full, long in zip(plain, (FULL_16, FULL_32, FULL_32), (count, size, start), strict=True):
         source.require(short in (full, long), f"{AMBIGUOUS}, its two end records disagree", REMEDY)
     return end, (count, size, start)
 
@@ -183,9 +183,9 @@ def _name(source: Source, raw: bytes) -> str:
     return name
 
 
-def _wide(source: Source, extra: bytes, told: tuple[int, int, int]) -> list[int]:
+def _wide(source: Source, extra: bytes, plain: tuple[int, int, int]) -> list[int]:
     """(size, packed size, offset), each from the zip64 field where the plain one is full."""
-    values, position = list(told), 0
+    values, position = list(plain), 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, position)
         if kind == 1:
@@ -208,10 +208,10 @@ def _located(source: Source, record: Record, end: int) -> Record:
     source.require(signature == b"PK\3\4", "a damaged zip archive")
     name = source.at(record.header + LOCAL.size, name_size)
     same = name == record.name.encode() and (flags, method) == (record.flags, record.method)
-    told = zip((crc, packed, size), (record.crc, record.packed, record.size), strict=True)
+    pairs = zip((crc, packed, size), (record.crc, record.packed, record.size), strict=True)
     # Streamed records leave these fields empty, zip64 ones leave the sizes full.
-    loose = (0,) if flags & HAS_DESCRIPTOR else ()
-    same &= all(value in (known, FULL_32, *loose) for value, known in told)
+    empty = (0,) if flags & HAS_DESCRIPTOR else ()
+    same &= all(value in (listed, FULL_32, *empty) for value, listed in pairs)
     source.require(same, f"{AMBIGUOUS}, {what} is described in two ways", REMEDY)
     start = record.header + LOCAL.size + name_size + extra_size
     _descriptor(source, record, start + record.packed, end)
@@ -223,8 +223,8 @@ def _descriptor(source: Source, record: Record, position: int, end: int) -> None
     """Nothing lies between a record and the next but the sizes of a streamed one."""
     crc, packed, size = record.crc, record.packed, record.size
     short, long = struct.pack("<3L", crc, packed & FULL_32, size & FULL_32), struct.pack("<L2Q", crc, packed, size)
-    wanted = [b"PK\7\10" + short, b"PK\7\10" + long, short, long] if record.flags & HAS_DESCRIPTOR else [b""]
-    fits = position <= end <= position + 24 and source.at(position, end - position) in wanted
+    accepted = [b"PK\7\10" + short, b"PK\7\10" + long, short, long] if record.flags & HAS_DESCRIPTOR else [b""]
+    fits = position <= end <= position + 24 and source.at(position, end - position) in accepted
     source.require(fits, f"{AMBIGUOUS}, bytes lie around record {quoted(record.name)}", REMEDY)
 
 
@@ -238,9 +238,9 @@ def _compression(source: Source, record: Record) -> None:
     source.require(record.size <= ratio * record.packed, f"{what} unpacks to far more than it is", REMEDY)
 
 
-def only_stored(source: Source, found: dict[str, Record]) -> None:
+def only_stored(source: Source, archive: dict[str, Record]) -> None:
     """Raise DataError where a record is compressed."""
-    for record in found.values():
+    for record in archive.values():
         source.require(
             record.method == STORED, f"record {quoted(record.name)} is compressed", "save it again with torch"
         )

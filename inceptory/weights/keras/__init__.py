@@ -1,1 +1,1 @@
-"""What Keras tells otherwise than the rest."""
+"""What is different about Keras' files and models."""

@@ -2,7 +2,7 @@
 
 Strides, padding, epsilon, pools and activations change every answer and no shape. Where the config
 tells them, it decides between networks with the same tensors, and a network that is none of ours is
-refused by name and not answered for in silence.
+refused by name: it would give wrong answers without notice.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ QUIET = {
     *("Activation", "ReLU", "Softmax", "Concatenate", "Add", "Merge", "Lambda", "CustomScaleLayer", "Dense", "Flatten"),
     *("GlobalAveragePooling2D", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
 }
-"""Layers that are ours too, that only regroup, or that do nothing when a network answers."""
+"""Layers that our networks have too, that only regroup, or that do nothing in inference."""
 APPLIES = ("Activation", "Conv2D", "Convolution2D", "SeparableConv2D", "SeparableConvolution2D")
 """Layers that may apply a ReLU; that of a dense layer is the head's."""
 RANDOM = "Random"
-"""Beginning of the classes that change pictures in training only."""
+"""Beginning of the names of layer classes that change pictures in training only."""
 OLD = {"strides": "subsample", "padding": "border_mode"}
 """What Keras 1 called a setting."""
 
@@ -41,7 +41,7 @@ Facts = Mapping[str, Any]
 
 
 def settle(weights: Weights, inside: View, identity: Identity, *, free: bool) -> Identity:
-    """The identity as the file's config has it; `free` says that nobody asked for a network by name.
+    """The identity as the file's config has it; `free` says that the caller named no network.
 
     Raises DataError with the first setting that no network with these tensors has.
     """
@@ -49,18 +49,21 @@ def settle(weights: Weights, inside: View, identity: Identity, *, free: bool) ->
     named = {layer.name: layer for layer in layers}
     if identity.origin.name != "keras" or not layers:
         return identity
-    found = {ours: named.get(inside.layers[there]) for ours, there in identity.match.pairs.items()}
-    if None in found.values():
+    matched = {ours: named.get(inside.layers[there]) for ours, there in identity.match.pairs.items()}
+    if None in matched.values():
         return identity
-    told = {ours: layer for ours, layer in found.items() if layer is not None}
+    layer_of = {ours: layer for ours, layer in matched.items() if layer is not None}
     faults = []
     candidates = [identity, *_twins(identity)] if free else [identity]
-    for each in candidates:
-        fault = next(_contradictions(each, told, layers), None)
+    for candidate in candidates:
+        fault = next(_contradictions(candidate, layer_of, layers), None)
         if fault is None:
-            origin = replace(each.origin, twins=())
+            origin = replace(candidate.origin, twins=())
             return replace(
-                each, origin=origin, decided="by its config", notes=(*each.notes, *_notes(inside, each, layers))
+                candidate,
+                origin=origin,
+                decided="by its config",
+                notes=(*candidate.notes, *_notes(inside, candidate, layers)),
             )
         faults.append(fault)
     raise DataError(f"{weights.path}: its config has {faults[0]} (say dialect= to read it all the same)")
@@ -69,27 +72,27 @@ def settle(weights: Weights, inside: View, identity: Identity, *, free: bool) ->
 def _twins(identity: Identity) -> Iterator[Identity]:
     """Other networks of ours with the same names and shapes."""
     for name in identity.origin.twins:
-        found = plan(name, dialect=identity.plan.dialect, classes=identity.plan.classes)
-        yield replace(identity, plan=found, origin=replace(identity.origin, architecture=name))
+        twin = plan(name, dialect=identity.plan.dialect, classes=identity.plan.classes)
+        yield replace(identity, plan=twin, origin=replace(identity.origin, architecture=name))
 
 
-def _contradictions(identity: Identity, told: Mapping[str, Layer], layers: list[Layer]) -> Iterator[str]:
+def _contradictions(identity: Identity, layer_of: Mapping[str, Layer], layers: list[Layer]) -> Iterator[str]:
     name, tree = identity.plan.architecture, identity.plan.tree
-    for ours, wanted in _wanted(tree):
-        layer = told[ours]
-        for key, value in wanted.items():
-            has = _setting(layer.settings, key)
-            if has is not None and not _equal(has, value):
-                yield f"{key} {has} at {layer.name}, where {name} has {value}"
-    for kind, size, stride, pad in Counter(_pools(tree)) - Counter(_pools_told(layers)):
+    for ours, expected in _expected(tree):
+        layer = layer_of[ours]
+        for key, value in expected.items():
+            actual = _setting(layer.settings, key)
+            if actual is not None and not _equal(actual, value):
+                yield f"{key} {actual} at {layer.name}, where {name} has {value}"
+    for kind, size, stride, pad in Counter(_pools(tree)) - Counter(_config_pools(layers)):
         yield f"other pools than {name}: it lacks {kind} over {size} cells with strides {stride}, padding {pad}"
-    ours_too, theirs = _relus(tree), sum(map(_is_relu, layers))
+    needed, relus = _relus(tree), sum(map(_is_relu, layers))
     # A head that is not loaded may have its own.
-    if theirs < ours_too or (theirs > ours_too and not identity.head):
-        yield f"{theirs} ReLUs, where {name} has {ours_too}"
+    if relus < needed or (relus > needed and not identity.head):
+        yield f"{relus} ReLUs, where {name} has {needed}"
 
 
-def _wanted(tree: Tree) -> Iterator[tuple[str, Facts]]:
+def _expected(tree: Tree) -> Iterator[tuple[str, Facts]]:
     """A tensor of every convolution and norm, and the settings that its layer must have."""
     for stage in tree.stages:
         for path, node in _parts(stage.body, stage.name):
@@ -117,7 +120,7 @@ def _pools(tree: Tree) -> Iterator[tuple[str, int, int, str]]:
                 yield node.kind, node.kernel, node.stride, str(node.pad)
 
 
-def _pools_told(layers: list[Layer]) -> Iterator[tuple[str, Any, Any, Any]]:
+def _config_pools(layers: list[Layer]) -> Iterator[tuple[str, Any, Any, Any]]:
     for layer in layers:
         if layer.kind in POOLS:
             size, stride, pad = (_setting(layer.settings, key) for key in ("pool_size", "strides", "padding"))
@@ -135,10 +138,10 @@ def _is_relu(layer: Layer) -> bool:
 
 def _setting(settings: Settings, key: str) -> Any:
     """A setting by its present name; a pair of equal numbers is one number, as in our tables."""
-    found = settings.get(key, settings.get(OLD.get(key, key)))
-    if isinstance(found, list):
-        found = found[0] if len(set(map(repr, found))) == 1 else repr(found)
-    return found if isinstance(found, int | float | str) else None
+    value = settings.get(key, settings.get(OLD.get(key, key)))
+    if isinstance(value, list):
+        value = value[0] if len(set(map(repr, value))) == 1 else repr(value)
+    return value if isinstance(value, int | float | str) else None
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -149,19 +152,21 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _notes(inside: View, identity: Identity, layers: list[Layer]) -> tuple[str, ...]:
-    """What the config says that our network does not do, though its tensors all find their place."""
-    noted = {inside.layers[name] for name in identity.head}
-    left = [layer for layer in layers if layer.name not in noted and not _is_ours(layer)]
-    told = [f"{layer.name} ({layer.kind})" for layer in left]
-    notes = [f"layers of its config are left out: {', '.join(told[:3])}{', ...' if told[3:] else ''}"] if told else []
+    """What the config says that our network does not do, though every tensor finds its place."""
+    head_layers = {inside.layers[name] for name in identity.head}
+    ignored = [layer for layer in layers if layer.name not in head_layers and not _is_ours(layer)]
+    listed = [f"{layer.name} ({layer.kind})" for layer in ignored]
+    notes = (
+        [f"layers of its config are left out: {', '.join(listed[:3])}{', ...' if listed[3:] else ''}"] if listed else []
+    )
     last = _setting(layers[-1].settings, "activation")
     if identity.plan.classes and last not in (None, "linear", "softmax"):
-        notes.append(f"its classifier ends in {last}, and here in logits")
+        notes.append(f"its classifier ends in {last}, ours in logits")
     return tuple(notes)
 
 
 def _is_ours(layer: Layer) -> bool:
-    """Whether a layer has its like here, or does nothing when a network answers."""
+    """Whether our networks have such a layer, or it does nothing in inference."""
     if layer.kind == "Rescaling":
         # Bytes to [-1, 1), as the network's own preparation of pictures has it.
         scale, offset = (_setting(layer.settings, key) for key in ("scale", "offset"))

@@ -19,7 +19,7 @@ Layer = tuple[int, str]
 
 @dataclass(frozen=True)
 class _Open(Concat):
-    """A concat that is none there: the one around it joins its maps with the others."""
+    """A concat that Keras' model does not have: the one around it joins these maps with the others."""
 
 
 def layer_order(tree: Tree, *, flat: bool = False) -> list[str]:
@@ -28,12 +28,12 @@ def layer_order(tree: Tree, *, flat: bool = False) -> list[str]:
     `flat` says that a module there joins all its maps at once, where ours has a concat within a concat.
     """
     tree = rebuild_tree(tree, _opened) if flat else tree
-    found: list[Layer] = []
+    ordered: list[Layer] = []
     depth = 0
     for stage in reversed(tree.stages):
         depth, layers = _walk(stage.body, stage.name, depth)
-        found += layers
-    return [path for _, path in sorted(found, key=lambda layer: -layer[0])]
+        ordered += layers
+    return [path for _, path in sorted(ordered, key=lambda layer: -layer[0])]
 
 
 def _opened(node: Node) -> Node:
@@ -68,11 +68,11 @@ def _walk(node: Node, path: str, depth: int) -> tuple[int, list[Layer]]:
 
 
 def _chain(node: Chain, path: str, depth: int) -> tuple[int, list[Layer]]:
-    found: list[Layer] = []
+    layers: list[Layer] = []
     for name, child in reversed(list(children(node))):
-        depth, layers = _walk(child, join(path, name), depth)
-        found += layers
-    return depth, found
+        depth, more = _walk(child, join(path, name), depth)
+        layers += more
+    return depth, layers
 
 
 def _side_by_side(parts: list[tuple[str, Node]], depth: int) -> tuple[int, list[Layer]]:
@@ -82,18 +82,18 @@ def _side_by_side(parts: list[tuple[str, Node]], depth: int) -> tuple[int, list[
 
 def _convolution(node: Conv, path: str, depth: int) -> tuple[int, list[Layer]]:
     depth += node.act
-    found: list[Layer] = []
+    layers: list[Layer] = []
     if isinstance(node.norm, Norm):
         depth += 1
-        found.append((depth, f"{path}.bn"))
-    return depth + 1, [*found, (depth + 1, f"{path}.conv")]
+        layers.append((depth, f"{path}.bn"))
+    return depth + 1, [*layers, (depth + 1, f"{path}.conv")]
 
 
 def _separable(node: Chain, path: str, depth: int) -> tuple[int, list[Layer]]:
     pointwise = node.nodes[1]
     assert isinstance(pointwise, Conv), "a separable convolution ends in a 1x1"
-    depth, found = _convolution(pointwise, f"{path}.pw", depth)
-    return depth, [(at, layer.replace(".pw.conv", ".dw.conv")) for at, layer in found]
+    depth, layers = _convolution(pointwise, f"{path}.pw", depth)
+    return depth, [(at, layer.replace(".pw.conv", ".dw.conv")) for at, layer in layers]
 
 
 def _residual(node: Residual, path: str, depth: int) -> tuple[int, list[Layer]]:

@@ -3,7 +3,7 @@
 Keras 3 names a group of `.weights.h5` after the layer's class and its rank among those of its class
 in the model's order (keras/src/saving/saving_lib.py). An `.h5` of the layout of 2016 lists its layers,
 and Keras 2 and 3 both pair them with a model's by position (legacy/saving/legacy_h5_format.py). So
-neither needs names of a person's own.
+neither depends on how a person named the layers.
 """
 
 from __future__ import annotations

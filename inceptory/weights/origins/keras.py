@@ -1,7 +1,7 @@
 """Keras' names for InceptionV3, InceptionResNetV2 and Xception, and for the CIFAR networks of the tutorial.
 
 keras/src/applications/inception_v3.py, inception_resnet_v2.py, xception.py. Most layers have no name
-of their own: they are numbered in the order of their making, which is the order of our tables.
+of their own: they are numbered in the order of their creation, which is the order of our tables.
 """
 
 from __future__ import annotations

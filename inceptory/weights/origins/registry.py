@@ -12,13 +12,13 @@ from inceptory.weights.origins import cadene, caffe, keras, slim, stylegan, timm
 from inceptory.weights.rules import Table
 
 WITH_BACKGROUND = 1001
-"""Classes of a file out of TensorFlow: ImageNet's 1000 behind a background class."""
+"""Classes of a file from TensorFlow: a background class, then ImageNet's 1000."""
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def centred(size: int, resize: int | None, kind: str) -> Preprocess:
-    """The value map (x - 0.5) / 0.5 behind a resize by this filter and a centre crop."""
+    """The value map (x - 0.5) / 0.5 after a resize with this filter and a centre crop."""
     return Preprocess(size=size, resize=resize, filter=kind, mean=HALF, std=HALF)  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ CAFFE_BGR = Preprocess(
 )
 FACES = Preprocess(size=160, filter="bilinear", divisor=1, mean=(127.5,) * 3, std=(128,) * 3)
 
-# Caffe's pictures were stored as 256 x 256, whatever their sides, and of those the middle is taken.
+# Caffe's pictures were resized to 256 x 256, whatever their sides, and the middle of that is taken.
 CAFFE = Preprocess(
     size=224,
     filter="bilinear",
@@ -154,7 +154,7 @@ def _slim(architecture: str, table: Table, size: int, classifier: str, aux: str 
 ORIGINS = (
     _torchvision("inception_v3", torchvision.INCEPTION_V3, 299, 342, "AuxLogits.fc.weight", *V3_TWINS),
     _torchvision("googlenet", torchvision.GOOGLENET, 224, 256, "aux1.fc2.weight"),
-    # The same names as torchvision's, told apart by 1008 classes: another pool in the last module.
+    # The same names as torchvision's, distinguished by 1008 classes: another pool in the last module.
     Origin(
         "fid",
         "inception_v3",

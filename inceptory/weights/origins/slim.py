@@ -1,4 +1,4 @@
-"""tf-slim's names: one scope a module and a branch, layers by a number, a letter and their kernel.
+"""tf-slim's names: a scope for each module and branch, layers by a number, a letter and their kernel.
 
 tf_slim/nets/inception_v{1,2,3}.py, tensorflow/models research/slim/nets/inception_v4.py and
 inception_resnet_v2.py. The kernel is left out here, for some layers carry the wrong one; v1's 5b, v3's 5c
@@ -37,13 +37,13 @@ def layers(scope: str, stage: str, branches: dict[int, Iterable[str]]) -> tuple[
 
 
 def up_to(count: int, last: str = "") -> tuple[str, ...]:
-    """Names of so many layers, the last one perhaps the strided one."""
+    """Names of `count` layers; `last` replaces that of the last one, which is strided."""
     names = tuple(f"0{letter}" for letter in LETTERS[:count])
     return (*names[:-1], last) if last else names
 
 
 def forks(scope: str, stage: str, branch: int, after: int) -> tuple[Rule, ...]:
-    """The two layers side by side at the end of a branch, behind so many others."""
+    """The two layers side by side at the end of a branch that has `after` layers before them."""
     return tuple(
         Rule(
             rf"{stage}\.branch{branch}\.{after}\.branch{i}\.0{T}",
@@ -54,7 +54,7 @@ def forks(scope: str, stage: str, branch: int, after: int) -> tuple[Rule, ...]:
 
 
 def stem(scope: str) -> Rule:
-    """Layers outside of modules have our names."""
+    """Layers outside of modules, which have the same names there."""
     return Rule(rf"(Conv2d_\w+){T}", f"{scope}." + "{1}.{2}")
 
 
@@ -80,7 +80,7 @@ def table(scope: str, rules: Iterable[Rule], *aliases: Alias) -> Table:
 
 
 POOL = ("0b",)
-"""The layer behind a pool, which is 0a."""
+"""The layer after a pool, which itself is 0a."""
 V1, V2, V3, V4, RES = "InceptionV1", "InceptionV2", "InceptionV3", "InceptionV4", "InceptionResnetV2"
 
 INCEPTION_V1 = table(

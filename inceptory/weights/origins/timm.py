@@ -1,8 +1,8 @@
 """timm's names, and Cadene's where they differ by the classifier only.
 
 timm/models/inception_v4.py, inception_resnet_v2.py, xception.py, xception_aligned.py; Cadene's
-pretrainedmodels/models/inceptionv4.py, inceptionresnetv2.py, xception.py. In their branches a layer
-alone has no number, and a pool takes one.
+pretrainedmodels/models/inceptionv4.py, inceptionresnetv2.py, xception.py. In their branches a single
+layer has no number, and a pool takes one.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ XCEPTION_BODY = (
     Rule(r"block14_sepconv(\d)\.pw\.conv\.weight", "conv{1+2}.pointwise.weight"),
     Rule(r"block14_sepconv(\d)\.pw\.bn\.(\w+)", "bn{1+2}.{2}"),
 )
-# pretrainedmodels/models/xception.py as DeepfakeBench has it: the layer is there and not used unless asked for.
+# DeepfakeBench's copy of pretrainedmodels/models/xception.py has this layer, and uses it only on request.
 UNUSED = Drop(r"adjust_channel\..*", "a layer of DeepfakeBench's that its default mode does not use")
 XCEPTION = Table((*XCEPTION_BODY, Rule(r"head\.classifier\.(\w+)", "fc.{1}")), drops=(COUNTERS, UNUSED))
 CADENE_XCEPTION = Table((*XCEPTION_BODY, LAST_LINEAR), drops=(COUNTERS, UNUSED))

@@ -20,7 +20,7 @@ from inceptory.weights.published.records import Published
 def fetch(record: Published, progress: web.Progress | None = None) -> Path:
     """The file of a record, from the cache or else from the first of its addresses that gives it whole.
 
-    A checkpoint that lies in an archive comes out of it. Raises MissingError where no address answers or
+    A checkpoint inside an archive is unpacked. Raises MissingError where no address answers or
     INCEPTORY_OFFLINE is set, DataError where what came is not the published file (nothing is kept then),
     WriteError where it cannot be kept.
     """
@@ -51,12 +51,12 @@ def _from_hub(record: Published, repository: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    own = cache_folder() / "hub" if os.environ.get("INCEPTORY_CACHE") else None
+    folder = cache_folder() / "hub" if os.environ.get("INCEPTORY_CACHE") else None
     try:
-        return Path(hf_hub_download(repository, record.file, cache_dir=own, local_files_only=offline()))
+        return Path(hf_hub_download(repository, record.file, cache_dir=folder, local_files_only=offline()))
     except LocalEntryNotFoundError as fault:
         why = "INCEPTORY_OFFLINE is set" if offline() else "the hub cannot be reached"
         raise MissingError(f"{repository}/{record.file}: not here, and {why} ({_by_hand(record)})") from fault
     except Exception as fault:  # besides its own, those of whichever HTTP client it is built on
-        told = str(fault).strip().partition("\n")[0][:80] or type(fault).__name__
-        raise MissingError(f"{repository}/{record.file}: {told} ({_by_hand(record)})") from fault
+        cause = str(fault).strip().partition("\n")[0][:80] or type(fault).__name__
+        raise MissingError(f"{repository}/{record.file}: {cause} ({_by_hand(record)})") from fault

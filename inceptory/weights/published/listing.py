@@ -11,10 +11,10 @@ from inceptory.weights.published.records import Published, published
 def weights(*, json: bool = False) -> str:
     """List every published weight file: dialect, format, licence, accuracy, hash, whether we read it.
 
-    A name is the network, then whose training of it: timm's words (tf_in1k) where timm names the file,
-    else the package. "_old" is an older file of the same training. googlenet.torchvision is another
-    name of googlenet.tv_in1k, and legacy_xception.tf_in1k of xception.tf_in1k. Where the hash is "-" its
-    publisher declares none that tells wrong bytes: such a file is taken as it comes, and never over plain http.
+    A name is the network, then who trained it: timm's words (tf_in1k) where timm names the file, else the
+    package. "_old" is an older file of the same training. googlenet.torchvision is another name of
+    googlenet.tv_in1k, and legacy_xception.tf_in1k of xception.tf_in1k. Where the hash is "-", its publisher
+    declares none that reveals wrong bytes: such a file is not checked by one, and never fetched over plain http.
 
     For example:
 
@@ -28,16 +28,16 @@ def weights(*, json: bool = False) -> str:
         Print a list of records instead of a table.
     """
     if json:
-        return json_text.dumps([found.to_json() for found in published().values()], indent=2)
+        return json_text.dumps([record.to_json() for record in published().values()], indent=2)
     header = ("name", "dialect", "format", "licence", "top-1", "hash", "read")
     return "\n".join(_aligned([header, *map(_cells, published().values())]))
 
 
-def _cells(found: Published) -> tuple[str, ...]:
-    top1 = f"{found.accuracy.top1:g}" if found.accuracy else "-"
-    read = "yes" if found.readable else "no"
-    held = found.declared.algorithm if found.declared and found.declared.binding else "-"
-    return found.name, found.dialect or "-", found.format, found.licence, top1, held, read
+def _cells(record: Published) -> tuple[str, ...]:
+    top1 = f"{record.accuracy.top1:g}" if record.accuracy else "-"
+    read = "yes" if record.readable else "no"
+    hashed = record.declared.algorithm if record.declared and record.declared.binding else "-"
+    return record.name, record.dialect or "-", record.format, record.licence, top1, hashed, read
 
 
 def _aligned(table: list[tuple[str, ...]]) -> Iterator[str]:

@@ -142,23 +142,23 @@ def _prefix(file: str) -> Declared | None:
     return Declared("sha256 prefix", digits, binding=len(digits) == 8) if stem and dash else None
 
 
-def _torch(name: str, dialect: str, origin: str, licence: str, file: str, *homes: str, **known: Any) -> Published:
-    """A .pth of the torch.hub kind, in one or several places; one that has only plain http is for a person to get."""
+def _torch(name: str, dialect: str, origin: str, licence: str, file: str, *homes: str, **facts: Any) -> Published:
+    """A .pth of the torch.hub kind, in one or several places; one that is only on plain http is downloaded by hand."""
     urls = tuple(home + file for home in homes if home.startswith("https:"))
     page = None if urls else homes[0] + file
     return Published(
         name, name.split(".")[0], dialect, origin, file, "torch", licence, urls,
-        page=page, declared=_prefix(file), **known,
+        page=page, declared=_prefix(file), **facts,
     )  # fmt: skip
 
 
-def _slim(name: str, file: str, accuracy: Accuracy | None, **known: Any) -> Published:
+def _slim(name: str, file: str, accuracy: Accuracy | None, **facts: Any) -> Published:
     """A TensorFlow 1 checkpoint of tf-slim."""
     urls = (f"{TENSORFLOW}{file}",)
     steps = slim_steps(224 if name.startswith(("googlenet", "inception_v2")) else 299)
     return Published(
         name, name.split(".")[0], "slim", "slim", file, "TF1 ckpt", APACHE, urls,
-        classes=1001, background=True, preprocess=steps, accuracy=accuracy, **known,
+        classes=1001, background=True, preprocess=steps, accuracy=accuracy, **facts,
     )  # fmt: skip
 
 
@@ -173,21 +173,21 @@ def _keras(name: str, licence: str, release: str, md5: str, *, top: Accuracy | N
     )  # fmt: skip
 
 
-def _hub(name: str, steps: Preprocess, top1: float, top5: float, **known: Any) -> Published:
+def _hub(name: str, steps: Preprocess, top1: float, top5: float, **facts: Any) -> Published:
     """A model.safetensors of timm's on the hub; pytorch_model.bin beside it holds the same tensors."""
     architecture = name.split(".")[0]
     dialect = "torchvision" if architecture == "inception_v3" else "timm"
     return Published(
-        name, architecture, known.pop("dialect", dialect), "timm", "model.safetensors", "safetensors", APACHE,
-        repository=f"timm/{name}", preprocess=steps, accuracy=Accuracy(top1, top5, TIMM_CSV), **known,
+        name, architecture, facts.pop("dialect", dialect), "timm", "model.safetensors", "safetensors", APACHE,
+        repository=f"timm/{name}", preprocess=steps, accuracy=Accuracy(top1, top5, TIMM_CSV), **facts,
     )  # fmt: skip
 
 
-def _old_timm(newer: str, dialect: str, file: str, *, background: bool = False, **known: Any) -> Published:
+def _old_timm(newer: str, dialect: str, file: str, *, background: bool = False, **facts: Any) -> Published:
     """A .pth of timm's before it moved to the hub; timm itself drops the background class by `label_offset`."""
     return _torch(
         f"{newer}_old", dialect, "timm", APACHE, file, f"{TIMM}v0.1-weights/", background=background,
-        classes=1001 if background else 1000, note=f"older file of {newer}", **known,
+        classes=1001 if background else 1000, note=f"older file of {newer}", **facts,
     )  # fmt: skip
 
 
@@ -357,12 +357,12 @@ def _xceptions() -> Iterator[Published]:
 @cache
 def published() -> Mapping[str, Published]:
     """Every record by name, in the order of the family's history."""
-    rooms = (_googlenets, _v2, _v3, _v4, _resnets, _xceptions)
-    return MappingProxyType({found.name: found for room in rooms for found in room()})
+    networks = (_googlenets, _v2, _v3, _v4, _resnets, _xceptions)
+    return MappingProxyType({file.name: file for network in networks for file in network()})
 
 
 ALIASES = {
-    # What the names beside them lead one to expect, and what timm calls its own network.
+    # The name that one expects beside the other torchvision files, and the one that timm uses.
     "googlenet.torchvision": "googlenet.tv_in1k",
     "legacy_xception.tf_in1k": "xception.tf_in1k",
 }
@@ -375,16 +375,16 @@ def find(name: str) -> Published | None:
 
 def record(name: str) -> Published:
     """The record of this name or alias; raises UnknownName with the nearest one."""
-    found = find(name)
-    if found is None:
+    match = find(name)
+    if match is None:
         raise UnknownName("published file", name, published(), "`inceptory weights` lists them")
-    return found
+    return match
 
 
 def by_hash(sha256: str, md5: str | None = None) -> Published | None:
     """The record whose declared hash these hexadecimal digests of a whole file fit, or None."""
     digests = {"sha256 prefix": sha256.lower(), "md5": (md5 or "").lower()}
-    for found in published().values():
-        if found.declared and digests.get(found.declared.kind, "").startswith(found.declared.digits):
-            return found
+    for file in published().values():
+        if file.declared and digests.get(file.declared.kind, "").startswith(file.declared.digits):
+            return file
     return None

@@ -14,6 +14,7 @@ import pytest
 import inceptory
 from inceptory import Layout
 from inceptory.cli import main
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.data.sources.layout import SPLITS, words
 from inceptory.data.sources.opening import open_source
 from inceptory.data.sources.shards import below
@@ -210,7 +211,7 @@ def test_class_folders_stay_class_folders_whatever_lies_among_their_pictures(tmp
     store(fill(tmp_path, "cat/a.png", "dog/b.png"), f"cat/index{ending}")
     source = open_source(tmp_path)
     assert source.classes == ("cat", "dog")
-    assert below(tmp_path, lambda path: path.suffix == ending) == []
+    assert below(Listing(tmp_path), lambda name: name.endswith(ending)) == []
 
 
 @pytest.mark.parametrize("ending", SHARDS)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from inceptory.data.sources import source as sources
+from inceptory.data.sources.folders.listing import Listing, natural
 from inceptory.data.sources.opening import open_source
-from inceptory.data.sources.source import Source, Split, natural, stratified, visible
+from inceptory.data.sources.source import Source, Split, stratified
 from inceptory.errors import ConfigError, DataError, MissingError
 
 LINKS = pytest.mark.skipif(os.name != "posix", reason="links need a right on Windows")
@@ -151,8 +152,9 @@ def test_a_class_folder_may_be_a_link(tmp_path):
 
 
 def test_visible_entries_come_in_natural_order(tmp_path):
-    fill(tmp_path, "b10", "b9", ".hidden", "a")
-    assert [entry.name for entry in visible(tmp_path)] == ["a", "b9", "b10"]
+    fill(tmp_path, "b10", "b9", ".hidden", "a", "d10/1", "d9/1", "thumbs.db")
+    assert list(Listing(tmp_path).folder().files) == ["a", "b9", "b10"]
+    assert Listing(tmp_path).folders() == ["d9", "d10"]
 
 
 def test_an_empty_class_is_a_data_error_with_its_path(tmp_path):

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import DTypeLike, NDArray
 
 from inceptory.errors import InceptoryError
 from inceptory.weights.files.formats import Weights, open_weights
@@ -143,11 +144,16 @@ def opened(folder: Path, content: bytes, name: str = "file") -> Weights:
     return open_weights(folder / name)
 
 
+def tensors_of(weights: Weights, dtype: DTypeLike | None = np.float32) -> dict[str, NDArray[Any]]:
+    """Every tensor of an open file by name, floating point as `dtype`."""
+    return {name: weights.read(name, dtype) for name in weights.entries}
+
+
 def fault_of(folder: Path, content: bytes, name: str = "file") -> InceptoryError:
     """The error that a file with this content gives, which is one line with a remedy."""
     try:
         with opened(folder, content, name) as weights:
-            weights.read_all()
+            tensors_of(weights)
     except InceptoryError as fault:
         told = str(fault)
         assert told.startswith(str(folder / name))

@@ -80,7 +80,7 @@ BAD = {
     "another length": (table({b"": HEADER, b"a": FLOAT + field(5, 9)}), "a is not as long as it says"),
     "slices": (table({b"": HEADER, b"a": FLOAT + field(7, b"") + field(5, 8)}), "it is split into slices"),
     "a huge shape": (table({b"": HEADER, b"a": field(1, 1) + field(2, field(2, field(1, 2**40)))}), "damaged"),
-    "no data of that number": (table({b"": HEADER, b"a": FLOAT + field(3, 7) + field(5, 8)}), "there is none of"),
+    "no data of that number": (table({b"": HEADER, b"a": FLOAT + field(3, 7) + field(5, 8)}), "beyond the last one"),
     "a field beyond the end": (table({b"": HEADER, b"a": b"\x0a\x7f"}), "damaged"),
     "a handle to nowhere": (varint(2**40) * 4 + bytes(16) + END, "cut short"),
     "only an end": (bytes(40) + END, "cut short"),

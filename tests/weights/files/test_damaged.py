@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inceptory.errors import DataError
-from tests.weights.files.makers import KERNEL, every_kind, fault_of, hdf5, keras_3, opened, saved, small
+from tests.weights.files.makers import KERNEL, every_kind, fault_of, hdf5, keras_3, opened, saved, small, tensors_of
 
 CUTS, FLIPS = 64, 1000
 CHECKED = {"torch zip", "keras archive", "keras archive, deflated"}
@@ -20,7 +20,7 @@ def outcome(folder, content):
     """The tensors by name, or the fault."""
     try:
         with opened(folder, content) as weights:
-            return weights.read_all(dtype=None)
+            return tensors_of(weights, dtype=None)
     except DataError as fault:
         return fault
 

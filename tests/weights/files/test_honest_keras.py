@@ -20,6 +20,7 @@ from tests.weights.files.makers import (
     keras_archive,
     opened,
     state,
+    tensors_of,
 )
 
 FORMATS = ["earliest", ("v108", "v108"), "latest"]
@@ -186,5 +187,5 @@ def test_the_content_decides_and_never_the_extension(tmp_path, kind):
 
 def test_a_path_may_be_text_and_files_close_themselves_in_silence(tmp_path):
     for content in every_kind().values():
-        opened(tmp_path, content).read_all()
+        tensors_of(opened(tmp_path, content))
     assert open_weights(str(tmp_path / "file")).path == tmp_path / "file"

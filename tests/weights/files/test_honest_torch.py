@@ -82,17 +82,17 @@ def test_the_average_goes_before_the_state_dict_and_both_can_be_had(tmp_path, ol
     content = saved({"best": torch.tensor(0.5), "state_dict": small(), key: averaged()}, old)
     weights = opened(tmp_path, content)
     assert_same(weights, averaged())
-    assert weights.remarks == (f"averaged weights, of {key} (--raw takes the others)",)
+    assert weights.remarks == (f"averaged weights, from {key} (--raw takes the plain ones)",)
     weights = open_weights(weights.path, raw=True)
     assert_same(weights, small())
-    assert weights.remarks == (f"weights as they are, not their average in {key}",)
+    assert weights.remarks == (f"plain weights, not their average in {key}",)
 
 
 def test_the_state_dict_goes_before_an_average_of_a_part_and_before_loose_tensors(tmp_path):
     root = {"best": torch.tensor(0.5), "state_dict_ema": {"weight": torch.zeros(3)}, "state_dict": small()}
     weights = opened(tmp_path, saved(root))
     assert_same(weights, small())
-    assert weights.remarks == ("weights as they are: the average in state_dict_ema lacks some",)
+    assert weights.remarks == ("plain weights: the average in state_dict_ema lacks some",)
 
 
 def test_an_average_alone_is_the_network(tmp_path):
@@ -211,8 +211,8 @@ def test_a_double_that_no_float_can_hold_is_refused_by_name(tmp_path):
 
 def test_weights_close_with_their_block_and_what_was_read_stays(tmp_path):
     with opened(tmp_path, saved(small())) as weights:
-        read = weights.read_all(["weight"])
-    assert np.array_equal(read["weight"], KERNEL)
+        kernel = weights.read("weight")
+    assert np.array_equal(kernel, KERNEL)
     with pytest.raises(ValueError, match="closed"):
         weights._source.at(0, 1)
 

@@ -289,4 +289,4 @@ def test_datasets_over_one_another_are_refused(tmp_path, by):
     assert content.count(old) == 1
     fault = str(fault_of(tmp_path, content.replace(old, new)))
     pair = ("a", "b") if by >= 0 else ("b", "a")
-    assert "dataset {}/vars/0 and dataset {}/vars/0 lie over one another".format(*pair) in fault
+    assert "dataset {}/vars/0 and dataset {}/vars/0 overlap".format(*pair) in fault

@@ -63,7 +63,7 @@ LIES = {
     "a hole between": (file({"a": ONE, "b": {**ONE, "data_offsets": [12, 20]}}, bytes(20)), "leaves a hole"),
     "an overlap": (file({"a": ONE, "b": {**ONE, "data_offsets": [4, 12]}}, bytes(12)), "overlaps another"),
     "the same bytes twice": (file({"a": ONE, "b": ONE}), "overlaps another"),
-    "bytes behind": (file({"a": ONE}, bytes(9)), "bytes behind its tensors"),
+    "bytes after": (file({"a": ONE}, bytes(9)), "bytes after its tensors"),
     "bytes missing": (file({"a": ONE}, bytes(7)), "cut short"),
     "offsets that go back": (one(data_offsets=[8, 0]), "another size"),
     "offsets below zero": (one(data_offsets=[-8, 0]), "described wrongly"),

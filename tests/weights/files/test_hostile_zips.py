@@ -110,7 +110,7 @@ def test_hdf5_behind_something_else_is_ambiguous(tmp_path, place):
 
 
 def test_bytes_behind_the_tensors_of_other_kinds_are_refused(tmp_path):
-    assert "bytes behind its tensors" in str(fault_of(tmp_path, safetensors_file() + b"\0"))
+    assert "bytes after its tensors" in str(fault_of(tmp_path, safetensors_file() + b"\0"))
     assert_ambiguous(tmp_path, saved(small(), legacy=True) + b"\0")
     assert_ambiguous(tmp_path, torch_zip(BODY + b"\x80\x02}.", ("archive/data/0", bytes(8))))
 

@@ -35,7 +35,8 @@ def read(path: str) -> str:
 
     try:
         with open_weights(path) as weights:
-            weights.read_all()
+            for name in weights.entries:
+                weights.read(name)
     except InceptoryError as fault:
         return f"{fault.exit_code} {fault}"
     return f"0 {weights.kind}"

@@ -338,7 +338,7 @@ def test_what_a_config_has_beside_the_network_is_told(v3: Path):
     path = with_config(v3, config, "keras")
     with (
         pytest.warns(UserWarning, match=r"layers of its config are left out: bytes \(Rescaling\) \(prepare"),
-        pytest.warns(UserWarning, match="its classifier ends in sigmoid, and here in logits"),
+        pytest.warns(UserWarning, match="its classifier ends in sigmoid, ours in logits"),
     ):
         inceptory.load(path)
     assert "note           layers of its config are left out: bytes (Rescaling)" in str(inspect(path))

@@ -38,7 +38,7 @@ encoded pictures hardly shrink, and a file of a few KiB that grows to gigabytes 
 
 
 FOOTERS: dict[str, Any] = {}
-"""Of the files of which pictures were read."""
+"""Metadata of the files whose pictures were read, by path."""
 
 
 def serve() -> None:
@@ -46,14 +46,14 @@ def serve() -> None:
     children.serve(_answer, limited=True)
 
 
-def _answer(asked: dict[str, Any], body: memoryview) -> Iterator[tuple[Any, ...]]:
+def _answer(question: dict[str, Any], body: memoryview) -> Iterator[tuple[Any, ...]]:
     try:
-        if "open" in asked:
-            yield _opened(Path(asked["open"]), asked)
+        if "open" in question:
+            yield _opened(Path(question["open"]), question)
         else:
-            yield from _pictures(asked, np.frombuffer(body, dtype="<i8"))
+            yield from _pictures(question, np.frombuffer(body, dtype="<i8"))
     except InceptoryError as fault:
-        yield ({"fault": type(fault).__name__, "told": str(fault)},)
+        yield ({"fault": type(fault).__name__, "message": str(fault)},)
 
 
 @contextlib.contextmanager
@@ -77,12 +77,12 @@ def _readable(file: Path) -> Iterator[None]:
 # Its description
 
 
-def _opened(file: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _opened(file: Path, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     """A file's columns, row groups and labels; (n,) int64 numbers of the labels of its rows among the known ones."""
-    layout = Layout(path_column=asked["path_column"], label_column=asked["label_column"])
+    layout = Layout(path_column=question["path_column"], label_column=question["label_column"])
     with _readable(file), pq.ParquetFile(file) as opened:
         schema, metadata = opened.schema_arrow, opened.metadata
-        image, label, also, classes = _columns(file, schema, layout)
+        image, label, others, classes = _columns(file, schema, layout)
         within = image + ".bytes" * pa.types.is_struct(schema.field(image).type)
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         _check_sizes(file, groups, within, label)
@@ -97,18 +97,18 @@ def _opened(file: Path, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             raise DataError(f"{file}: holds other rows than it says (write it again)")
         leaf = leaves.index(within)
         _check_bytes(file, opened, within, [group.column(leaf).statistics for group in groups])
-        known, codes = _labels(file, labels, classes)
-    told = {
+        distinct, codes = _labels(file, labels, classes)
+    description = {
         "label": label,
-        "also": also,
+        "also": others,
         "classes": classes,
         "image": within,
         "groups": [group.num_rows for group in groups],
         "sizes": [group.column(leaf).total_uncompressed_size for group in groups],
-        "known": known,
+        "known": distinct,
         "several": _is_list(labels.type),
     }
-    return told, codes.tobytes()
+    return description, codes.tobytes()
 
 
 def _is_of(path: str, column: str) -> bool:
@@ -128,13 +128,13 @@ def _check_sizes(file: Path, groups: Sequence[Any], image: str, label: str) -> N
             if size < 0 or packed < 0:
                 raise DataError(f"{file}: its row group {number} has less than no bytes (write it again)")
             if column.path_in_schema == image and size > max(LARGEST_GROUP, PACKED * packed):
-                told = f"the pictures of row group {number} take {packed:,} bytes and {size:,} unpacked"
-                raise DataError(f"{file}: {told} (write it again in smaller row groups)")
+                problem = f"the pictures of row group {number} take {packed:,} bytes and {size:,} unpacked"
+                raise DataError(f"{file}: {problem} (write it again in smaller row groups)")
             if _is_of(column.path_in_schema, label):
                 labels += size
     if labels > LARGEST_LABELS:
-        told = f"the labels take {labels:,} bytes unpacked (at most {LARGEST_LABELS:,}; write it in several files)"
-        raise DataError(f"{file}: {told}")
+        problem = f"the labels take {labels:,} bytes unpacked (at most {LARGEST_LABELS:,}; write it in several files)"
+        raise DataError(f"{file}: {problem}")
 
 
 def _blobs(column: Any) -> Any:
@@ -159,19 +159,21 @@ def _without_bytes(row: int) -> str:
 # Pictures
 
 
-def _pictures(asked: dict[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
+def _pictures(question: dict[str, Any], rows: NDArray[np.int64]) -> Iterator[tuple[Any, ...]]:
     """Rows of one row group, in ascending order, a little at a time: their lengths, -1 for none, and their bytes."""
-    file, start = Path(asked["read"]), 0
+    file, start = Path(question["read"]), 0
     with (
         _readable(file),
-        pq.ParquetFile(file, metadata=FOOTERS.get(asked["read"]), buffer_size=BUFFER) as opened,
+        pq.ParquetFile(file, metadata=FOOTERS.get(question["read"]), buffer_size=BUFFER) as opened,
     ):
-        FOOTERS[asked["read"]] = opened.metadata
-        for some in opened.iter_batches(asked["at_once"], [asked["group"]], [asked["image"]], use_threads=False):
-            wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(some))]
+        FOOTERS[question["read"]] = opened.metadata
+        for some in opened.iter_batches(
+            question["at_once"], [question["group"]], [question["image"]], use_threads=False
+        ):
+            chosen = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(some))]
             blobs = _blobs(some.column(0))
-            if len(wanted) < len(some) or blobs.null_count:
-                blobs = blobs.take(pa.array(wanted - start))  # of a null, too, nothing is left
+            if len(chosen) < len(some) or blobs.null_count:
+                blobs = blobs.take(pa.array(chosen - start))  # of a null, too, nothing is left
             yield {"more": len(blobs)}, *_parts(blobs)
             start += len(some)
             if start > rows[-1]:
@@ -201,7 +203,7 @@ def _labels(
     file: Path, column: Any, classes: tuple[str, ...] | None
 ) -> tuple[list[tuple[int | str, ...] | None], NDArray[np.int64]]:
     """(the labels that rows have, None for no label; the number among them of each row)."""
-    met: dict[tuple[int | str, ...] | None, int] = {}
+    numbers_of: dict[tuple[int | str, ...] | None, int] = {}
     codes, start = np.empty(len(column), dtype="<i8"), 0
     kind: type[int] | type[str] | None = None if classes is None else int
     for chunk in column.chunks:
@@ -219,10 +221,10 @@ def _labels(
                 kind = kind or type(label)
                 if type(label) is not kind:
                     raise DataError(f"{file}: row {row} has the label {value!r} (labels are all numbers or all words)")
-            numbers[i] = met.setdefault(labels, len(met))
+            numbers[i] = numbers_of.setdefault(labels, len(numbers_of))
         codes[start : start + len(chunk)] = numbers[of_row]
         start += len(chunk)
-    return list(met), codes
+    return list(numbers_of), codes
 
 
 def _values(chunk: Any) -> tuple[list[Any], NDArray[np.int64]]:
@@ -252,20 +254,22 @@ def _columns(file: Path, schema: Any, layout: Layout) -> tuple[str, str, tuple[s
     }
     labels = [name for name in schema.names if name in named] or [n for n in schema.names if n.lower() in LABELS]
     if layout.path_column is not None:
-        images = [_said(file, images, "path", layout.path_column)]
+        images = [_named_column(file, images, "path", layout.path_column)]
     if layout.label_column is not None:
-        labels = [_said(file, [name for name in schema.names if name not in images], "label", *layout.label_column)]
+        labels = [
+            _named_column(file, [name for name in schema.names if name not in images], "label", *layout.label_column)
+        ]
     if not images or not labels:
-        told = f"no image and label columns among {schema.names}"
-        raise DataError(f"{file}: {told} (name them image and label, or say --label-column NAME)")
+        problem = f"no image and label columns among {schema.names}"
+        raise DataError(f"{file}: {problem} (name them image and label, or say --label-column NAME)")
     return images[0], labels[0], tuple(labels[1:]), named.get(labels[0]) or None
 
 
-def _said(file: Path, known: Sequence[str], what: str, *names: str) -> str:
+def _named_column(file: Path, columns: Sequence[str], what: str, *names: str) -> str:
     """The one column of these that was named; raises ConfigError."""
-    if len(names) > 1 or names[0] not in known:
-        told = f"--{what}-column {' '.join(names)}: not one of {', '.join(map(repr, known)) or 'no columns'}"
-        raise ConfigError(f"{file}: {told} (name one of them)")
+    if len(names) > 1 or names[0] not in columns:
+        problem = f"--{what}-column {' '.join(names)}: not one of {', '.join(map(repr, columns)) or 'no columns'}"
+        raise ConfigError(f"{file}: {problem} (name one of them)")
     return names[0]
 
 
@@ -276,17 +280,19 @@ def _class_names(file: Path, column: str, kind: dict[str, Any]) -> tuple[str, ..
         return None
     names = inner.get("names") or ()
     if not isinstance(names, list | tuple):
-        told = f"its metadata give the classes of {column!r} as {str(names)[:40]!r}"
-        raise DataError(f"{file}: {told} (write a list of names)")
+        problem = f"its metadata give the classes of {column!r} as {str(names)[:40]!r}"
+        raise DataError(f"{file}: {problem} (write a list of names)")
     return tuple(map(str, names))
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """What the file says of its columns in the data sets library's own metadata."""
     try:
-        found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         # A list of one kind was once written as just that.
-        lists = {name: {"_type": "List", "feature": kind[0]} for name, kind in found.items() if isinstance(kind, list)}
-        return lists | {name: kind for name, kind in found.items() if isinstance(kind, dict)}
+        lists = {
+            name: {"_type": "List", "feature": kind[0]} for name, kind in features.items() if isinstance(kind, list)
+        }
+        return lists | {name: kind for name, kind in features.items() if isinstance(kind, dict)}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError):  # no such metadata
         return {}

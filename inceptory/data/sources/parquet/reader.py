@@ -19,7 +19,7 @@ from inceptory.system.files import regular, too_large
 PATIENCE = 120.0
 """Seconds that a frame may take: labels of millions of rows, or some MiB of pictures from a slow disk."""
 IDLE = 60.0
-"""Seconds after which a process that nobody asks gives its 80 MB back."""
+"""Seconds without a question after which the process ends and frees its 80 MB."""
 REMEDY = "write it again"
 CHILD = program("inceptory.data.sources.parquet.child")
 FAULTS = {kind.__name__: kind for kind in (DataError, MissingError, ConfigError)}
@@ -77,8 +77,8 @@ class Pieces(Frozen[bytes]):
         if length < -1:
             raise DataError(too_large(f"{self._file}: the picture of row {self._rows[row]}", -length))
         if length < 0:
-            told = f"row {self._rows[row]} holds no picture bytes (embed the pictures in the file)"
-            raise DataError(f"{self._file}: {told}")
+            problem = f"row {self._rows[row]} holds no picture bytes (embed the pictures in the file)"
+            raise DataError(f"{self._file}: {problem}")
         return bytes(self._bodies[self._part[row]][end - length : end])
 
 
@@ -91,41 +91,41 @@ class Reader:
     def open(self, file: Path, layout: Layout) -> Shard:
         """What a file holds; raises DataError, MissingError or ConfigError."""
         columns = {"path_column": layout.path_column, "label_column": layout.label_column}
-        ((told, body),) = self._ask(str(regular(file)), {"open": str(file), **columns}, b"")
+        ((description, body),) = self._ask(str(regular(file)), {"open": str(file), **columns}, b"")
         return Shard(
             file=file,
-            label=told["label"],
-            also=tuple(told["also"]),
-            classes=None if told["classes"] is None else tuple(told["classes"]),
-            image=told["image"],
-            groups=tuple(told["groups"]),
-            sizes=tuple(told["sizes"]),
-            known=[None if row is None else tuple(row) for row in told["known"]],
+            label=description["label"],
+            also=tuple(description["also"]),
+            classes=None if description["classes"] is None else tuple(description["classes"]),
+            image=description["image"],
+            groups=tuple(description["groups"]),
+            sizes=tuple(description["sizes"]),
+            known=[None if row is None else tuple(row) for row in description["known"]],
             codes=np.frombuffer(body, dtype="<i8"),
-            several=told["several"],
+            several=description["several"],
         )
 
     def read(self, file: str, image: str, group: int, rows: NDArray[np.int64], at_once: int) -> Pieces:
         """Rows of a row group, in ascending order, unpacked so many at a time; raises DataError or MissingError."""
-        asked = {"read": file, "image": image, "group": group, "at_once": at_once}
-        frames = self._ask(file, asked, np.ascontiguousarray(rows, dtype="<i8").tobytes())
+        question = {"read": file, "image": image, "group": group, "at_once": at_once}
+        frames = self._ask(file, question, np.ascontiguousarray(rows, dtype="<i8").tobytes())
         parts = []
-        for told, body in frames[:-1]:
-            lengths = np.frombuffer(body, dtype="<i8", count=told["more"])
+        for header, body in frames[:-1]:
+            lengths = np.frombuffer(body, dtype="<i8", count=header["more"])
             parts.append((lengths, body[lengths.nbytes :]))
         if sum(len(lengths) for lengths, _ in parts) != len(rows):
             raise DataError(f"{file}: a row group is shorter than the file says ({REMEDY})")
         return Pieces(file, rows, parts)
 
-    def _ask(self, file: str, asked: dict[str, Any], body: bytes) -> list[Frame]:
+    def _ask(self, file: str, question: dict[str, Any], body: bytes) -> list[Frame]:
         """The frames of an answer; raises the error that is one, or DataError where the file ends the process."""
         try:
             # Twice, for a system that is short of memory ends processes too.
-            frames = self._children.ask(PATIENCE, asked, body, tries=2)
+            frames = self._children.ask(PATIENCE, question, body, tries=2)
         except Lost as lost:
             how = f"takes longer than {PATIENCE:.0f} s to read" if lost.late else "damaged, reading it ends a process"
             raise DataError(f"{file}: {how} ({REMEDY})") from None
-        told, _ = frames[-1]
-        if "fault" in told:
-            raise FAULTS[told["fault"]](told["told"])
+        header, _ = frames[-1]
+        if "fault" in header:
+            raise FAULTS[header["fault"]](header["message"])
         return frames

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.sources.folders.listing import Listing, natural
 from inceptory.data.sources.labels import HIDDEN, IN_LISTS, hides, several_hot
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.parquet.reader import Pieces, Reader, Row, Shard
 from inceptory.data.sources.sequences import Blocks, Frozen, Numbered
 from inceptory.data.sources.shards import below, by_split
-from inceptory.data.sources.source import Source, Split, check_classes, natural
+from inceptory.data.sources.source import Source, Split, check_classes
 from inceptory.errors import DataError
 
 HELD = 16 * 2**20
@@ -33,7 +34,7 @@ AT_ONCE = 4 * 2**20
 PLACE = 8
 """Bytes beside those of the picture itself that it takes in a column."""
 HEAVY = 256 * 2**20
-"""Bytes of a row group above which a person is told."""
+"""Bytes of a row group above which a note says so."""
 
 
 class ParquetPictures(Frozen[bytes]):
@@ -99,14 +100,9 @@ def _each(shard: Shard) -> NDArray[np.int64]:
     return np.asarray([size // max(rows, 1) + PLACE for size, rows in pairs], dtype=np.int64)
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a path is meant as a parquet file."""
-    return path.name.lower().endswith(".parquet")
-
-
-def files_of(folder: Path) -> list[Path]:
+def files_of(listing: Listing) -> list[Path]:
     """Parquet files of a folder, or of its folders of splits or its one configuration; raises DataError for several."""
-    return below(folder, is_parquet)
+    return below(listing, lambda name: name.lower().endswith(".parquet"))
 
 
 def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Source:
@@ -118,25 +114,25 @@ def open_files(path: Path, files: Sequence[Path], layout: Layout = AUTO) -> Sour
     classes, number = _classes(path, list(shards.values()))
     splits, notes = {}, list(_notes(every, layout))
     for split, group in shards.items():
-        found, total = _split(group, number, len(classes), reader), sum(len(shard.codes) for shard in group)
-        if len(found):
-            splits[split] = found
-        if len(found) < total:
-            told = f"{total - len(found):,} of {total:,} pictures are left out, for their labels are hidden"
-            notes.append(f"{split}: {told} (null or {HIDDEN})")
+        part, total = _split(group, number, len(classes), reader), sum(len(shard.codes) for shard in group)
+        if len(part):
+            splits[split] = part
+        if len(part) < total:
+            message = f"{total - len(part):,} of {total:,} pictures are left out, for their labels are hidden"
+            notes.append(f"{split}: {message} (null or {HIDDEN})")
     return Source(str(path), classes, splits, tuple(notes))
 
 
 def _notes(shards: Sequence[Shard], layout: Layout) -> Iterator[str]:
     heavy = max(max(shard.sizes) for shard in shards)
     if heavy > HEAVY:
-        told = "each read several times an epoch (smaller ones are better)"
-        yield f"its row groups hold up to {heavy / 2**20:.0f} MiB, {told}"
+        remark = "each read several times an epoch (smaller ones are better)"
+        yield f"its row groups hold up to {heavy / 2**20:.0f} MiB, {remark}"
     if shards[0].several:
         yield IN_LISTS
     if shards[0].also and layout.label_column is None:
-        also = ", ".join(map(repr, shards[0].also))
-        yield f"labels are taken from {shards[0].label!r}, not from {also} (--label-column names another)"
+        others = ", ".join(map(repr, shards[0].also))
+        yield f"labels are taken from {shards[0].label!r}, not from {others} (--label-column names another)"
 
 
 def _classes(path: Path, splits: Sequence[Sequence[Shard]]) -> tuple[tuple[str, ...], dict[int | str, int]]:
@@ -147,18 +143,18 @@ def _classes(path: Path, splits: Sequence[Sequence[Shard]]) -> tuple[tuple[str, 
     if len({shard.several for shard in shards}) > 1:
         raise DataError(f"{path}: labels are lists in one file and not in another (make them agree)")
     each = [{label for shard in split for row in shard.known for label in row or ()} for split in splits]
-    known = set[int | str]().union(*each)
-    if len({isinstance(label, str) for label in known}) > 1:
+    labels = set[int | str]().union(*each)
+    if len({isinstance(label, str) for label in labels}) > 1:
         raise DataError(f"{path}: labels are words in one file and numbers in another (make them agree)")
     named = shards[0].classes
     if hides(each, named=named is not None):
-        known.discard(HIDDEN)
-    if not known:
+        labels.discard(HIDDEN)
+    if not labels:
         raise DataError(f"{path}: every label is hidden, null or {HIDDEN} (give pictures with labels)")
     if named is not None:
         number: dict[int | str, int] = {label: label for label in range(len(named))}
     else:
-        order = sorted(known, key=lambda label: natural(str(label)))
+        order = sorted(labels, key=lambda label: natural(str(label)))
         named, number = tuple(map(str, order)), {label: place for place, label in enumerate(order)}
     check_classes(path, named)
     return named, number
@@ -169,15 +165,15 @@ def _split(shards: Sequence[Shard], number: dict[int | str, int], classes: int, 
     for shard in shards:
         if any(label not in number for row in shard.known if not _is_hidden(row, number) for label in row or ()):
             raise DataError(f"{shard.file}: a label lies outside the {classes} named classes (fix the column)")
-    met: dict[Row | None, int] = {}
-    places = [np.asarray([met.setdefault(row, len(met)) for row in shard.known]) for shard in shards]
+    number_of: dict[Row | None, int] = {}
+    places = [np.asarray([number_of.setdefault(row, len(number_of)) for row in shard.known]) for shard in shards]
     rows = np.concatenate([place[shard.codes] for place, shard in zip(places, shards, strict=True)])
-    meant = [[] if _is_hidden(row, number) else [number[label] for label in row or ()] for row in met]
-    several = several_hot(meant, classes) if shards[0].several else None
-    labels = np.asarray([found[0] if found else 0 for found in meant]) if several is None else several
+    meanings = [[] if _is_hidden(row, number) else [number[label] for label in row or ()] for row in number_of]
+    several = several_hot(meanings, classes) if shards[0].several else None
+    labels = np.asarray([numbers[0] if numbers else 0 for numbers in meanings]) if several is None else several
     names = Numbered([str(shard.file) for shard in shards], [len(shard.codes) for shard in shards])
     whole = Split(ParquetPictures(shards, reader), labels[rows], names)
-    kept = np.flatnonzero(~np.asarray([_is_hidden(row, number) for row in met])[rows])
+    kept = np.flatnonzero(~np.asarray([_is_hidden(row, number) for row in number_of])[rows])
     return whole if len(kept) == len(rows) else whole.take(kept)
 
 

@@ -62,14 +62,14 @@ def members(stream: IO[bytes], name: str) -> Iterator[Member]:
             long_name = _text(stream, name, offset, size).rstrip("\0")
         else:
             size = int(pax.get("size", size))
-            known = pax.get("path") or long_name or _name(block)
+            path = pax.get("path") or long_name or _name(block)
             pax, long_name = {}, ""
             if offset + size > end:
-                raise DataError(f"{name}: cut short in {known!r} (fetch or write it again)")
-            if kind in REGULAR and kind and not known.endswith("/"):
-                yield Member(stream, _safe(name, known), offset, size)
+                raise DataError(f"{name}: cut short in {path!r} (fetch or write it again)")
+            if kind in REGULAR and kind and not path.endswith("/"):
+                yield Member(stream, _safe(name, path), offset, size)
             elif kind not in FOLDERS + SILENT:
-                raise DataError(f"{name}: {known!r} is a link, a device or sparse (pack the files themselves)")
+                raise DataError(f"{name}: {path!r} is a link, a device or sparse (pack the files themselves)")
         position = offset + -(-size // BLOCK) * BLOCK
 
 
@@ -79,8 +79,8 @@ def _header(stream: IO[bytes], name: str, position: int) -> bytes:
     block = stream.read(BLOCK)
     if not block or not block.strip(b"\0"):
         return b""
-    told = _octal(block[148:156])
-    if len(block) < BLOCK or told != sum(block) - sum(block[148:156]) + 8 * ord(" "):
+    checksum = _octal(block[148:156])
+    if len(block) < BLOCK or checksum != sum(block) - sum(block[148:156]) + 8 * ord(" "):
         what = "not a readable tar" if position == 0 else f"damaged or cut short at byte {position}"
         raise DataError(f"{name}: {what} (fetch or write it again)")
     return block
@@ -116,10 +116,10 @@ def _text(stream: IO[bytes], name: str, offset: int, size: int) -> str:
 def _pax(stream: IO[bytes], name: str, offset: int, size: int) -> dict[str, str]:
     """The records "length key=value" of an extended header that matter here."""
     text = _text(stream, name, offset, size)
-    found = dict(re.findall(r"\d+ (path|size)=([^\n]*)\n", text))
-    if not found.get("size", "0").isdecimal():
+    records = dict(re.findall(r"\d+ (path|size)=([^\n]*)\n", text))
+    if not records.get("size", "0").isdecimal():
         raise DataError(f"{name}: damaged at byte {offset} (fetch or write it again)")
-    return found
+    return records
 
 
 def _safe(name: str, member: str) -> str:

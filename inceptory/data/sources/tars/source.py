@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.picture.kinds import ENDINGS
+from inceptory.data.sources.folders.listing import Listing, natural
 from inceptory.data.sources.labels import HIDDEN, IN_LISTS, Cell, Labels, cell_of, hides, several_hot
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.sequences import Frozen, Texts
 from inceptory.data.sources.shards import below, by_split
-from inceptory.data.sources.source import Source, Split, check_classes, natural, numbered, visible
+from inceptory.data.sources.source import Source, Split, check_classes, numbered
 from inceptory.data.sources.tars.index import Member, is_compressed, members
 from inceptory.errors import DataError, MissingError
 from inceptory.system.files import LARGEST, is_file, is_folder, read, reason, regular, too_large
@@ -37,31 +38,30 @@ BUFFER = 2**15
 """Bytes read at a time: headers of small pictures come many at once, large pictures are jumped over."""
 
 
-def is_tar(path: Path) -> bool:
-    """Whether a path is meant as a tar, or as a pattern for several."""
-    return path.name.lower().endswith((".tar", *COMPRESSED))
+def is_tar(name: str) -> bool:
+    """Whether a name is meant as that of a tar, or as a pattern for several."""
+    return name.lower().endswith((".tar", *COMPRESSED))
 
 
 def is_pattern(path: Path) -> bool:
     """Whether a path stands for several tars: photos/train-*.tar."""
-    return is_tar(path) and bool(re.search(r"[*?]", path.name)) and is_folder(path.parent)
+    return is_tar(path.name) and bool(re.search(r"[*?]", path.name)) and is_folder(path.parent)
 
 
-def files_of(folder: Path) -> list[Path]:
+def files_of(listing: Listing) -> list[Path]:
     """Tars of a folder, or of its folders where nothing else lies in them; raises DataError for several sets."""
-    found = below(folder, is_tar, firm=False)
-    reached = {file.relative_to(folder).parts[0] for file in found}
-    return [] if any(is_folder(entry) and entry.name not in reached for entry in visible(folder)) else found
+    files = below(listing, is_tar, firm=False)
+    return files if set(listing.folders()) <= {file.relative_to(listing.root).parts[0] for file in files} else []
 
 
 def shards(path: Path) -> list[Path]:
     """The tars that a path or pattern stands for; raises MissingError where there are none."""
     if is_file(path):
         return [path]
-    found = sorted(path.parent.glob(path.name), key=lambda file: natural(file.name))
-    if not found:
+    files = sorted(path.parent.glob(path.name), key=lambda file: natural(file.name))
+    if not files:
         raise MissingError(f"{path}: no such tar (check the pattern)")
-    return found
+    return files
 
 
 class TarPictures(Frozen[bytes]):
@@ -148,7 +148,7 @@ def _names(shard: _Shard) -> Iterator[str]:
 def _named(path: Path, folder: Path, shards: Sequence[_Shard]) -> list[str] | None:
     """Names of the numbers, where classes.txt gives them."""
     inside = [shard.classes for shard in shards if shard.classes is not None]
-    if any(found != inside[0] for found in inside):
+    if any(names != inside[0] for names in inside):
         raise DataError(f"{path}: its tars hold different classes.txt (make them agree)")
     beside = folder / "classes.txt"
     if is_file(beside):
@@ -158,10 +158,10 @@ def _named(path: Path, folder: Path, shards: Sequence[_Shard]) -> list[str] | No
 
 def _class_names(name: str, data: bytes) -> list[str]:
     try:
-        found = data.decode("utf-8-sig").split("\n")
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise DataError(f"{name}: not text in UTF-8 (save it as UTF-8)") from None
-    names = [line.strip() for line in found if line.strip()]
+    names = [line.strip() for line in lines if line.strip()]
     if len(set(names)) < len(names):
         raise DataError(f"{name}: names a class twice (one class a line, each once)")
     return names
@@ -170,28 +170,28 @@ def _class_names(name: str, data: bytes) -> list[str]:
 def _meanings(path: Path, named: list[str] | None, labels: _Labels) -> tuple[tuple[str, ...], Labels]:
     """(class names, what each label stands for in the order in which labels were met): (M,), or (M, K) for lists."""
     lists = [label if isinstance(label, tuple) else (label,) for label in labels.known]
-    each = {label: place for place, label in enumerate(dict.fromkeys(label for found in lists for label in found))}
+    each = {label: place for place, label in enumerate(dict.fromkeys(label for group in lists for label in group))}
     classes, order = _classes(path, named, list(each))
     if not any(isinstance(label, tuple) for label in labels.known):
         return classes, order
-    return classes, several_hot([[int(order[each[label]]) for label in found] for found in lists], len(classes))
+    return classes, several_hot([[int(order[each[label]]) for label in group] for group in lists], len(classes))
 
 
 def _classes(
-    path: Path, named: list[str] | None, known: Sequence[str | int]
+    path: Path, named: list[str] | None, labels: Sequence[str | int]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """(class names, the number of each label)."""
-    if len({type(label) for label in known}) > 1:
+    if len({type(label) for label in labels}) > 1:
         raise DataError(f"{path}: some labels are words and some are numbers (make them agree)")
-    if HIDDEN in known and hides([set(known)], named=named is not None):
+    if HIDDEN in labels and hides([set(labels)], named=named is not None):
         raise DataError(f"{path}: the label {HIDDEN} stands for a hidden one (leave those examples out)")
     if named is None:
-        classes, code = numbered(path, map(str, known))
-        return classes, np.asarray([code[str(label)] for label in known], dtype=np.int64)
+        classes, code = numbered(path, map(str, labels))
+        return classes, np.asarray([code[str(label)] for label in labels], dtype=np.int64)
     check_classes(path, named)
     number = {name: row for row, name in enumerate(named)}
-    order = [label if isinstance(label, int) else number.get(label, -1) for label in known]
-    for label, row in zip(known, order, strict=True):
+    order = [label if isinstance(label, int) else number.get(label, -1) for label in labels]
+    for label, row in zip(labels, order, strict=True):
         if not 0 <= row < len(named):
             raise DataError(
                 f"{path}: the label {label!r} is not one of the {len(named)} classes of classes.txt (fix it)"
@@ -244,8 +244,8 @@ class _Example:
         elif kind == "cls":
             self.label = _label(member.read(LONGEST_LABEL).decode("utf-8", "replace").strip())
         elif kind == "json":
-            told = _json_label(file, member)
-            self.label = told if told is not None else self.label
+            label = _json_label(file, member)
+            self.label = label if label is not None else self.label
 
     def finish(self, shard: _Shard, labels: _Labels) -> None:
         """Keep the example; what has no picture is none."""
@@ -264,12 +264,12 @@ def _label(text: str) -> str | int:
 
 def _json_label(file: Path, member: Member) -> Cell | None:
     try:
-        told = json.loads(member.read(LONGEST_LABEL))
+        content = json.loads(member.read(LONGEST_LABEL))
     except (ValueError, RecursionError):
         raise DataError(f"{file}: {member.name} is not JSON (write it again)") from None
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         return None
-    label = next((told[word] for word in ("label", "class", "cls", "labels", "classes") if word in told), None)
+    label = next((content[word] for word in ("label", "class", "cls", "labels", "classes") if word in content), None)
     try:
         cell = cell_of(label)
     except ValueError as fault:

@@ -1,1 +1,1 @@
-"""HDF5 as Keras writes it, read in bounds."""
+"""HDF5 as Keras writes it, read within limits."""

@@ -104,10 +104,10 @@ FLOATS = {
 
 def _float(bits: int, size: int, body: bytes) -> Type:
     offset, precision, *layout = struct.unpack_from("<2H4BI", body, 8)
-    known = FLOATS.get((size, *layout))
-    if known is None or offset or precision != 8 * size or bits >> 8 != 8 * size - 1 or bits & 0x40:
+    names = FLOATS.get((size, *layout))
+    if names is None or offset or precision != 8 * size or bits >> 8 != 8 * size - 1 or bits & 0x40:
         return Type("other", size)
-    return Type("number", size, _order(bits) + known[0], known[1])
+    return Type("number", size, _order(bits) + names[0], names[1])
 
 
 def _order(bits: int) -> str:
@@ -142,28 +142,28 @@ def _filters(meter: Meter, what: str, body: bytes) -> list[int]:
     """Ids of the filters, in the order in which they were applied."""
     if not body:
         return []
-    version, count, found = body[0], body[1], list[int]()
+    version, count, ids = body[0], body[1], list[int]()
     meter.require(version in (1, 2) and count <= 8, f"{what} has filters that are not read")
     position = 8 if version == 1 else 2
     for _ in range(count):
         (number,) = struct.unpack_from("<H", body, position)
-        found.append(number)
+        ids.append(number)
         # The newer version leaves out the name of filters that everybody knows, and the padding.
-        if named := version == 1 or number >= 256:
+        if has_name := version == 1 or number >= 256:
             position += 2
-        length = int.from_bytes(body[position : position + 2], "little") if named else 0
+        length = int.from_bytes(body[position : position + 2], "little") if has_name else 0
         (values,) = struct.unpack_from("<H", body, position + 4)
         position += 6 + length + 4 * values
         if version == 1:
             position += -length % 8 + 4 * (values % 2)
-    known = all(number in (GZIP, SHUFFLE) for number in found) and len(set(found)) == len(found)
-    meter.require(known, f"{what} is packed in a way that is not read")
-    return found
+    supported = all(number in (GZIP, SHUFFLE) for number in ids) and len(set(ids)) == len(ids)
+    meter.require(supported, f"{what} is packed in a way that is not read")
+    return ids
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A dataset of which shape and type are known, on the way to its numbers."""
+    """A dataset whose shape and type are known and whose numbers are still to be located."""
 
     meter: Meter
     what: str
@@ -199,34 +199,34 @@ class _Place:
     def chunked(self, layout: bytes, filters: list[int]) -> Fetch:
         """Numbers in equal blocks, each packed for itself."""
         rank = layout[2] - 1
-        address, *told = struct.unpack_from(f"<Q{rank + 1}I", layout, 3)
-        dims = tuple(told[:rank])
-        fits = rank == len(self.shape) > 0 and told[rank] == self.cell.size and all(dims)
+        address, *sizes = struct.unpack_from(f"<Q{rank + 1}I", layout, 3)
+        dims = tuple(sizes[:rank])
+        fits = rank == len(self.shape) > 0 and sizes[rank] == self.cell.size and all(dims)
         self.meter.require(fits, f"{self.what} has chunks of another shape")
         size = prod(dims) * self.cell.size
         self.meter.require(size <= LARGEST_CHUNK, f"{self.what} has chunks of more than 64 MiB")
         count = prod(-(-cells // step) for cells, step in zip(self.shape, dims, strict=True))
         self.meter.require(count <= MOST_CHUNKS, f"{self.what} has more than {MOST_CHUNKS:,} chunks")
-        found = self._index(address, dims, count) if count else {}
-        return lambda dtype: self._gather(dims, found, filters, dtype)
+        index = self._index(address, dims, count) if count else {}
+        return lambda dtype: self._gather(dims, index, filters, dtype)
 
     def _index(self, address: int, dims: tuple[int, ...], count: int) -> Chunks:
         self.meter.require(address != NOWHERE, f"{self.what} was never written")
-        found: Chunks = {}
+        located: Chunks = {}
         for first, packed, mask, here in chunks(self.meter, address, len(dims)):
             grid = zip(first, dims, self.shape, strict=True)
             inside = all(cell % step == 0 and cell < cells for cell, step, cells in grid)
-            fits = inside and first not in found and here + packed <= self.meter.source.size
+            fits = inside and first not in located and here + packed <= self.meter.source.size
             self.meter.require(fits, f"{self.what} has a chunk that lies elsewhere")
             self.meter.charge(LINK_COST)
             self.meter.claim(here, packed, self.what)
-            found[first] = (packed, mask, here)
-        self.meter.require(len(found) == count, f"{self.what} has chunks that were never written")
-        return found
+            located[first] = (packed, mask, here)
+        self.meter.require(len(located) == count, f"{self.what} has chunks that were never written")
+        return located
 
-    def _gather(self, dims: tuple[int, ...], found: Chunks, filters: list[int], dtype: str) -> NDArray[Any]:
+    def _gather(self, dims: tuple[int, ...], index: Chunks, filters: list[int], dtype: str) -> NDArray[Any]:
         whole = np.empty(self.shape, self.cell.stored or "<u2")
-        for first, (packed, mask, address) in found.items():
+        for first, (packed, mask, address) in index.items():
             data = self._unpack(self.meter.source.at(address, packed), mask, filters, prod(dims) * self.cell.size)
             here = whole[tuple(slice(start, start + step) for start, step in zip(first, dims, strict=True))]
             # A chunk at the border reaches beyond the dataset.

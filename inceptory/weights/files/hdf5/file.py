@@ -1,7 +1,7 @@
 """The tree of an HDF5 file as plain records: groups, datasets by path, and the few attributes asked for.
 
 Only what Keras ever wrote is read: hard links, numbers, texts. Soft and external links, external
-storage and virtual datasets point out of a file and are refused, as is whatever is reached twice.
+storage and virtual datasets point out of a file and are refused, as is everything that is reached twice.
 Source: the HDF5 File Format Specification 3.0, sections II and IV.
 """
 
@@ -65,16 +65,16 @@ def read_tree(source: Source, wanted: Wanted) -> Tree:
     Raises DataError for whatever Keras does not write.
     """
     meter = Meter(source)
-    tree, waiting, seen = Tree({}, {}), [("", _root(meter))], 0
+    tree, waiting, count = Tree({}, {}), [("", _root(meter))], 0
     while waiting:
         path, address = waiting.pop()
-        seen += 1
-        meter.require(seen + len(waiting) <= MOST_OBJECTS, f"holds more than {MOST_OBJECTS:,} objects")
+        count += 1
+        meter.require(count + len(waiting) <= MOST_OBJECTS, f"holds more than {MOST_OBJECTS:,} objects")
         meter.require(path.count("/") < DEEPEST and len(path) <= LONGEST_PATH, "its groups are nested too deeply")
         meter.visit(address)
         messages = list(_messages(meter, address))
-        if found := dict(_attributes(meter, messages, wanted)):
-            tree.attributes[path] = found
+        if attributes := dict(_attributes(meter, messages, wanted)):
+            tree.attributes[path] = attributes
         if any(message.kind == LAYOUT for message in messages):
             tree.datasets[path] = _dataset(meter, path, messages)
         else:
@@ -150,7 +150,7 @@ def _older_messages(meter: Meter, block: bytes, _: int) -> Iterator[Message]:
 
 def _newer_messages(meter: Meter, block: bytes, header: int) -> Iterator[Message]:
     prefix, position = 6 if header & 4 else 4, 0
-    # Less than a prefix of bytes may be left over as a gap.
+    # Fewer bytes than a prefix may be left over as a gap.
     while position + prefix <= len(block):
         kind, size, flags = struct.unpack_from("<BHB", block, position)
         meter.require(position + prefix + size <= len(block), "an object's header is damaged")
@@ -161,30 +161,30 @@ def _newer_messages(meter: Meter, block: bytes, header: int) -> Iterator[Message
 def _dataset(meter: Meter, path: str, messages: list[Message]) -> Dataset:
     """Shape, type and place of the numbers of a dataset."""
     what = f"dataset {quoted(path)}"
-    found = {message.kind: message for message in messages}
-    meter.require(EXTERNAL not in found, f"{what} keeps its numbers in another file")
-    whole = DATATYPE in found and DATASPACE in found
-    plain = not any(message.flags & SHARED for message in found.values())
+    by_kind = {message.kind: message for message in messages}
+    meter.require(EXTERNAL not in by_kind, f"{what} keeps its numbers in another file")
+    whole = DATATYPE in by_kind and DATASPACE in by_kind
+    plain = not any(message.flags & SHARED for message in by_kind.values())
     meter.require(whole and plain, f"{what} is of a kind that Keras does not write")
-    filters = found[FILTERS].body if FILTERS in found else b""
-    bodies = found[DATASPACE].body, found[DATATYPE].body, found[LAYOUT].body
+    filters = by_kind[FILTERS].body if FILTERS in by_kind else b""
+    bodies = by_kind[DATASPACE].body, by_kind[DATATYPE].body, by_kind[LAYOUT].body
     return dataset(meter, what, *bodies, filters)
 
 
 def _links(meter: Meter, path: str, messages: list[Message]) -> list[tuple[str, int]]:
     """(name, address) of what a group holds, in the order of creation where that is known."""
     meter.require(any(m.kind in (SYMBOLS, LINK_INFO, GROUP_INFO) for m in messages), f"{quoted(path)} is no group")
-    found: list[tuple[int, str, int]] = []
+    links: list[tuple[int, str, int]] = []
     for message in messages:
         if message.kind == SYMBOLS:
-            found += ((0, *link) for link in symbol_links(meter, *struct.unpack_from("<2Q", message.body)))
+            links += ((0, *link) for link in symbol_links(meter, *struct.unpack_from("<2Q", message.body)))
         elif message.kind == LINK:
-            found.append(_link(meter, message.body))
+            links.append(_link(meter, message.body))
         elif message.kind == LINK_INFO:
-            found += _dense_links(meter, message.body)
-    names = {name for _, name, _ in found}
-    meter.require(len(names) == len(found), f"{quoted(path)} holds a name twice")
-    return [(name, address) for _, name, address in sorted(found)]
+            links += _dense_links(meter, message.body)
+    names = {name for _, name, _ in links}
+    meter.require(len(names) == len(links), f"{quoted(path)} holds a name twice")
+    return [(name, address) for _, name, address in sorted(links)]
 
 
 def _dense_links(meter: Meter, body: bytes) -> Iterator[tuple[int, str, int]]:
@@ -210,8 +210,8 @@ def _link(meter: Meter, body: bytes) -> tuple[int, str, int]:
     position += width
     meter.require(version == 1 and length <= LONGEST_NAME, "a link is damaged")
     name = name_of(meter, body[position : position + length])
-    told = {1: "a soft link", 64: "an external link"}.get(kind, "a link of another kind")
-    meter.require(kind == 0, f"{quoted(name)} is {told}, which weights do not need")
+    refused = {1: "a soft link", 64: "an external link"}.get(kind, "a link of another kind")
+    meter.require(kind == 0, f"{quoted(name)} is {refused}, which weights do not need")
     return order, name, struct.unpack_from("<Q", body, position + length)[0]
 
 

@@ -15,9 +15,9 @@ from inceptory.weights.files.source import Source, quoted
 LARGEST_METADATA = 32 * 2**20
 """Bytes of structure that we read; a large Keras file holds a sixth of it."""
 CHECKSUM_COST = 7
-"""A checked byte takes as long as that many others."""
+"""A byte under a checksum costs as much time as that many others."""
 LINK_COST = 500
-"""A link or a text takes as long and as much memory as that many bytes."""
+"""A link or a text costs as much time and memory as that many bytes."""
 LARGEST_HEAP = 4 * 2**20
 LARGEST_BLOCK = 2**16
 LONGEST_NAME = 1_000
@@ -31,7 +31,7 @@ _Shape = tuple[int, int, list[tuple[int, int, int]]]
 
 
 class Meter:
-    """A source that counts what is read of it, for the structure of a file must be small."""
+    """A source with a budget for the bytes read of it: the structure of an honest file is small."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -46,7 +46,7 @@ class Meter:
         return self.source.at(address, count)
 
     def charge(self, count: int) -> None:
-        """Count work that grows with the file's say."""
+        """Charge the budget for work whose amount the file decides."""
         self._left -= count
         self.require(self._left >= 0, "has too much structure for a file of weights")
 
@@ -60,8 +60,8 @@ class Meter:
         self.charge(CHECKSUM_COST * count)
         what = f"its {signature.decode() if signature.isalpha() else 'first'} block"
         self.require(data[: len(signature)] == signature, f"{what} is not where it should be")
-        body, told = data[:-4], int.from_bytes(data[-4:], "little")
-        self.require(checksum(body) == told, f"{what} is damaged, its checksum does not fit")
+        body, stored = data[:-4], int.from_bytes(data[-4:], "little")
+        self.require(checksum(body) == stored, f"{what} is damaged, its checksum does not fit")
         return body
 
     def visit(self, address: int) -> None:
@@ -75,9 +75,9 @@ class Meter:
             self._claims.append((address, address + count, what))
 
     def require_apart(self) -> None:
-        """Raise DataError where two datasets, or two chunks of one, share bytes: no writer lays them so."""
+        """Raise DataError where two datasets, or two chunks of one, share bytes, as no writer makes them."""
         for (_, end, what), (start, _, other) in pairwise(sorted(self._claims)):
-            self.require(end <= start, f"{what} and {other} lie over one another")
+            self.require(end <= start, f"{what} and {other} overlap")
 
     def require(self, holds: bool, what: str) -> None:
         """Raise DataError unless `holds`."""
@@ -87,11 +87,11 @@ class Meter:
         """An object of a global heap: the text of a variable-length string."""
         if address not in self._heaps:
             self._heaps[address] = dict(_global_heap(self, address))
-        found = self._heaps[address].get(index)
-        if found is None:
+        text = self._heaps[address].get(index)
+        if text is None:
             raise self.source.fault("a text is missing")
-        self.charge(len(found))
-        return found
+        self.charge(len(text))
+        return text
 
 
 def checksum(data: bytes) -> int:
@@ -152,8 +152,8 @@ def chunks(meter: Meter, address: int, rank: int) -> Iterator[Chunk]:
 
 def _tree_v1(meter: Meter, address: int, kind: int, key: int, level: int | None = None) -> Iterator[tuple[bytes, int]]:
     meter.visit(address)
-    signature, found, height, count = struct.unpack("<4s2BH", meter.at(address, 8))
-    fits = signature == b"TREE" and found == kind and height <= DEEPEST_TREE and level in (None, height)
+    signature, node_kind, height, count = struct.unpack("<4s2BH", meter.at(address, 8))
+    fits = signature == b"TREE" and node_kind == kind and height <= DEEPEST_TREE and level in (None, height)
     meter.require(fits, "a tree of addresses is damaged")
     data = meter.at(address + 24, count * (key + 8))
     for i in range(count):
@@ -168,8 +168,8 @@ def _tree_v1(meter: Meter, address: int, kind: int, key: int, level: int | None 
 def tree_records(meter: Meter, address: int, kind: int) -> Iterator[bytes]:
     """The records of a version 2 tree, in its order."""
     head = meter.signed(b"BTHD", address, 38)
-    _, found, node, width, depth, _, _, root, count, _ = struct.unpack("<2BIHH2BQHQ", head[4:])
-    sound = found == kind and 11 <= width <= 256 and 64 <= node <= LARGEST_BLOCK and depth <= DEEPEST_TREE
+    _, tree_kind, node, width, depth, _, _, root, count, _ = struct.unpack("<2BIHH2BQHQ", head[4:])
+    sound = tree_kind == kind and 11 <= width <= 256 and 64 <= node <= LARGEST_BLOCK and depth <= DEEPEST_TREE
     meter.require(sound, "a tree of links is damaged")
     if root != NOWHERE:
         yield from _nodes(meter, (kind, width, _widths(node, width, depth)), root, count, depth)
@@ -245,8 +245,8 @@ class FractalHeap:
 
     def _huge_object(self, index: int) -> bytes:
         if self._huge is None:
-            found = (struct.unpack("<3Q", record[:24]) for record in tree_records(self._meter, self._huge_tree, 1))
-            self._huge = {number: (address, length) for address, length, number in found}
+            records = (struct.unpack("<3Q", record[:24]) for record in tree_records(self._meter, self._huge_tree, 1))
+            self._huge = {number: (address, length) for address, length, number in records}
         address, length = self._huge.get(index, (NOWHERE, 0))
         self._meter.require(length <= LARGEST_HEAP, "an attribute is too large")
         return self._meter.at(address, length)

@@ -46,71 +46,73 @@ Place = Callable[[Storage], int]
 """Where the bytes of a storage begin; raises DataError where they are damaged."""
 
 
-def is_torch_zip(found: dict[str, Record]) -> bool:
+def is_torch_zip(archive: dict[str, Record]) -> bool:
     """Whether these are the records of an archive that torch wrote, weights or program."""
-    return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in found) or _is_program(found)
+    return any(name.count("/") == 1 and name.endswith("/data.pkl") for name in archive) or _is_program(archive)
 
 
-def _is_program(found: dict[str, Record]) -> bool:
-    return bool({"serialized_exported_program.json", "archive_format", "models/model.json"} & _inner(found))
+def _is_program(archive: dict[str, Record]) -> bool:
+    return bool({"serialized_exported_program.json", "archive_format", "models/model.json"} & _inner(archive))
 
 
-def _is_script(found: dict[str, Record]) -> bool:
-    return "constants.pkl" in (inner := _inner(found)) or any(name.startswith("code/") for name in inner)
+def _is_script(archive: dict[str, Record]) -> bool:
+    return "constants.pkl" in (inner := _inner(archive)) or any(name.startswith("code/") for name in inner)
 
 
-def _inner(found: dict[str, Record]) -> set[str]:
+def _inner(archive: dict[str, Record]) -> set[str]:
     """Names in the archive, with and without the folder that they lie in."""
-    return {name.partition("/")[2] for name in found} | set(found)
+    return {name.partition("/")[2] for name in archive} | set(archive)
 
 
-def read_torch_zip(source: Source, found: dict[str, Record], raw: bool) -> Contents:
-    """Names, shapes and types of the tensors in a zip archive of torch, `raw` the ones that are no average.
+def read_torch_zip(source: Source, archive: dict[str, Record], raw: bool) -> Contents:
+    """Names, shapes and types of the tensors in a zip archive of torch; `raw` takes those that are no average.
 
     Raises DataError.
     """
-    source.require(not _is_program(found), "a program, not weights", RECIPE)
-    prefix = _prefix(source, found)
-    script = _is_script(found)
+    source.require(not _is_program(archive), "a program, not weights", RECIPE)
+    prefix = _prefix(source, archive)
+    script = _is_script(archive)
     # The code of a program, and only that, is compressed.
-    only_stored(source, {name: found[name] for name in found if not (script and name.startswith(f"{prefix}/code/"))})
-    if (order := found.get(f"{prefix}/byteorder")) is not None:
+    only_stored(
+        source, {name: archive[name] for name in archive if not (script and name.startswith(f"{prefix}/code/"))}
+    )
+    if (order := archive.get(f"{prefix}/byteorder")) is not None:
         source.require(content(source, order, 6) == b"little", "was written on a big-endian machine", RECIPE)
-    data = content(source, found[f"{prefix}/data.pkl"], LARGEST_PICKLE)
-    root, end, told = unpickle(source, data, SCRIPT_NAMES if script else NAMES)
-    source.require(end == len(data), f"{AMBIGUOUS}, bytes lie behind its pickle")
+    data = content(source, archive[f"{prefix}/data.pkl"], LARGEST_PICKLE)
+    root, end, storages = unpickle(source, data, SCRIPT_NAMES if script else NAMES)
+    source.require(end == len(data), f"{AMBIGUOUS}, bytes lie after its pickle")
     views, remarks = _script_views(source, root) if isinstance(root, Module) else _views(source, root, raw)
-    for wanted in told.values():
-        _stored(source, found, prefix, wanted)
+    for needed in storages.values():
+        _stored(source, archive, prefix, needed)
     checked: set[str] = set()
 
-    def place(wanted: Storage) -> int:
-        record = _stored(source, found, prefix, wanted)
-        if wanted.key not in checked:
+    def place(storage: Storage) -> int:
+        record = _stored(source, archive, prefix, storage)
+        if storage.key not in checked:
             verify(source, record)
-            checked.add(wanted.key)
+            checked.add(storage.key)
         return record.start
 
     return replace(_contents(source, KIND_ZIP, views, place), remarks=remarks)
 
 
-def _prefix(source: Source, found: dict[str, Record]) -> str:
+def _prefix(source: Source, archive: dict[str, Record]) -> str:
     """The folder that everything in the archive lies in."""
-    folders = {name.partition("/")[0] for name in found}
+    folders = {name.partition("/")[0] for name in archive}
     source.require(len(folders) == 1, f"{AMBIGUOUS}, it holds several archives of torch")
     return folders.pop()
 
 
-def _stored(source: Source, found: dict[str, Record], prefix: str, wanted: Storage) -> Record:
-    record = found.get(f"{prefix}/data/{wanted.key}")
-    # Less than an element may be left over. A longer record would only be work for its checksum.
-    if record is None or not wanted.size <= record.size < wanted.size + itemsize(wanted.dtype):
-        raise source.fault(f"storage {quoted(wanted.key)} is missing or not as long as it says")
+def _stored(source: Source, archive: dict[str, Record], prefix: str, storage: Storage) -> Record:
+    record = archive.get(f"{prefix}/data/{storage.key}")
+    # Padding of less than an element is accepted. A longer record would only cost time for its checksum.
+    if record is None or not storage.size <= record.size < storage.size + itemsize(storage.dtype):
+        raise source.fault(f"storage {quoted(storage.key)} is missing or not as long as it says")
     return record
 
 
 def read_torch_legacy(source: Source, raw: bool) -> Contents:
-    """Names, shapes and types of the tensors in a file of pickles, `raw` the ones that are no average.
+    """Names, shapes and types of the tensors in a file of pickles; `raw` takes those that are no average.
 
     Raises DataError.
 
@@ -124,46 +126,46 @@ def read_torch_legacy(source: Source, raw: bool) -> Contents:
     machine, position, _ = _next(source, position)
     little = isinstance(machine, dict) and machine.get("little_endian") is True
     source.require(little, "was written on a big-endian machine", RECIPE)
-    root, position, told = _next(source, position)
+    root, position, storages = _next(source, position)
     keys, position, _ = _next(source, position)
-    places = _places(source, keys, told, position)
+    places = _places(source, keys, storages, position)
     views, remarks = _views(source, root, raw)
-    return replace(_contents(source, KIND_LEGACY, views, lambda wanted: places[wanted.key]), remarks=remarks)
+    return replace(_contents(source, KIND_LEGACY, views, lambda storage: places[storage.key]), remarks=remarks)
 
 
 def _next(source: Source, position: int) -> tuple[Any, int, dict[str, Storage]]:
-    value, length, told = unpickle(source, source.at(position, min(LARGEST_PICKLE, source.size - position)))
-    return value, position + length, told
+    value, length, storages = unpickle(source, source.at(position, min(LARGEST_PICKLE, source.size - position)))
+    return value, position + length, storages
 
 
-def _places(source: Source, keys: Any, told: dict[str, Storage], position: int) -> dict[str, int]:
+def _places(source: Source, keys: Any, storages: dict[str, Storage], position: int) -> dict[str, int]:
     """Where the bytes of each storage begin; the last one ends with the file."""
     places: dict[str, int] = {}
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
-    source.require(listed and sorted(keys) == sorted(told), "its list of storages is damaged")
+    source.require(listed and sorted(keys) == sorted(storages), "its list of storages is damaged")
     for key in keys:
         count = int.from_bytes(source.at(position, 8), "little")
         places[key] = position + 8
-        position = places[key] + told[key].size
-        fits = count == told[key].count and position <= source.size
+        position = places[key] + storages[key].size
+        fits = count == storages[key].count and position <= source.size
         source.require(fits, f"storage {quoted(key)} has another size than its tensors")
-    source.require(position == source.size, f"{AMBIGUOUS}, bytes lie behind its tensors")
+    source.require(position == source.size, f"{AMBIGUOUS}, bytes lie after its tensors")
     return places
 
 
 def unpickle(source: Source, data: bytes, names: Names = NAMES) -> tuple[Any, int, dict[str, Storage]]:
     """(value, bytes, storages by key) of the pickle that `data` begins with; raises DataError."""
-    told: dict[str, Storage] = {}
+    storages: dict[str, Storage] = {}
 
     def refer(arguments: tuple[Any, ...]) -> Storage:
-        found = storage(arguments)
-        known = told.setdefault(found.key, found)
-        if (known.dtype, known.count) != (found.dtype, found.count):
+        described = storage(arguments)
+        first = storages.setdefault(described.key, described)
+        if (first.dtype, first.count) != (described.dtype, described.count):
             raise BrokenPickle("a storage is described in two ways")
-        return found
+        return described
 
     try:
-        return *Machine(data, names, refer).run(), told
+        return *Machine(data, names, refer).run(), storages
     except RefusedName as refused:
         _refuse(source, str(refused))
     except BrokenPickle as broken:
@@ -181,7 +183,7 @@ def refuse_named_program(source: Source) -> None:
 
 
 def _refuse(source: Source, name: str) -> NoReturn:
-    """Data of a trainer, a class of somebody's model and a call into the machine differ in the remedy."""
+    """Raise DataError with the remedy for such a name: other tensors, a class of a model, or a call of the system."""
     if DATA.fullmatch(name):
         raise source.fault(
             f"more than dense weights: it names {quoted(name)}", "save only a state dict of dense tensors"
@@ -192,14 +194,14 @@ def _refuse(source: Source, name: str) -> NoReturn:
 
 
 def _views(source: Source, root: Any, raw: bool) -> tuple[dict[str, View], tuple[str, ...]]:
-    """The tensors of the one mapping that is the network's, and what to say of the choice.
+    """The tensors of the one mapping that is the network's, and remarks on the choice.
 
-    The average goes before the weights that it is of, unless it lacks some or `raw` ones are asked for.
+    An average is preferred to the plain weights, unless it lacks some of them or `raw` is set.
     """
-    found = sorted(_mappings(root), key=lambda mapping: mapping[:2])
-    source.require(bool(found), "holds no tensors by name", "give a file with a state dict")
-    averages = [mapping for mapping in found if mapping[2] in AVERAGED]
-    plain = [mapping for mapping in found if mapping[2] not in AVERAGED] or averages
+    mappings = sorted(_mappings(root), key=lambda mapping: mapping[:2])
+    source.require(bool(mappings), "holds no tensors by name", "give a file with a state dict")
+    averages = [mapping for mapping in mappings if mapping[2] in AVERAGED]
+    plain = [mapping for mapping in mappings if mapping[2] not in AVERAGED] or averages
     several = len(plain) > 1 and plain[0][:2] == plain[1][:2]
     names = ", ".join(quoted(name) for _, _, name, _ in plain[:3])
     source.require(not several, f"holds several sets of tensors: {names}", "save one of them alone")
@@ -207,15 +209,15 @@ def _views(source: Source, root: Any, raw: bool) -> tuple[dict[str, View], tuple
     if averages and averages[0] is not plain[0]:
         average, where = _tensors(averages[0]), averages[0][2]
         if _several_cells(average) < _several_cells(chosen):
-            return chosen, (f"weights as they are: the average in {where} lacks some",)
+            return chosen, (f"plain weights: the average in {where} lacks some",)
         if raw:
-            return chosen, (f"weights as they are, not their average in {where}",)
-        return average, (f"averaged weights, of {where} (--raw takes the others)",)
+            return chosen, (f"plain weights, not their average in {where}",)
+        return average, (f"averaged weights, from {where} (--raw takes the plain ones)",)
     return chosen, ()
 
 
 def _script_views(source: Source, root: Module) -> tuple[dict[str, View], tuple[str, ...]]:
-    """The tensors of a program, and what to say of it."""
+    """The tensors of a program, and the remark on it."""
     try:
         return flattened(root), (REMARK,)
     except BrokenPickle as broken:
@@ -227,18 +229,18 @@ def _tensors(mapping: tuple[int, int, str, dict[str, Any]]) -> dict[str, View]:
 
 
 def _several_cells(views: dict[str, View]) -> int:
-    """Tensors that are no single numbers, of which an average keeps its own."""
+    """How many tensors are more than a single number: counters are, and an average has its own."""
     return sum(bool(view.shape) for view in views.values())
 
 
 def _mappings(root: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
     """(rank, depth, key, mapping) of each dict that holds tensors itself; the lowest is the network's."""
-    level, seen = [("", root)], set[int]()
+    level, visited = [("", root)], set[int]()
     for depth in range(DEEPEST):
         inner: list[tuple[str, Any]] = []
         for key, value in level:
-            if isinstance(value, dict) and id(value) not in seen:
-                seen.add(id(value))
+            if isinstance(value, dict) and id(value) not in visited:
+                visited.add(id(value))
                 inner += value.items()
                 if any(isinstance(item, View) for item in value.values()):
                     yield RANKS.get(key, len(RANKS)), depth, key, value
@@ -253,7 +255,7 @@ def _contents(source: Source, kind: str, views: dict[str, View], place: Place) -
         view = views[name]
         width = itemsize(view.storage.dtype)
         data = source.at(place(view.storage) + view.start * width, view.span * width)
-        # The stride of a single cell is never taken and may be any number.
+        # Along a dimension of one cell no step is ever taken, so its stride may be any number.
         strides = [stride * width if size > 1 else 0 for size, stride in zip(view.shape, view.strides, strict=True)]
         stored = np.ndarray(view.shape, STORED[view.storage.dtype], data, strides=strides if data else None)
         return numbers(stored, view.storage.dtype)

@@ -66,9 +66,9 @@ class View:
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
 
 
-def storage(told: tuple[Any, ...]) -> Storage:
+def storage(reference: tuple[Any, ...]) -> Storage:
     """The storage that a persistent id stands for: ("storage", type, key, device, count[, view])."""
-    match told:
+    match reference:
         case ("storage", Name(path), str(key), _, int(count)) | ("storage", Name(path), str(key), _, int(count), None):
             return _whole(path, key, count)
         case ("storage", Name(path), str(key), _, int(count), (_, int(start), int(length))):
@@ -99,7 +99,7 @@ def _ordered_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
             items.clear()
             return pairs(keys, values)
         case _:
-            raise BrokenPickle("an ordered dict is made of what is none")
+            raise BrokenPickle("an ordered dict is not made of pairs")
 
 
 def _size(arguments: tuple[Any, ...]) -> tuple[int, ...]:
@@ -107,12 +107,12 @@ def _size(arguments: tuple[Any, ...]) -> tuple[int, ...]:
         case (list() as sizes,) | (tuple() as sizes,):
             return _naturals(sizes)
         case _:
-            raise BrokenPickle("a shape is made of what is none")
+            raise BrokenPickle("a shape is not made of sizes")
 
 
 def _naturals(values: Sequence[Any]) -> tuple[int, ...]:
     if len(values) > MOST_DIMENSIONS or not all(type(value) is int and value >= 0 for value in values):
-        raise BrokenPickle("a tensor has a shape or strides that cannot be")
+        raise BrokenPickle("a tensor has an impossible shape or strides")
     return tuple(values)
 
 
@@ -139,11 +139,11 @@ def _parameter(arguments: tuple[Any, ...]) -> View:
         case (View() as view, *_):
             return view
         case _:
-            raise BrokenPickle("a parameter is made of what is no tensor")
+            raise BrokenPickle("a parameter is not made of a tensor")
 
 
 def inert(_: tuple[Any, ...]) -> Inert:
-    """What stands for anything that tells us nothing."""
+    """The stand-in for everything that we do not need."""
     return INERT
 
 

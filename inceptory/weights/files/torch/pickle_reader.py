@@ -68,7 +68,7 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> tuple[Any, int]:
-        """(value, position behind the pickle); raises RefusedName or BrokenPickle."""
+        """(value, position after the pickle); raises RefusedName or BrokenPickle."""
         try:
             for code, argument, position in islice(pickletools.genops(self._data), MOST_OPCODES):
                 if code.name == "STOP":
@@ -136,7 +136,7 @@ class Machine:
         """Note the value on top under a number, by default the next one."""
         index = len(self._memo) if index is None else index
         if not 0 <= index <= MOST_OPCODES:
-            raise BrokenPickle("it counts its values strangely")
+            raise BrokenPickle("it numbers its values out of range")
         self._memo[index] = self.top()
 
     def recall(self, index: int) -> None:
@@ -152,7 +152,7 @@ class Machine:
         self.push(value)
 
     def text(self, value: str) -> None:
-        """A string; ValueError for half a letter, which pickletools lets pass and no other file could hold."""
+        """A string; raises ValueError for a lone surrogate, which pickletools lets pass and UTF-8 cannot hold."""
         kept = value if len(value) <= LONGEST_STRING else ""
         kept.encode()
         self.push(kept)
@@ -174,7 +174,7 @@ class Machine:
     # Names and calls
 
     def name(self, path: str) -> None:
-        """A name, or the end of the reading."""
+        """A name; raises RefusedName for one that is not on the list."""
         if path not in self._names:
             raise RefusedName(path)
         self.push(Name(path))
@@ -205,11 +205,11 @@ class Machine:
 
     def persistent(self) -> None:
         """What the caller makes of a reference to something outside."""
-        told = self.pop()
-        self.push(self._persistent(told if isinstance(told, tuple) else ()))
+        reference = self.pop()
+        self.push(self._persistent(reference if isinstance(reference, tuple) else ()))
 
     def instance(self, path: str) -> None:
-        """Old protocols' call of a class: its name is read and nothing on the list is one."""
+        """An object of a class in old protocols: the name is checked, and no name on the list is such a class."""
         self.name(path)
         raise BrokenPickle("it makes an object of a class")
 
@@ -231,7 +231,7 @@ def _object(machine: Machine, _: Any) -> None:
 
 
 def _with_words(machine: Machine, _: Any) -> None:
-    """An object of a class with arguments by name, which tell nothing of what is on the list."""
+    """An object of a class with keyword arguments, of which nothing on the list needs any."""
     machine.pop()
     machine.call()
 
@@ -289,7 +289,7 @@ ACTIONS: dict[str, Action] = {
     # An object of a class is made as by a call of it.
     "NEWOBJ": lambda m, _: m.call(),
     "NEWOBJ_EX": _with_words,
-    # Say nothing that we need.
+    # Instructions that hold nothing that we need.
     **dict.fromkeys(("PROTO", "FRAME"), lambda _, __: None),
 }
 """What each instruction does, by pickletools' name for it."""

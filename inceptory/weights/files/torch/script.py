@@ -14,7 +14,7 @@ from inceptory.weights.files.torch.pickle_reader import BrokenPickle, Constructo
 CLASSES = "__torch__."
 """What the names of a program's classes begin with."""
 MOST_ATTRIBUTES = 20 * MOST_TENSORS
-"""Attributes that are looked at; modules that lie in each other many times would be work without end."""
+"""Attributes that are looked at; modules that hold each other many times would take forever."""
 DEEPEST = 32
 """Modules inside of modules."""
 REMARK = "the tensors of a TorchScript program, whose code is not looked at"
@@ -40,17 +40,17 @@ SCRIPT_NAMES: Names = _ScriptNames({**NAMES, **LISTS, "torch.jit._pickle.restore
 
 def flattened(root: Module) -> dict[str, View]:
     """The tensors of a program's module by their paths, as its state dict would call them."""
-    found: dict[str, View] = {}
+    tensors: dict[str, View] = {}
     waiting: list[tuple[tuple[str, ...], Any]] = [((), root)]
-    seen = 1
+    count = 1
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, View):
-            found[".".join(path)] = value
+            tensors[".".join(path)] = value
         elif isinstance(value, Module):
-            seen += len(value)
-            if seen > MOST_ATTRIBUTES or len(path) > DEEPEST:
-                raise BrokenPickle("its modules lie in each other without end")
-            # The last one first, for the next is taken from the end.
+            count += len(value)
+            if count > MOST_ATTRIBUTES or len(path) > DEEPEST:
+                raise BrokenPickle("its modules are nested without end")
+            # In reverse, because the next one is taken from the end.
             waiting += [((*path, key), value[key]) for key in reversed(value)]
-    return found
+    return tensors

@@ -1,0 +1,1 @@
+"""Folders as they lie on the disk: their names, and class folders of pictures."""
