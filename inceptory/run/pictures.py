@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.data.sources.source import visible_files
+from inceptory.data.sources.folders.listing import Listing
 from inceptory.errors import DataError, MissingError, UsageError
 from inceptory.system import files
 from inceptory.system.progress import meter
@@ -33,7 +33,7 @@ def pictures_meant(images: Sequence[Path | str], command: str) -> list[Path]:
     paths: list[Path] = []
     for image in map(Path, images):
         if files.is_folder(image):
-            inside = visible_files(image)
+            inside = [image / file for file in Listing(image).files()]
             if not inside:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")
             paths += inside

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.errors import DataError, MissingError, UsageError, printable
+from inceptory.errors import UsageError, printable
 from inceptory.measure.tasks import task_of
 from inceptory.run.evaluate import classifier
-from inceptory.run.pictures import require_outside
+from inceptory.run.pictures import Reading, pictures_meant, require_outside
 from inceptory.run.sort import sort_pictures
 from inceptory.system import files
 from inceptory.system.outputs import MARK, Kind, claimed, headed, marked
@@ -144,10 +143,8 @@ def predict(
         raise UsageError(f"--top {top}: out of range (at least 1)")
     if not 0 <= unsure <= 1:
         raise UsageError(f"--unsure {unsure:g}: out of range (0 to 1)")
-    if not images:
-        raise UsageError("predict needs pictures (give one or more files or folders after the model)")
+    paths = pictures_meant(images, "predict")
     kind = "" if out is None else _format(out, format)
-    paths = _find(images)
     if sort_into is not None:
         require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
@@ -176,55 +173,16 @@ def _format(out: Path | str, chosen: str | None) -> str:
     return kind
 
 
-def _find(images: Sequence[Path | str]) -> list[Path]:
-    """Paths of all pictures; folders are searched."""
-    from inceptory.data.sources.folders.listing import Listing
-
-    for image in images:
-        if not isinstance(image, str | os.PathLike):
-            problem = f"predict: a picture of the type {type(image).__name__} is not a path"
-            raise UsageError(f"{problem} (give files, or folders that hold them)")
-    paths: list[Path] = []
-    for image in map(Path, images):
-        if files.is_folder(image):
-            inside = [image / file for file in Listing(image).files()]
-            if not inside:
-                raise DataError(f"{image}: an empty folder (give one that holds pictures)")
-            paths += inside
-        elif files.exists(image):
-            paths.append(image)
-        else:
-            raise MissingError(f"{image}: no such picture or folder (check the path)")
-    return paths
-
-
 def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) -> tuple[list[Prediction], list[str]]:
     """(predictions for the pictures that could be read, a line for each that could not)."""
-    import numpy as np
-
-    from inceptory.data.feed.decoding import Decoder
-    from inceptory.system.progress import meter
-
     predictions: list[Prediction] = []
-    skipped: list[str] = []
-    task = task_of(engine.multi_label)
-    decoder, most = Decoder(paths, engine.preprocess), engine.preprocess.at_a_time(BATCH)
-    with meter("predicting", len(paths)) as bar:
-        for start in range(0, len(paths), most):
-            rows = np.arange(start, min(start + most, len(paths)))
-            decoded = decoder(rows, [str(paths[row]) for row in rows])
-            skipped += [fault for _, fault in decoded.faults]
-            if len(decoded.rows):
-                every = engine.probabilities(decoded.pixels)
-                for row, probabilities in zip(decoded.rows.tolist(), every, strict=True):
-                    best = task.answers(probabilities, top)
-                    answers = tuple(labels[i] for i in best), tuple(float(probabilities[i]) for i in best)
-                    predictions.append(Prediction(str(paths[row]), *answers))
-            bar(int(rows[-1]) + 1, len(paths))
-        if not predictions:
-            raise DataError(f"{skipped[0]} ({len(skipped)} of {len(paths)} pictures could not be read)")
-        bar.say_skipped(skipped, len(predictions))
-    return predictions, skipped
+    task, reading = task_of(engine.multi_label), Reading(paths, engine.preprocess)
+    for decoded in reading.batches("predicting", BATCH):
+        for row, probabilities in zip(decoded.rows.tolist(), engine.probabilities(decoded.pixels), strict=True):
+            best = task.answers(probabilities, top)
+            answers = tuple(labels[i] for i in best), tuple(float(probabilities[i]) for i in best)
+            predictions.append(Prediction(str(paths[row]), *answers))
+    return predictions, reading.skipped
 
 
 def _content(predictions: list[Prediction], kind: str, precision: str) -> bytes | str:
