@@ -34,11 +34,7 @@ def test_sets_grow_with_the_coverage_and_hold_what_the_calibration_says(calibrat
         predictions = inceptory.predict(calibrated, *pictures, coverage=coverage)
         sizes.append([len(each.labels) for each in predictions])
         assert all(list(each.probabilities) == sorted(each.probabilities, reverse=True) for each in predictions)
-    assert all(
-        small <= large
-        for less, more in pairwise(sizes)
-        for small, large in zip(less, more, strict=True)
-    )
+    assert all(small <= large for less, more in pairwise(sizes) for small, large in zip(less, more, strict=True))
     assert sum(sizes[0]) < sum(sizes[2])
     card = inceptory.load(calibrated).card
     threshold = Calibration.from_json(card.calibration).threshold(0.9)
