@@ -316,7 +316,6 @@ class Concat(nn.Module):
         self.se = None if node.se is None else SE(node.se, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        # By getattr, as in Network: torch.export of torch 2.6 follows no get_submodule.
         x = torch.cat([getattr(self, f"branch{i}")(x) for i in range(self.count)], 1)
         return x if self.se is None else self.se(x)
 
