@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "create": lambda run, data, place: inceptory.create("inception_v2", **TINY).eval()(torch.rand(1, 3, 32, 32)).shape,
     "demo": lambda run, data, place: inceptory.demo(out=str(place / "demo")),
     "evaluate": lambda run, data, place: inceptory.evaluate(run, str(data)),
+    "extract_features": lambda run, data, place: inceptory.extract_features(run, data, cache=False),
     "from_arrays": lambda run, data, place: inceptory.from_arrays(np.zeros((4, 8, 8), np.uint8), list("abab")),
     "from_dataset": lambda run, data, place: callable(inceptory.from_dataset),
     "load": lambda run, data, place: inceptory.load(str(run / "model.safetensors")),
