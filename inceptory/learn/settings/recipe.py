@@ -77,7 +77,7 @@ class Recipe:
     time: str | None = option(
         None,
         "Length of the whole command instead of epochs, such as 20m or 1h, from its start to its last file: "
-        "the schedule is fitted to it, but for exponential and plateau, which go by epochs.",
+        "the schedule is fitted to it, but for exponential, inverse and plateau, which go by epochs or steps.",
     )
     batch: int = option(64, "Pictures that pass through the network at once.", low=2, high=2**16)
     accumulate: int = option(1, "Batches whose gradients make one step.", low=1, high=2**16)
@@ -88,15 +88,17 @@ class Recipe:
         "sgd", "SGD, AdamW, or RMSProp by TensorFlow's rule; each brings defaults of its own for what follows."
     )
     lr: float = option(None, "Learning rate at its peak.", above=0, high=100)
-    schedule: Literal["cosine", "onecycle", "step", "exponential", "plateau", "constant"] = option(
+    schedule: Literal["cosine", "onecycle", "step", "exponential", "inverse", "plateau", "constant"] = option(
         "cosine",
         "The rate after its warm-up: along a cosine to zero, straight to zero, a tenth at each drop, "
-        "times --decay-rate every --decay-epochs, a tenth when validation stands still, or as it is.",
+        "times --decay-rate every --decay-epochs, divided by 1 + --decay x steps, a tenth when validation stands "
+        "still, or as it is.",
     )
     warmup: float = option(0.2, "Share of all steps in which the rate rises to its peak.", low=0, below=1)
     drops: tuple[float, ...] = option((), "Shares of the epochs after which schedule step takes a tenth of the rate.")
     decay_rate: float = option(0.94, "Factor on the rate at each decay of schedule exponential.", above=0, high=1)
     decay_epochs: float = option(2.0, "Epochs from one decay of schedule exponential to the next.", above=0, high=1e6)
+    decay: float = option(1e-6, "Decay of schedule inverse at each step, as Keras' SGD has it.", low=0, high=1e6)
     patience: int = option(
         5, "Epochs without a better validation until schedule plateau takes a tenth.", low=1, high=1e6
     )
@@ -120,6 +122,15 @@ class Recipe:
     weight_decay: float = option(None, "Decay of kernels; biases and batch norms have none.", low=0, below=1)
     penalty: float = option(
         None, "Factor on the sum of squares added to the loss: kernels, and biases inside modules.", low=0, below=1
+    )
+    unfreeze: float = option(
+        1.0, "Share of the stages, from the last one, that learn; those below keep all that they are.", above=0, high=1
+    )
+    depth_rate: float = option(
+        1.0,
+        "Factor on the rate from each part that learns to the one below it; the head has the rate.",
+        above=0,
+        high=1,
     )
     clip: float = option(0.0, "Longest gradient, as a norm over all tensors; 0 leaves it.", low=0, high=1e6)
 

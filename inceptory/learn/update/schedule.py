@@ -40,7 +40,7 @@ def rate(recipe: Recipe, step: float, steps: float, per_epoch: float, drops: int
             return recipe.lr * (1 - math.cos(math.pi * left)) / 2
         case "step":
             return recipe.lr * DROP ** _passed(recipe, step // per_epoch, steps / per_epoch)
-        case "exponential":
+        case "exponential" | "inverse":
             return recipe.lr * _decayed(recipe, step, per_epoch)
         case "plateau":
             return float(recipe.lr * DROP**drops)
@@ -66,18 +66,20 @@ def momentum(recipe: Recipe, step: int, steps: int) -> float:
 def timed_rate(recipe: Recipe, share: float, ahead: float, step: int, per_epoch: int, drops: int = 0) -> float:
     """Learning rate of a step that leads a run from one share of its length to `share + ahead`.
 
-    The recipe's schedule over the whole run, at the middle of the step; drops come with their shares. Schedule
-    exponential goes by epochs all the same: by steps, counted from 0.
+    The recipe's schedule over the whole run, at the middle of the step; drops come with their shares. Schedules
+    exponential and inverse go by steps, counted from 0, all the same.
     """
     middle, factor = share + ahead / 2, 1.0
-    if recipe.schedule == "exponential":
+    if recipe.schedule in ("exponential", "inverse"):
         factor = _decayed(recipe, step, per_epoch) if middle >= recipe.warmup else 1.0
         recipe = replace(recipe, schedule="constant")
     return factor * rate(recipe, middle * WHOLE, WHOLE, 1, drops)
 
 
 def _decayed(recipe: Recipe, step: float, per_epoch: float) -> float:
-    """What schedule exponential leaves of the rate: TensorFlow's staircase, of whole steps a decay."""
+    """What is left of the rate: TensorFlow's staircase, of whole steps a decay, or Keras' inverse time decay."""
+    if recipe.schedule == "inverse":
+        return 1 / (1 + recipe.decay * step)
     return float(recipe.decay_rate ** (step // max(int(recipe.decay_epochs * per_epoch), 1)))
 
 
