@@ -135,13 +135,13 @@ def predict(
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
         read = [opened.path, *images]
-        place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
+        output = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
         from inceptory.engines.torch import open_engine
 
         engine = open_engine(opened, device, precision)
         predictions, skipped = _answer(paths, engine, opened.card.labels, top)
-        if place is not None:
-            place.write(_content(predictions, kind, engine.device.precision))
+        if output is not None:
+            output.write(_content(predictions, kind, engine.device.precision))
     return Predictions(tuple(predictions), tuple(skipped), engine.device.precision)
 
 
