@@ -50,6 +50,11 @@ class Engine:
         with self.device.autocast():
             return self.net.features(normalise(pixels, self.preprocess, self.device.name), stage)[stage].float()
 
+    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, K) logits, from pixels (N, C, H, W)."""
+        logits: NDArray[np.float32] = self.logits(torch.from_numpy(pixels)).numpy()
+        return logits
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, K), from pixels (N, C, H, W); in a multi-label model each class has a probability of its own."""
         answers: NDArray[np.float32] = self.scores(self.logits(torch.from_numpy(pixels))).numpy()

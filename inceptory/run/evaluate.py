@@ -85,7 +85,7 @@ def evaluate(
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
         card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
-        place = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
+        output = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
         source, chosen, line = measured(source_of(data, layout=layout), card, split)
         print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
         matching = matched(source.name, source.classes, card)
@@ -97,7 +97,7 @@ def evaluate(
         scored = score(open_engine(opened, device, precision), card.labels, part, source.name)
         print(printable(matching), printable(line), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
-        if place is not None:
+        if output is not None:
             from inceptory.report.folder import json_page, record
 
             origin = {
@@ -105,7 +105,7 @@ def evaluate(
                 "model": str(opened.path),
                 "data": source.name,
             }
-            place.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
+            output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
     return metrics
 
 

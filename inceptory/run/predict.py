@@ -154,16 +154,14 @@ def _answers(
     coverage: float | None,
 ) -> Iterator[Prediction]:
     """Predictions for the pictures that can be read: the best classes, or all of a set."""
-    import torch
-
     task = task_of(engine.multi_label)
     for decoded in reading.batches("predicting", BATCH):
-        logits = engine.logits(torch.from_numpy(decoded.pixels))
         if sure is None or coverage is None:
-            every = engine.scores(logits).numpy()
+            every = engine.probabilities(decoded.pixels)
             chosen = [task.answers(probabilities, top) for probabilities in every]
         else:
-            every, sets = sure.probabilities(logits.numpy()), sure.sets(logits.numpy(), coverage)
+            logits = engine.raw(decoded.pixels)
+            every, sets = sure.probabilities(logits), sure.sets(logits, coverage)
             chosen = [
                 [number for number in probabilities.argsort(kind="stable")[::-1].tolist() if inside[number]]
                 for probabilities, inside in zip(every, sets, strict=True)

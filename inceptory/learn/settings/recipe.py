@@ -61,9 +61,9 @@ EPOCHS = 20
 """Epochs of a recipe that sets neither epochs nor a time."""
 
 
-def option(default: Any, told: str, **bounds: float) -> Any:
+def option(default: Any, sentence: str, **bounds: float) -> Any:
     """A field with its help text and its range: `low` and `high` are allowed values, `above` and `below` are not."""
-    return field(default=default, metadata={"told": told, "bounds": bounds})
+    return field(default=default, metadata={"sentence": sentence, "bounds": bounds})
 
 
 @dataclass(frozen=True)
