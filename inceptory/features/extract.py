@@ -290,6 +290,7 @@ class _Wanted:
 
     @classmethod
     def of(cls, contents: Sequence[bytes | None], views: int, seed: int) -> Self:
+        """So many views of every picture that has a digest."""
         keys, rows, draws = list[bytes](), list[int](), list[NDArray[np.float64]]()
         whole = np.zeros(DRAWS + 1)
         for row, digest in enumerate(contents):

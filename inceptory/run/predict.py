@@ -1,78 +1,29 @@
-"""Pictures in, ranked labels out."""
+"""Pictures in, ranked labels out; or sets of labels that hold the truth as often as was asked."""
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.errors import UsageError, printable
+from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.measure.tasks import task_of
 from inceptory.run.evaluate import classifier
 from inceptory.run.pictures import Reading, pictures_meant, require_outside
+from inceptory.run.predictions import KINDS, Prediction, Predictions, format_of
 from inceptory.run.sort import sort_pictures
 from inceptory.system import files
-from inceptory.system.outputs import MARK, Kind, claimed, headed, marked
+from inceptory.system.outputs import claimed
 
 if TYPE_CHECKING:
     from inceptory.engines.torch import Engine
+    from inceptory.measure.calibration import Calibration
+    from inceptory.weights.model import Model
 
 BATCH = 32
 """Largest number of pictures that are decoded and answered at once."""
-FORMATS = ("csv", "jsonl", "parquet")
-COLUMNS = {"picture": "string", "rank": "int64", "label": "string", "probability": "double"}
-"""Columns of .csv and .parquet, with their types."""
-PRECISION = "precision"
-"""Name of one more column, which is written if the precision is not fp32."""
-KINDS = {
-    "csv": headed("predictions", ",".join(COLUMNS), ",".join((*COLUMNS, PRECISION))),
-    "jsonl": Kind("predictions", lambda ends: ends.startswith(b'{"picture": ') and b'"probabilities": [' in ends),
-    "parquet": marked("predictions"),
-}
-"""How files of earlier calls are recognised, which may be replaced."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The best classes of a picture; of a multi-label model those above probability 0.5, maybe none."""
-
-    picture: str
-    labels: tuple[str, ...]
-    """Best first."""
-    probabilities: tuple[float, ...]
-    """From 0 to 1, in the order of `labels`."""
-
-    def __str__(self) -> str:
-        ranked = zip(self.labels, self.probabilities, strict=True)
-        answers = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in ranked)
-        return f"{printable(self.picture)}: {answers or 'none of the classes'}"
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The result of `predict`; iterates over the pictures that could be read."""
-
-    found: tuple[Prediction, ...]
-    skipped: tuple[str, ...]
-    """One line for each picture that could not be read."""
-    precision: str = "fp32"
-    """Arithmetic of the convolutions; printed if it is not fp32."""
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return iter(self.found)
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __str__(self) -> str:
-        precision = [] if self.precision == "fp32" else [f"computed in {self.precision}"]
-        return "\n".join([*map(str, self.found), *precision])
 
 
 def predict(
@@ -80,6 +31,7 @@ def predict(
     /,
     *images: Path | str,
     top: int = 3,
+    coverage: float | None = None,
     out: Path | str | None = None,
     format: Literal["csv", "jsonl", "parquet"] | None = None,  # noqa: A002, the flag is --format
     force: bool = False,
@@ -104,6 +56,8 @@ def predict(
 
         inceptory predict runs/photos holiday/ --sort-into sorted
 
+        inceptory predict runs/photos holiday/ --coverage 0.95
+
     Parameters
     ----------
     model
@@ -112,6 +66,10 @@ def predict(
         Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
     top
         Number of classes for each picture; a multi-label checkpoint answers those above 50 %, at most so many.
+    coverage
+        In place of the best classes, all that are needed for the truth to be among them with at least this
+        probability, such as 0.95, on pictures like those of the training. Probabilities are then calibrated. No class
+        at all means a picture that is unlike them. For checkpoints of `train --from`, which keep a calibration.
     out
         Also write the answers to this .csv, .jsonl or .parquet file; that this is possible is checked before
         the work begins. In .csv a name that begins like a formula gets an apostrophe in front; .jsonl and
@@ -143,8 +101,10 @@ def predict(
         raise UsageError(f"--top {top}: out of range (at least 1)")
     if not 0 <= unsure <= 1:
         raise UsageError(f"--unsure {unsure:g}: out of range (0 to 1)")
+    if coverage is not None and not 0 < coverage < 1:
+        raise UsageError(f"--coverage {coverage:g}: out of range (a share above 0 and below 1, such as 0.9)")
+    kind = "" if out is None else format_of(out, format)
     paths = pictures_meant(images, "predict")
-    kind = "" if out is None else _format(out, format)
     if sort_into is not None:
         require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
@@ -153,78 +113,61 @@ def predict(
         place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
         if sort_into is not None:
             stack.enter_context(files.new_folder(sort_into, files.TEMPORARY))  # which marks nothing: any folder will do
+        sure = None if coverage is None else calibration_of(opened, coverage)
         from inceptory.engines.torch import open_engine
 
-        engine = open_engine(opened, device, precision)
-        predictions, skipped = _answer(paths, engine, opened.card.labels, top)
+        engine, reading = open_engine(opened, device, precision), Reading(paths, opened.require_preprocess())
+        answers = _answers(reading, engine, opened.card.labels, top, sure, coverage)
+        predictions = Predictions(tuple(answers), tuple(reading.skipped), engine.device.precision, coverage)
         if place is not None:
-            place.write(_content(predictions, kind, engine.device.precision))
+            place.write(predictions.content(kind))
         if sort_into is not None:
             most = None if engine.multi_label else 1
-            answers = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in predictions]
-            print(sort_pictures(answers, opened.card.labels, Path(sort_into), unsure), file=sys.stderr)
-    return Predictions(tuple(predictions), tuple(skipped), engine.device.precision)
+            sorted_by = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in predictions]
+            print(sort_pictures(sorted_by, opened.card.labels, Path(sort_into), unsure), file=sys.stderr)
+    return predictions
 
 
-def _format(out: Path | str, chosen: str | None) -> str:
-    kind = chosen or Path(out).suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise UsageError(f"--out {out}: unknown kind of file (end it in .{', .'.join(FORMATS)}, or give --format)")
-    return kind
+def calibration_of(model: Model, coverage: float) -> Calibration:
+    """What a checkpoint knows of how sure its answers may be; raises ConfigError for one that knows nothing, UsageError
+    for a coverage that so few pictures cannot promise.
+    """
+    from inceptory.measure.calibration import Calibration
+
+    if not model.card.calibration:
+        remedy = "train with --from, which keeps one, or leave --coverage out"
+        raise ConfigError(f"{model.path}: holds no calibration ({remedy})")
+    try:
+        calibration = Calibration.from_json(model.card.calibration)
+    except ValueError as fault:
+        raise DataError(f"{model.path}: its calibration is damaged, {fault} (train again)") from None
+    calibration.threshold(coverage)
+    return calibration
 
 
-def _answer(paths: list[Path], engine: Engine, labels: Sequence[str], top: int) -> tuple[list[Prediction], list[str]]:
-    """(predictions for the pictures that could be read, a line for each that could not)."""
-    predictions: list[Prediction] = []
-    task, reading = task_of(engine.multi_label), Reading(paths, engine.preprocess)
+def _answers(
+    reading: Reading,
+    engine: Engine,
+    labels: tuple[str, ...],
+    top: int,
+    sure: Calibration | None,
+    coverage: float | None,
+) -> Iterator[Prediction]:
+    """Predictions for the pictures that can be read: the best classes, or all of a set."""
+    import torch
+
+    task = task_of(engine.multi_label)
     for decoded in reading.batches("predicting", BATCH):
-        for row, probabilities in zip(decoded.rows.tolist(), engine.probabilities(decoded.pixels), strict=True):
-            best = task.answers(probabilities, top)
-            answers = tuple(labels[i] for i in best), tuple(float(probabilities[i]) for i in best)
-            predictions.append(Prediction(str(paths[row]), *answers))
-    return predictions, reading.skipped
-
-
-def _content(predictions: list[Prediction], kind: str, precision: str) -> bytes | str:
-    """The content of a file: a row for each picture in .jsonl, otherwise a row for each picture and rank."""
-    computed = {} if precision == "fp32" else {PRECISION: precision}
-    if kind == "jsonl":
-        rows = [{**prediction.__dict__, **computed} for prediction in predictions]
-        return "".join(files.json_text(row) + "\n" for row in rows)
-    rows = [
-        {"picture": each.picture, "rank": rank, "label": label, "probability": probability, **computed}
-        for each in predictions
-        for rank, (label, probability) in enumerate(zip(each.labels, each.probabilities, strict=True), 1)
-    ]
-    columns = {**COLUMNS, **dict.fromkeys(computed, "string")}
-    return _parquet(rows, columns) if kind == "parquet" else _csv(rows, columns)
-
-
-def _csv(rows: list[dict[str, object]], columns: dict[str, str]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
-    table.writeheader()
-    table.writerows([{key: _inert(value) for key, value in row.items()} for row in rows])
-    return text.getvalue()
-
-
-def _inert(value: object) -> object:
-    """The value; text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP: CSV injection)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-
-
-def _parquet(rows: list[dict[str, object]], columns: dict[str, str]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    fields = [(name, pa.type_for_alias(kind)) for name, kind in columns.items()]
-    schema = pa.schema(fields, metadata={"writer": MARK})
-    valid = [{name: _valid(value) for name, value in row.items()} for row in rows]
-    pq.write_table(pa.Table.from_pylist(valid, schema), buffer)
-    return buffer.getvalue()
-
-
-def _valid(value: object) -> object:
-    """The value; a text that is not UTF-8, which parquet does not allow, in its printable form."""
-    return printable(value) if isinstance(value, str) and not files.is_utf8(value) else value
+        logits = engine.logits(torch.from_numpy(decoded.pixels))
+        if sure is None or coverage is None:
+            every = engine.scores(logits).numpy()
+            chosen = [task.answers(probabilities, top) for probabilities in every]
+        else:
+            every, sets = sure.probabilities(logits.numpy()), sure.sets(logits.numpy(), coverage)
+            chosen = [
+                [number for number in probabilities.argsort(kind="stable")[::-1].tolist() if inside[number]]
+                for probabilities, inside in zip(every, sets, strict=True)
+            ]
+        for row, probabilities, numbers in zip(decoded.rows.tolist(), every, chosen, strict=True):
+            names, values = tuple(labels[i] for i in numbers), tuple(float(probabilities[i]) for i in numbers)
+            yield Prediction(str(reading.paths[row]), names, values)

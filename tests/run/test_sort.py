@@ -13,7 +13,7 @@ import pytest
 import inceptory
 from inceptory.cli import main
 from inceptory.errors import UsageError, WriteError
-from inceptory.run.predict import Prediction
+from inceptory.run.predictions import Prediction
 from inceptory.run.sort import copy, folder_names, sort_pictures
 
 
@@ -67,7 +67,7 @@ def test_of_a_multi_label_checkpoint_a_picture_lies_in_each_of_its_classes(run, 
         Prediction(str(photos / "b" / "same.png"), ("red",), (0.7,)),
         Prediction(str(photos / "b" / "2.png"), (), ()),
     ]
-    monkeypatch.setattr("inceptory.run.predict._answer", lambda *_: (found, []))
+    monkeypatch.setattr("inceptory.run.predict._answers", lambda *_: iter(found))
     monkeypatch.setattr("inceptory.engines.torch.open_engine", lambda *given: replace(real(*given), multi_label=True))
     inceptory.predict(run, photos, sort_into=tmp_path / "sorted", unsure=0.8)
     assert sorted(tree(tmp_path / "sorted")) == ["red/same.png", "unsure/2.png", "unsure/same.png"]

@@ -1,0 +1,73 @@
+"""`predict --coverage`: sets of classes that hold the truth as often as was asked, from a checkpoint that knows how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import inceptory
+from inceptory.cli import main
+from inceptory.measure.calibration import Calibration
+
+
+@pytest.fixture(scope="module")
+def calibrated(run, tmp_path_factory):
+    """The checkpoint of a run with a calibration that is made up: of 99 pictures, all levels of surprise."""
+    chance = np.random.default_rng(0)
+    labels = chance.integers(0, 3, 99)
+    logits = np.eye(3)[labels] * np.linspace(-1, 8, 99)[:, None]
+    net = inceptory.load(run)
+    path = tmp_path_factory.mktemp("calibrated") / "model.safetensors"
+    plain = Calibration.of(logits, labels, "held-out").to_json()
+    inceptory.save(net, path, replace(net.card, calibration=plain))
+    return path
+
+
+def test_sets_grow_with_the_coverage_and_hold_what_the_calibration_says(calibrated, colours):
+    pictures = sorted(colours.rglob("*.png"))[::5]
+    sizes = []
+    for coverage in (0.5, 0.9, 0.98):
+        predictions = inceptory.predict(calibrated, *pictures, coverage=coverage)
+        sizes.append([len(each.labels) for each in predictions])
+        assert all(list(each.probabilities) == sorted(each.probabilities, reverse=True) for each in predictions)
+    assert all(small <= large for less, more in pairwise(sizes) for small, large in zip(less, more, strict=True))
+    assert sum(sizes[0]) < sum(sizes[2])
+    card = inceptory.load(calibrated).card
+    threshold = Calibration.from_json(card.calibration).threshold(0.9)
+    for each in inceptory.predict(calibrated, *pictures, coverage=0.9):
+        assert all(1 - p <= threshold + 1e-6 for p in each.probabilities)
+
+
+def test_the_files_say_the_coverage(calibrated, colours, tmp_path):
+    picture = next(colours.rglob("*.png"))
+    for kind in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"answers.{kind}"
+        for _ in range(2):  # its own file is replaced
+            assert main(["predict", str(calibrated), str(picture), "--coverage", "0.9", "--out", str(out)]) == 0
+    assert json.loads((tmp_path / "answers.jsonl").read_text().splitlines()[0])["coverage"] == 0.9
+    assert (tmp_path / "answers.csv").read_text().splitlines()[0] == "picture,rank,label,probability,coverage"
+
+
+def test_what_cannot_be_promised_is_refused(calibrated, run, colours, capsys):
+    picture = str(next(colours.rglob("*.png")))
+    for words, code, told in (
+        ([str(calibrated), picture, "--coverage", "1.5"], 64, "--coverage 1.5"),
+        ([str(calibrated), picture, "--coverage", "nan"], 64, "--coverage nan"),
+        ([str(calibrated), picture, "--coverage", "0.999"], 64, "99 calibration pictures"),
+        ([str(run), picture, "--coverage", "0.9"], 78, "no calibration"),
+    ):
+        assert main(["predict", *words]) == code
+        assert told in capsys.readouterr().err
+
+
+def test_a_damaged_calibration_is_one_line(run, colours, tmp_path, capsys):
+    net = inceptory.load(run)
+    inceptory.save(net, tmp_path / "m.safetensors", replace(net.card, calibration={"temperature": 0}))
+    assert (
+        main(["predict", str(tmp_path / "m.safetensors"), str(next(colours.rglob("*.png"))), "--coverage", "0.9"]) == 65
+    )
+    assert "calibration is damaged" in capsys.readouterr().err
