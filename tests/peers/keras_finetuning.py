@@ -1,9 +1,9 @@
 """Run with a Python that has Keras: steps of the Xception tutorial's fine-tuning, in double precision.
 
-    python keras_finetuning.py FOLDER
+    python keras_finetuning.py FOLDER DECAY
 
 Xception without its top, pooled, under a new Dense layer; every layer learns. Writes start.h5 and end.h5 (weights
-before and after), and steps.npz with the batches and the loss of every step. The tutorial's SGD(lr=1e-3, decay=1e-6,
+before and after), and steps.npz with the batches, the loss and the rate of every step. The tutorial's SGD(lr=1e-3, decay=1e-6,
 momentum=0.9, nesterov=True) of Keras 2 is InverseTimeDecay in Keras 3, which has no `decay`.
 """
 
@@ -45,12 +45,13 @@ def main(folder: Path, decay: float) -> None:
         keras.optimizers.SGD(rate, momentum=0.9, nesterov=True), keras.losses.SparseCategoricalCrossentropy()
     )
     values, classes = batches()
-    losses = []
+    losses, rates = [], []
     for x, labels in zip(values, classes, strict=True):
+        rates.append(float(network.optimizer.learning_rate))
         network.reset_metrics()
         losses.append(float(network.train_on_batch(x, labels)))
     network.save(folder / "end.h5")
-    np.savez(folder / "steps.npz", values=values, classes=classes, losses=losses)
+    np.savez(folder / "steps.npz", values=values, classes=classes, losses=losses, rates=rates)
 
 
 if __name__ == "__main__":
