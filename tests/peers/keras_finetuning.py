@@ -3,7 +3,8 @@
     python keras_finetuning.py FOLDER DECAY
 
 Xception without its top, pooled, under a new Dense layer; every layer learns. Writes start.h5 and end.h5 (weights
-before and after), and steps.npz with the batches, the loss and the rate of every step. The tutorial's SGD(lr=1e-3, decay=1e-6,
+before and after), and steps.npz with the batches, the loss and the rate of every step. The
+tutorial's SGD(lr=1e-3, decay=1e-6,
 momentum=0.9, nesterov=True) of Keras 2 is InverseTimeDecay in Keras 3, which has no `decay`.
 """
 
