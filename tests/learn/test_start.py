@@ -64,9 +64,9 @@ def test_a_stopped_run_goes_on_bit_for_bit_from_the_same_network_only(run: Path,
         stopped_after(2, patched)
         with pytest.raises(InterruptedRun):
             trained(colours, tmp_path / "run", started())
+    other = started()
+    next(other.net.buffers()).add_(1)
     with pytest.raises(DataError, match="its frozen stages are those of another network"):
-        other = started()
-        next(buffer for buffer in other.net.buffers()).add_(1)
         trained(colours, tmp_path / "run", other, resumed=True)
     trained(colours, tmp_path / "run", started(), resumed=True)
     assert digests(tmp_path / "run") == digests(run)
