@@ -190,8 +190,8 @@ def test_the_options_of_every_command_are_these(capsys):
         "show": ["name", "classes", "variant", "draw", "force", "json"],
         "check": ["data", "model", "image", "strict", "json", "layout"],
         "train": [
-            *("data", "model", "out", "resume", "recipe"),
-            *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options", "layout"),
+            *("data", "model", "backbone", "out", "resume", "recipe"),
+            *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "transfer", "options", "layout"),
         ],
         "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"],
         "compare": ["runs", "out", "force", "json"],

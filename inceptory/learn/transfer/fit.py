@@ -104,7 +104,7 @@ def fit_head(seen: Seen, job: Job) -> Fitted:
     if not np.ptp(vectors[:, 0], axis=0).any():
         told = f"{seen.extractor.model.path}: gives every picture the same vector"
         raise DataError(f"{told} (take other weights, or another --image)")
-    parts = parted(labels, seen.count("train"), job.transfer.finetune, job.recipe.seed)
+    parts = parted(labels, seen.count("train"), job.recipe.seed)
     balanced, asked = job.recipe.class_weights, job.transfer.strength
     strengths = STRENGTHS if asked is None else (asked,)
     if parts.folds:

@@ -65,6 +65,14 @@ def test_predict_answers_what_scikit_learn_says_of_the_cached_features(transferr
     assert np.abs(np.asarray(mine) - theirs).max() < 1e-5
 
 
+def test_evaluate_says_that_the_head_was_fitted_on_all_of_these_pictures(transferred, colours, capsys):
+    metrics = inceptory.evaluate(transferred.folder, str(colours))
+    assert metrics.n == 72
+    said = capsys.readouterr().err
+    assert "fitted on all of them" in said
+    assert "held out" not in said
+
+
 def test_the_folder_is_a_run(transferred, capsys):
     names = {path.name for path in transferred.folder.iterdir()}
     assert {"model.safetensors", "last.safetensors", "metrics.json", "report.html", "history.csv", "run.json"} <= names
@@ -179,7 +187,7 @@ def test_it_goes_on_after_an_interrupt(colours, backbone, tmp_path, monkeypatch)
         (["--width", "0.5"], "--width"),
         (["--se"], "--se"),
         (["--epochs", "3"], "--epochs"),
-        (["--keep-head"], "--keep-head"),
+        (["--find-lr"], "--find-lr"),
     ],
 )
 def test_flags_that_a_backbone_decides_are_78(words, told, colours, backbone, tmp_path, capsys):
@@ -196,7 +204,7 @@ def test_values_out_of_range_are_64(words, colours, backbone, tmp_path, capsys):
 
 
 def test_transfer_without_a_backbone_is_78(colours, tmp_path, capsys):
-    line = ["train", str(colours), "--model", "xception", "--out", str(tmp_path / "r"), "--finetune"]
+    line = ["train", str(colours), "--model", "xception", "--out", str(tmp_path / "r"), "--strength", "1"]
     assert main(line) == 78
     assert "--from" in capsys.readouterr().err
 
