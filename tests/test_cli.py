@@ -176,8 +176,9 @@ def test_the_options_of_every_command_are_these(capsys):
 
     variant = ["dialect", "image", "width", "in_channels", "dropout", "se", "scale", "aux"]
     recipe = ["epochs", "time", "batch", "accumulate", "stop_after"]
-    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "patience"]
-    recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty", "clip"]
+    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "decay", "patience"]
+    recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty"]
+    recipe += ["unfreeze", "depth_rate", "clip"]
     recipe += ["label_smoothing", "class_weights", "balanced", "average"]
     recipe += ["norm_momentum", "moving_variance", "drop_path"]
     recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]

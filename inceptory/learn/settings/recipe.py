@@ -126,12 +126,6 @@ class Recipe:
         low=0,
         below=1,
     )
-    clip: float = option(
-        0.0,
-        "Largest norm of the gradient over all tensors: a longer one is scaled down; 0 switches this off.",
-        low=0,
-        high=1e6,
-    )
     unfreeze: float = option(
         1.0, "Share of the stages, from the last one, that learn; those below stay as they are.", above=0, high=1
     )
@@ -140,6 +134,12 @@ class Recipe:
         "Factor on the rate from each part that learns to the one below it; the head has the full rate.",
         above=0,
         high=1,
+    )
+    clip: float = option(
+        0.0,
+        "Largest norm of the gradient over all tensors: a longer one is scaled down; 0 switches this off.",
+        low=0,
+        high=1e6,
     )
 
     # The loss, and the weights that are saved

@@ -73,6 +73,14 @@ def test_evaluate_says_that_the_head_was_fitted_on_all_of_these_pictures(transfe
     assert "held out" not in said
 
 
+def test_the_page_speaks_of_a_head_and_not_of_epochs(transferred, backbone):
+    page = (transferred.folder / "report.html").read_text()
+    assert "logistic regression of strength" in page
+    assert backbone.name in page
+    assert "took turns in 5 parts" in page
+    assert "epoch" not in page.partition("<h2>Reproduce")[0]
+
+
 def test_the_folder_is_a_run(transferred, capsys):
     names = {path.name for path in transferred.folder.iterdir()}
     assert {"model.safetensors", "last.safetensors", "metrics.json", "report.html", "history.csv", "run.json"} <= names
