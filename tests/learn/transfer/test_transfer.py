@@ -102,6 +102,7 @@ def test_many_pictures_are_held_out_once(backbone, tmp_path, monkeypatch):
     assert run.metrics.top1 > 0.9
 
 
+@pytest.mark.slow
 def test_a_test_split_is_what_is_measured(backbone, tmp_path):
     chance = np.random.default_rng(0)
     labels = np.arange(60) % 2
@@ -111,6 +112,7 @@ def test_a_test_split_is_what_is_measured(backbone, tmp_path):
     assert (run.split, run.metrics.n) == ("test", 20)
 
 
+@pytest.mark.slow
 def test_the_strength_that_is_asked_for_is_taken(colours, backbone, tmp_path):
     strong = train(str(colours), backbone=backbone, out=tmp_path / "r", recipe=FP32, transfer=Transfer(strength=100.0))
     weights = inceptory.load(strong.folder).head.classifier.weight
@@ -118,6 +120,7 @@ def test_the_strength_that_is_asked_for_is_taken(colours, backbone, tmp_path):
     assert weights.norm() < inceptory.load(weak.folder).head.classifier.weight.norm() / 10
 
 
+@pytest.mark.slow
 def test_views_of_training_pictures_count(colours, backbone, tmp_path):
     run = train(str(colours), backbone=backbone, out=tmp_path / "r", recipe=FP32, transfer=Transfer(views=3))
     assert run.metrics.n == 72
@@ -150,6 +153,7 @@ def test_grey_pictures_with_alpha_and_another_size(backbone, tmp_path):
     assert run.metrics.top1 == 1.0
 
 
+@pytest.mark.slow
 def test_one_picture_of_a_class_is_said_and_never_held_back(colours, backbone, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(colours, data)
@@ -191,8 +195,8 @@ def test_it_goes_on_after_an_interrupt(colours, backbone, tmp_path, monkeypatch)
     ("words", "told"),
     [
         (["--model", "xception"], "--model"),
-        (["--dialect", "keras"], "--dialect"),
-        (["--width", "0.5"], "--width"),
+        pytest.param(["--dialect", "keras"], "--dialect", marks=pytest.mark.slow),
+        pytest.param(["--width", "0.5"], "--width", marks=pytest.mark.slow),
         (["--se"], "--se"),
         (["--epochs", "3"], "--epochs"),
         (["--find-lr"], "--find-lr"),
@@ -250,6 +254,7 @@ def test_too_few_classes_or_pictures_are_refused(backbone, tmp_path):
         assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_another_backbone_under_the_same_path_is_not_gone_on_with(colours, backbone, tmp_path, monkeypatch):
     path = tmp_path / "b.safetensors"
     shutil.copy(backbone, path)
