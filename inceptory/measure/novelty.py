@@ -3,8 +3,7 @@
 The distance is what the 32 main directions of the training vectors leave of a vector of length 1: the residual of a
 principal component analysis ("Residual" in Wang et al. 2022). It needs no classes and is small for any number of them.
 Over seven sets of vectors (benchmarks/README.md) its mean AUROC is 0.78, as Mahalanobis' of such vectors, and 0.51 of
-the largest softmax. Relative Mahalanobis is 3 points better with good backbones, and no better than chance with weak
-ones.
+the largest softmax. Relative Mahalanobis is 3 points better with good backbones, and mere chance with weak ones.
 """
 
 from __future__ import annotations
