@@ -19,6 +19,7 @@ CHEAP = [
     *([word, "--help"] for word in COMMANDS),
     ["models"],
     ["models", "--json"],
+    ["cache"],
     ["show", "inception_v3"],
     ["show", "inception_resnet_v2", "--json", "--aux", "--se"],
 ]
@@ -62,6 +63,12 @@ MISUSE = [
     (["compare", "{data}/none", "{data}/ran"], 66, "no such folder"),
     (["compare", "{data}/bare", "{data}/ran", "--out", "{data}/r"], 65, "not a run"),
     (["compare", "{data}/ran", "{data}/ran"], 65, "unfinished"),
+    (["features", "{data}/none", "digits"], 66, "no such file"),
+    (["features", "{data}/file", "digits"], 65, "a plain text"),
+    (["features", "{data}/file", "digits", "--out", "{data}/x.csv"], 64, "end it in .npz or .parquet"),
+    (["features", "{data}/file", "digits", "--views", "0"], 64, "--views 0: out of range"),
+    (["cache", "--keep", "much"], 64, "--keep much: not a size"),
+    (["cache", "--clear", "--keep", "1GB"], 64, "--clear, --keep"),
     (["predict", "{data}/none", "{data}/file"], 66, "no such file"),
     (["predict", "{data}/file", "{data}/file"], 65, "a plain text"),
     (["predict", "{data}/file"], 64, "needs pictures"),
@@ -169,8 +176,9 @@ def test_the_options_of_every_command_are_these(capsys):
 
     variant = ["dialect", "image", "width", "in_channels", "dropout", "se", "scale", "aux"]
     recipe = ["epochs", "time", "batch", "accumulate", "stop_after"]
-    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "patience"]
-    recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty", "clip"]
+    recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "decay", "patience"]
+    recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty"]
+    recipe += ["unfreeze", "depth_rate", "clip"]
     recipe += ["label_smoothing", "class_weights", "balanced", "average"]
     recipe += ["norm_momentum", "moving_variance", "drop_path"]
     recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]
@@ -183,16 +191,21 @@ def test_the_options_of_every_command_are_these(capsys):
         "show": ["name", "classes", "variant", "draw", "force", "json"],
         "check": ["data", "model", "image", "strict", "json", "layout"],
         "train": [
-            *("data", "model", "out", "resume", "recipe"),
-            *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "options", "layout"),
+            *("data", "model", "backbone", "out", "resume", "recipe"),
+            *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "transfer", "options", "layout"),
         ],
         "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"],
         "compare": ["runs", "out", "force", "json"],
         "predict": [
-            *("model", "images", "top", "out", "format", "force", "device", "precision", "weights", "raw"),
+            *("model", "images", "top", "coverage", "out", "format", "force", "device", "precision", "weights", "raw"),
             *("sort_into", "unsure"),
         ],
         "explain": ["model", "images", "out", "layer", "module", "top", "force", "device", "weights", "raw"],
+        "features": [
+            *("model", "data", "out", "layer", "views", "image", "seed", "force", "device", "precision", "cache"),
+            *("weights", "raw", "layout"),
+        ],
+        "cache": ["clear", "keep"],
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "raw", "json"],
         "convert": ["ours", "destination", "to", "classes", "raw", "force"],

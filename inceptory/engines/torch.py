@@ -12,12 +12,9 @@ from torch import Tensor
 from inceptory.data.feed.batches import normalise
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.device import Device, choose
+from inceptory.nets.blocks import BOTTLENECK, EMBEDDING
 from inceptory.nets.network import Network
 from inceptory.weights.model import Model
-
-BOTTLENECK, EMBEDDING = "bottleneck", "embedding"
-VECTORS = (BOTTLENECK, EMBEDDING)
-"""Layers that every network has, beside its stages."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Engine:
         `layer` is BOTTLENECK, what the classifier is given; EMBEDDING, the origin's own vector, which differs where
         that is scaled to length 1; or the name of a stage, whose last map is averaged over its positions.
         """
-        if layer not in VECTORS:
+        if layer not in (BOTTLENECK, EMBEDDING):
             return self._map(pixels, layer).mean((2, 3)).cpu()
         last, head = self._map(pixels, self.net.stage_names[-1]), self.net.head
         return (head.bottleneck(last) if layer == BOTTLENECK else head.embed(last)).cpu()
@@ -52,6 +49,11 @@ class Engine:
         """(N, C, H, W) in 32 bits after a stage; raises UnknownName."""
         with self.device.autocast():
             return self.net.features(normalise(pixels, self.preprocess, self.device.name), stage)[stage].float()
+
+    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, K) logits, from pixels (N, C, H, W)."""
+        logits: NDArray[np.float32] = self.logits(torch.from_numpy(pixels)).numpy()
+        return logits
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, K), from pixels (N, C, H, W); in a multi-label model each class has a probability of its own."""

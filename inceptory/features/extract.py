@@ -6,9 +6,11 @@ moment and begun again, a run ends with the same bits.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,17 +19,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptory.data.feed.decoding import Decoder
+from inceptory.data.feed.decoding import Decoded, Decoder
 from inceptory.data.feed.windows import held
 from inceptory.data.feed.workers import Pool, Processes, Threads
 from inceptory.data.picture.crops import DRAWS, Crops
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.sequences import is_local
 from inceptory.data.sources.source import Progress, Split
-from inceptory.errors import ConfigError, DataError, UnknownName, UsageError
-from inceptory.features import cache as store
+from inceptory.errors import DataError, UnknownName, UsageError, WriteError
 from inceptory.features.cache import Cache
-from inceptory.features.content import digests, view_of
+from inceptory.features.content import Keys, digests, draws_of, keys_of_views
+from inceptory.nets.arithmetic import fits, minimum_image
+from inceptory.nets.blocks import BOTTLENECK, EMBEDDING
+from inceptory.system.fetch import cache_folder
+from inceptory.system.files import reason
 from inceptory.system.progress import meter
 from inceptory.weights.model import Model
 
@@ -41,12 +46,15 @@ BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
 """Pictures that pass through the network at once, by device."""
 FEW = 2048
 """Pictures up to which threads decode: processes of their own take half a second to start."""
+MOST_WORKERS = 8
 AHEAD = 4
 """Batches that are being decoded while one is computed."""
 LEAST_AREA = 0.5
 """Share of a picture's area that an augmented view shows at least."""
 IN_MEMORY = 2**30
 """Bytes of vectors up to which they are held in memory; more lie in a file without a name."""
+MOVED = 4096
+"""Pictures whose vectors are moved together."""
 SAMPLE = 4
 """Pictures on which 16 bits are compared with 32."""
 TOLERATED = 0.05
@@ -58,7 +66,7 @@ count as exact enough."""
 class Settings:
     """What vectors are computed of a picture, and how."""
 
-    layer: str = "bottleneck"
+    layer: str = BOTTLENECK
     """bottleneck, what the classifier is given; embedding; or a stage, whose map is averaged over positions."""
     image: int | None = None
     """Side of the pictures in pixels; None: as the model has it."""
@@ -90,30 +98,28 @@ class Extractor:
     where something must be computed."""
 
     def __init__(self, model: Model, settings: Settings) -> None:
+        """Raises UnknownName for a layer, ConfigError for a size or a device that cannot be."""
         self.model, self.settings = model, settings
-        self.preprocess = _sized(model.require_preprocess(), settings.image)
-        names = [stage.name for stage in model.plan.tree.stages]
-        if settings.layer not in ("bottleneck", "embedding", *names):
-            kind = f"layer of {model.plan.architecture}"
-            raise UnknownName(kind, settings.layer, ["bottleneck", "embedding", *names])
+        self.preprocess = _sized(model, settings.image)
+        layers = [BOTTLENECK, EMBEDDING, *(stage.name for stage in model.plan.tree.stages)]
+        if settings.layer not in layers:
+            raise UnknownName(f"layer of {model.plan.architecture}", settings.layer, layers)
         from inceptory.engines.device import choose  # loads torch, which a wrong name need not wait for
 
         self.device = choose(settings.device, settings.precision)
         self.batch = self.preprocess.at_a_time(BATCH[self.device.name])
         self.difference: float | None = None
         """Largest relative difference from vectors in 32 bits on the first pictures; None where 32 bits were used."""
-        self._stack = ExitStack()
         self._engine: Engine | None = None
         self._digest = model.weights.digest("sha256")
-        self._cache: Cache | None = None
+        self._stack = ExitStack()
+        self._cache = self._opened()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        if self._cache is not None:
-            store.trim(self._cache.path)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -139,67 +145,58 @@ class Extractor:
         Raises DataError where no picture can be read, or where the network gives no usable vector.
         """
         with meter(f"looking at {title}", len(split)) as bar:
-            contents = digests(split, bar)
-        self._settle(split, contents)
-        wanted = _Wanted.of(contents, views, self.settings.seed)
-        values, here = None, np.zeros(len(wanted.keys), dtype=bool)
+            contents, faults = digests(split, bar)
+        rows = np.delete(np.arange(len(split)), list(faults))
+        self._settle(split, rows)
+        wanted = _Wanted(keys_of_views(contents[rows], views, self.settings.seed), rows, views)
+        table = _Table(len(wanted.keys))
         for place, vector in self._cache.get(wanted.keys) if self._cache is not None else ():
-            if values is None:
-                values = space(len(wanted.keys), len(vector))
-            values[place], here[place] = vector, True
-        missing, faults = np.flatnonzero(~here), dict[int, str]()
-        if len(missing):
-            with meter(f"features of {title}", len(missing)) as bar:
-                for places, some in self._computed(split, wanted, missing, faults, bar):
-                    if values is None:
-                        values = space(len(wanted.keys), some.shape[1])
-                    values[places], here[places] = some, True
-                    look()
-                bar.say_skipped(list(faults.values()), len(set(wanted.rows[here].tolist())))
-        faults |= {row: f"{split.names[row]}: cannot be read" for row, one in enumerate(contents) if one is None}
-        whole = here.reshape(-1, views).all(1)
-        if values is None or not whole.any():
-            raise DataError(next(iter(faults.values()), f"{title}: no pictures (give some)"))
-        values = values.reshape(-1, views, values.shape[1])
-        rows = wanted.rows.reshape(-1, views)[:, 0]
-        kept = (values, rows) if whole.all() else (values[whole], rows[whole])
-        return Vectors(*kept, tuple(faults[row] for row in sorted(faults)), len(missing))
+            table.put(place, vector)
+        missing = np.flatnonzero(~table.here)
+        with meter(f"features of {title}", len(missing)) as bar:
+            for places, vectors in self._computed(split, wanted, missing, faults, bar):
+                table.put(places, vectors)
+                look()
+            whole = table.here.reshape(-1, views).all(1)
+            told = tuple(faults[row] for row in sorted(faults))
+            if table.values is None or not whole.any():
+                raise DataError(next(iter(told), f"{title}: no pictures (give some)"))
+            bar.say_skipped(told, int(whole.sum()))
+        values = _closed_up(table.values.reshape(len(rows), views, -1), np.flatnonzero(whole))
+        return Vectors(values, rows[whole], told, int(table.here[missing].sum()))
 
-    def _settle(self, split: Split, contents: Sequence[bytes | None]) -> None:
-        """Open the cache, once it is certain in which arithmetic vectors are computed."""
-        if self._cache is not None or self.difference is not None:
+    def _settle(self, split: Split, rows: NDArray[np.int64]) -> None:
+        """Be certain in which arithmetic vectors are computed."""
+        if self.device.precision == "fp32" or self.difference is not None:
             return
-        if self.settings.cache:
-            self._cache = self._opened()
-        if self.device.precision == "fp32":
-            return
-        known = self._cache.note("difference") if self._cache is not None else None
-        self.difference = float(known) if known else self._measured(split, contents)
-        if self._cache is not None and not known:
+        noted = None if self._cache is None else self._cache.note("difference")
+        self.difference = self._measured(split, rows) if noted is None else float(noted)
+        if self._cache is not None and noted is None and self.difference is not None:
+            # Also where it is too large: the next time knows it at once.
             self._cache.put_note("difference", repr(self.difference))
-        if self.settings.precision == "auto" and not self.difference <= TOLERATED:
-            # The note stays, so that the next time knows it at once.
+        if self.settings.precision == "auto" and self.difference is not None and not self.difference <= TOLERATED:
             self._stack.close()
             self.device, self.difference = replace(self.device, precision="fp32"), None
-            self._cache = self._opened() if self.settings.cache else None
+            self._cache = self._opened()
 
-    def _opened(self) -> Cache:
-        cache = self._stack.enter_context(Cache.of(self.key))
+    def _opened(self) -> Cache | None:
+        if not self.settings.cache:
+            return None
+        cache = self._stack.enter_context(Cache(self.key))
         cache.put_note("model", str(self.model.path))
         return cache
 
-    def _measured(self, split: Split, contents: Sequence[bytes | None]) -> float:
-        """How far vectors are from those in 32 bits, on the first pictures that can be read."""
-        decoder = Decoder(split.pictures, self.preprocess)
-        rows = np.asarray([row for row, one in enumerate(contents) if one is not None][: 4 * SAMPLE], dtype=np.int64)
-        pixels = decoder(rows, [split.names[row] for row in rows.tolist()]).pixels[:SAMPLE]
-        if not len(pixels):
-            return 0.0
-        from inceptory.engines.device import Device
-
-        fast, exact = (self._vectors(pixels, device) for device in (self.device, Device(self.device.name)))
-        lengths = np.linalg.norm(exact, axis=1)
-        return float((np.linalg.norm(fast - exact, axis=1) / np.maximum(lengths, 1e-12)).max())
+    def _measured(self, split: Split, rows: NDArray[np.int64]) -> float | None:
+        """How far vectors are from those in 32 bits, on the first pictures; None where none can be read."""
+        decoder = _decoder(split, self.preprocess)
+        for start in range(0, len(rows), SAMPLE):
+            some = rows[start : start + SAMPLE]
+            pixels = decoder(some, [split.names[row] for row in some.tolist()]).pixels
+            if len(pixels):
+                exact = self._vectors(pixels, replace(self.device, precision="fp32"))
+                lengths = np.linalg.norm(self._vectors(pixels, self.device) - exact, axis=1)
+                return float((lengths / np.maximum(np.linalg.norm(exact, axis=1), 1e-12)).max())
+        return None
 
     def _computed(
         self,
@@ -216,7 +213,7 @@ class Extractor:
             if len(places):
                 vectors = self._vectors(pixels, self.device)
                 if self._cache is not None:
-                    self._cache.put([wanted.keys[place] for place in places.tolist()], vectors)
+                    self._cache.put(wanted.keys[places], vectors)
                 yield places, vectors
             done += self.batch
             progress(min(done, len(missing)), len(missing))
@@ -225,37 +222,26 @@ class Extractor:
         self, split: Split, wanted: _Wanted, missing: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]]:
         """(places that could be read, pixels, faults by row) of each batch, some of them ahead."""
-        blocks = held(split.pictures)
-        decoder = Decoder(split.pictures if blocks is None else blocks, self.preprocess, Crops(LEAST_AREA))
+        if not len(missing):
+            return
+        decoder = _decoder(split, self.preprocess)
         threads = len(missing) <= FEW or is_local(split.pictures)
-        pool: Pool = Threads(decoder, split.names) if threads else Processes(decoder, split.names, 2)
-        waiting = deque[tuple[NDArray[np.int64], Any]]()
+        workers = min(os.cpu_count() or 1, MOST_WORKERS)
+        pool: Pool = Threads(decoder, split.names) if threads else Processes(decoder, split.names, workers)
+        waiting = deque[tuple[NDArray[np.int64], NDArray[np.float64] | None, Future[Decoded]]]()
         try:
-            # Views as they are and parts are asked for apart: one call decodes one kind.
-            for group in _groups(missing, wanted, self.batch):
-                draws = wanted.draws[group] if wanted.part[group[0]] else None
-                waiting.append((group, pool.submit(wanted.rows[group], None if draws is None else draws[:, :DRAWS])))
+            for group in wanted.groups(missing, self.batch):
+                draws = wanted.draws(group)
+                future = pool.submit(wanted.row(group), None if draws is None else draws[:, :DRAWS])
+                waiting.append((group, draws, future))
                 if len(waiting) > AHEAD:
-                    yield self._taken(*waiting.popleft(), wanted)
+                    yield _taken(wanted, *waiting.popleft())
             while waiting:
-                yield self._taken(*waiting.popleft(), wanted)
+                yield _taken(wanted, *waiting.popleft())
         finally:
-            for _, future in waiting:
+            for _, _, future in waiting:
                 future.cancel()
             pool.close()
-
-    def _taken(
-        self, group: NDArray[np.int64], future: Any, wanted: _Wanted
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]:
-        decoded = future.result()
-        faults = dict(decoded.faults)
-        places = np.asarray([place for place in group.tolist() if wanted.rows[place] not in faults], dtype=np.int64)
-        pixels = decoded.pixels
-        mirrored = wanted.draws[places, DRAWS] >= 0.5
-        if wanted.part[group[0]] and mirrored.any():
-            pixels = pixels.copy()
-            pixels[mirrored] = pixels[mirrored][..., ::-1]
-        return places, pixels, faults
 
     def _vectors(self, pixels: NDArray[np.uint8], device: Device) -> NDArray[np.float32]:
         """(n, length) of n pictures, at most a batch. Raises DataError for vectors that say nothing."""
@@ -278,53 +264,108 @@ class Extractor:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Every vector of a split: its key, its picture, and what chooses the part of it."""
+    """The vectors of a split: so many `views` of each picture, one after the other; the first is the picture as it
+    is, the others are parts of it."""
 
-    keys: list[bytes]
+    keys: Keys
+    """(n * views, LENGTH)."""
     rows: NDArray[np.int64]
-    part: NDArray[np.bool_]
-    """Whether it is of a part of the picture, and not of the picture as it is."""
-    draws: NDArray[np.float64]
-    """(n, DRAWS + 1)."""
+    """(n,) of the pictures in the split."""
+    views: int
 
-    @classmethod
-    def of(cls, contents: Sequence[bytes | None], views: int, seed: int) -> Self:
-        """So many views of every picture that has a digest."""
-        keys, rows, draws = list[bytes](), list[int](), list[NDArray[np.float64]]()
-        whole = np.zeros(DRAWS + 1)
-        for row, digest in enumerate(contents):
-            for view in range(views if digest is not None else 0):
-                assert digest is not None
-                key, drawn = (digest, whole) if view == 0 else view_of(digest, view, seed)
-                keys.append(key)
-                rows.append(row)
-                draws.append(drawn)
-        part = np.arange(len(keys)) % max(views, 1) > 0
-        stacked = np.stack(draws) if views > 1 and draws else np.broadcast_to(whole, (len(keys), DRAWS + 1))
-        return cls(keys, np.asarray(rows, dtype=np.int64), part, stacked)
+    def row(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The pictures of some vectors."""
+        return self.rows[places // self.views]
+
+    def draws(self, group: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """(n, DRAWS + 1) what chooses the parts of a group; None for pictures as they are."""
+        return draws_of(self.keys[group]) if group[0] % self.views else None
+
+    def groups(self, missing: NDArray[np.int64], batch: int) -> Iterator[NDArray[np.int64]]:
+        """Batches of one kind, for one call decodes pictures as they are, or parts of them.
+
+        A picture that occurs twice is computed twice, which is rarer than worth a table.
+        """
+        parts = missing % self.views > 0
+        for some in (missing[~parts], missing[parts]):
+            yield from (some[start : start + batch] for start in range(0, len(some), batch))
 
 
-def _groups(missing: NDArray[np.int64], wanted: _Wanted, batch: int) -> Iterator[NDArray[np.int64]]:
-    """Batches of one kind; a picture that occurs twice is computed twice, which is rarer than worth a table."""
-    for kind in (False, True):
-        some = missing[wanted.part[missing] == kind]
-        for start in range(0, len(some), batch):
-            yield some[start : start + batch]
+class _Table:
+    """Vectors by place; the first tells how long they are."""
+
+    def __init__(self, count: int) -> None:
+        self.here = np.zeros(count, dtype=bool)
+        self.values: NDArray[np.float32] | None = None
+
+    def put(self, places: int | NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Take some in."""
+        if self.values is None:
+            self.values = space(len(self.here), vectors.shape[-1])
+        self.values[places], self.here[places] = vectors, True
+
+
+def _decoder(split: Split, preprocess: Preprocess) -> Decoder:
+    """Of pictures as they are, and of parts; of what lies in blocks, a block is read once where rows are in order."""
+    blocks = held(split.pictures)
+    return Decoder(split.pictures if blocks is None else blocks, preprocess, Crops(LEAST_AREA))
+
+
+def _taken(
+    wanted: _Wanted, group: NDArray[np.int64], draws: NDArray[np.float64] | None, future: Future[Decoded]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]:
+    """A decoded batch without the pictures that could not be read; of parts, some mirrored."""
+    decoded = future.result()
+    faults, pixels = dict(decoded.faults), decoded.pixels
+    good = ~np.isin(wanted.row(group), list(faults))
+    if draws is not None:
+        pixels = pixels.copy()  # what another process has sent cannot be written to
+        mirrored = draws[good, DRAWS] >= 0.5
+        pixels[mirrored] = pixels[mirrored][..., ::-1]
+    return group[good], pixels, faults
+
+
+def _closed_up(values: NDArray[np.float32], kept: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Only these rows, in ascending order; moved in place, for memory may have no room for them twice."""
+    for start in range(0, len(kept) if len(kept) < len(values) else 0, MOVED):
+        some = kept[start : start + MOVED]
+        values[start : start + len(some)] = values[some]
+    return values[: len(kept)]
 
 
 def space(count: int, length: int) -> NDArray[np.float32]:
-    """Space for vectors: memory, or beyond a gigabyte a file that vanishes with them."""
-    if count * length * 4 <= IN_MEMORY:
+    """Space for vectors: memory, or beyond a gigabyte a file in the cache folder that vanishes with them.
+
+    Raises WriteError where the disk has no room.
+    """
+    size = count * length * 4
+    if size <= IN_MEMORY:
         return np.zeros((count, length), dtype=np.float32)
-    return np.memmap(tempfile.TemporaryFile(), dtype=np.float32, mode="w+", shape=(count, length))
-
-
-def _sized(preprocess: Preprocess, image: int | None) -> Preprocess:
-    """The preprocessing at another size, the margin around the centre crop in proportion; raises ConfigError."""
-    if image is None or image == preprocess.size:
-        return preprocess
-    resize = None if preprocess.resize is None else round(preprocess.resize * image / preprocess.size)
+    place = cache_folder()
     try:
-        return replace(preprocess, size=image, resize=resize)
-    except (ValueError, UsageError) as fault:
-        raise ConfigError(f"--image {image}: {fault} (give a size that the network takes)") from None
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as file:
+            # A disk without room is told now; later the system would end the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype=np.float32, mode="w+", shape=(count, length))
+    except OSError as fault:
+        told = f"{place}: no room for {size:,} bytes of vectors, {reason(fault)}"
+        raise WriteError(f"{told} (make room, or set INCEPTORY_CACHE to another folder)") from fault
+
+
+def _sized(model: Model, image: int | None) -> Preprocess:
+    """The model's preprocessing, or the same at another size, with the margin around the centre crop in proportion.
+
+    Raises ConfigError for a model that knows none, and for a size that its network does not take.
+    """
+    own, tree, channels = model.require_preprocess(), model.plan.tree, model.plan.in_channels
+    if image is None or image == own.size:
+        return own
+    if not fits(tree, channels, image, image):
+        least = minimum_image(tree, channels)
+        raise UsageError(f"--image {image}: too small for {model.plan.architecture} (give {least} or more pixels)")
+    try:
+        return replace(own, size=image, resize=own.resize and round(own.resize * image / own.size))
+    except ValueError as fault:
+        raise UsageError(f"--image {image}: {fault}") from None

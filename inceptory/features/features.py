@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
+from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from inceptory.data.sources.layout import AUTO, Given, LaidOut
@@ -20,13 +21,15 @@ from inceptory.features.extract import Extractor, Settings, Vectors, space
 from inceptory.features.pictures import pictures_of
 from inceptory.system import files
 from inceptory.system.outputs import MARK, Kind, Output, claimed, marked
-from inceptory.weights.model import open_model
+from inceptory.weights.model import Model, open_model
 
 KINDS = {".npz": Kind("features", lambda ends: b"vectors.npy" in ends and b"about.npy" in ends)}
 KINDS[".parquet"] = marked("features")
 ROWS = 1024
 """Pictures in a row group of parquet."""
 MOST_VIEWS = 1000
+Opened = Annotated[Any, Parameter(n_tokens=1, converter=lambda _, tokens: tokens[0].value, accepts_keys=False)]
+"""A model by its path or name; in Python also an open one."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Features:
 
 
 def extract_features(
-    model: Path | str,
+    model: Opened,
     data: Given,
     /,
     *,
@@ -94,7 +97,8 @@ def extract_features(
     Parameters
     ----------
     model
-        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`); in Python also
+        what `open_model` gave.
     data
         Labelled pictures, as for `train`; or a picture, or a folder of pictures without labels.
     out
@@ -133,7 +137,8 @@ def extract_features(
         raise UsageError(f"--out {out}: unknown kind of file (end it in .npz or .parquet)")
     settings = Settings(layer, image, seed, device, precision, cache)
     with ExitStack() as stack:
-        opened = stack.enter_context(open_model(model, weights=weights, raw=raw)).warn(2)
+        opened = model if isinstance(model, Model) else stack.enter_context(open_model(model, weights=weights, raw=raw))
+        opened.warn(2)
         read = [opened.path, *([data] if isinstance(data, str | Path) else [])]
         place = None
         if out is not None and kind is not None:
@@ -181,6 +186,7 @@ def _write(features: Features, kind: str, place: Output) -> None:
         return
     with files.pending(place.path) as file:
         assert file.raw is not None
+        file.requested = features.vectors.nbytes
         buffered = io.BufferedWriter(file.raw)
         try:
             write(features, buffered)

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from inceptory.errors import UsageError, printable
-from inceptory.features.cache import Kept, folder, kept, limit, size_of
+from inceptory.features.cache import Kept, folder, kept, limit, size_of, trim
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Listing:
 def _line(one: Kept) -> str:
     about = one.about()
     if not about:
-        return f"  {_size(one.size):>9}  damaged; begun anew when it is wanted  {one.path.name}"
+        return f"  {_size(one.size):>9}  cannot be read; begun anew when it is wanted  {one.path.name}"
     network, layer, arithmetic = about["network"][0], about["layer"], about["arithmetic"][0]
     used = time.strftime("%Y-%m-%d", time.localtime(one.used))
     of = f"{about['vectors']:,} vectors of {network}, {layer}, {about['preprocess']['size']} pixels, {arithmetic}"
@@ -72,17 +72,12 @@ def cache(
     Parameters
     ----------
     clear
-        Remove all of it.
+        Remove all of it, but for what another process has open.
     keep
         Remove what was not used for longest, until so much is left: a size such as 500MB or 2GB.
     """
     if clear and keep is not None:
         raise UsageError("--clear, --keep: give one of them (--clear removes everything)")
     most = 0 if clear else None if keep is None else size_of(keep, "--keep")
-    files, removed = kept(), 0
-    total = sum(one.size for one in files)
-    while most is not None and files and total - removed > most:
-        last = files.pop()
-        last.remove()
-        removed += last.size
-    return Listing(folder(), tuple(files), limit(), removed)
+    removed = 0 if most is None else trim(most)
+    return Listing(folder(), tuple(kept()), limit(), removed)

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from inceptory.measure.evaluate import Scored, logits_of
 from inceptory.measure.results import Run
 from inceptory.measure.tasks import task_of
 from inceptory.nets.catalogue import Plan
-from inceptory.nets.network import create
+from inceptory.nets.network import Network, create
 from inceptory.report import folder as report
 from inceptory.system import clock
 from inceptory.system.lock import FILE as LOCK
@@ -48,31 +48,45 @@ from inceptory.weights.model import load
 from inceptory.weights.store import versions
 
 
-def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
+@dataclass(frozen=True)
+class Start:
+    """A network to train further, in place, and how its pictures are prepared."""
+
+    net: Network
+    """With a head for the classes of the data."""
+    preprocess: Preprocess
+
+
+def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, start: Start | None = None) -> Run:
     """Train the network of a job and write its results into the folder; `resumed` continues the run in it.
 
-    `began` is the moment at which the command started (`clock.began`): a time such as 1h counts from there.
+    `began` is the moment at which the command started (`clock.began`): a time such as 1h counts from there. `start`
+    takes the place of fresh weights, and of the mean and deviation of the training pictures; a run that is resumed
+    needs the same again.
     """
     with cleared_on_failure(folder, resumed):
         device = choose(job.recipe.device, job.recipe.precision)
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
             if ranks.first:
                 state.tidy(folder)
-            with _ready(job, source, device, ranks, stop, folder, began) as loop:
+            with _ready(job, source, device, ranks, stop, folder, began, start) as loop:
                 if resumed:
                     _go_on(loop)
                 loop.run(stop)
                 return _finished(loop)
 
 
-def find_rate(job: Job, source: Source, folder: Path) -> Search:
-    """Try learning rates on the network of a job; only the results of this search are left in the folder."""
+def find_rate(job: Job, source: Source, folder: Path, start: Start | None = None) -> Search:
+    """Try learning rates on the network of a job; only the results of this search are left in the folder.
+
+    `start` as for `fit`; its network is of no use afterwards.
+    """
     # Only the loss of each step counts: averaged weights would never be used, and no time limits the search.
     job = replace(job, recipe=replace(job.recipe, average=0.0, time=None))
     device = choose(job.recipe.device, job.recipe.precision)
     with joined(device.name) as ranks, watched() as stop:
         with (
-            _ready(job, source, device, ranks, stop, folder, clock.now()) as loop,
+            _ready(job, source, device, ranks, stop, folder, clock.now(), start) as loop,
             meter("trying rates", STEPS, shown=ranks.first) as bar,
         ):
             bar.say(f"trying learning rates on {job.model}, {device}: {STEPS} from {LOWEST:g} to {HIGHEST:g}")
@@ -91,15 +105,24 @@ def _ticking(objectives: Iterator[tuple[float, float]], bar: Meter) -> Iterator[
 
 @contextmanager
 def _ready(
-    job: Job, source: Source, device: Device, ranks: Ranks, stop: Stop, folder: Path, began: float
+    job: Job,
+    source: Source,
+    device: Device,
+    ranks: Ranks,
+    stop: Stop,
+    folder: Path,
+    began: float,
+    start: Start | None,
 ) -> Iterator[Loop]:
     """The loop of a job at its start, with its feeds open."""
-    plan = job.plan(len(source.classes))
-    feeds, preprocess = _feeds(job, plan, source, stop, ranks.first)
+    plan = job.plan(len(source.classes)) if start is None else start.net.plan
+    feeds, preprocess = _feeds(job, plan, source, stop, ranks.first, None if start is None else start.preprocess)
+    torch.manual_seed(job.recipe.seed)
+    net = create(plan) if start is None else start.net.float()
     with ExitStack() as stack:
         for each in feeds.values():
             stack.callback(each.close)
-        loop = _loop(job, plan, source, feeds, preprocess, device, ranks, folder, began)
+        loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began)
         stack.callback(loop.stepper.leave)
         yield loop
 
@@ -128,12 +151,11 @@ def _clear(folder: Path) -> None:
             (folder / name).rmdir()
 
 
-def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tuple[dict[str, Feed], Preprocess]:
-    """A feed for every split, and the preprocessing with mean and standard deviation of the training pictures."""
-    channels = plan.in_channels
-    order = {"order": "L"} if channels == 1 else {}
-    blank: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels, **order}
-    raw = Preprocess(size=plan.image, resize=plan.image, **blank)
+def _feeds(
+    job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool, preprocess: Preprocess | None = None
+) -> tuple[dict[str, Feed], Preprocess]:
+    """A feed for every split, and the preprocessing: where none is given, by the training pictures' own statistics."""
+    raw = preprocess or _blank(plan)
     crops = {"train": Crops(job.recipe.crop)} if job.recipe.crop else {}
     needs = {name: bytes_of(split, raw, crops.get(name)) for name, split in source.splits.items()}
     memory = room_for(list(needs.values()))
@@ -147,8 +169,16 @@ def _feeds(job: Job, plan: Plan, source: Source, stop: Stop, speaks: bool) -> tu
             for note in feeds[name].notes:
                 bar.say(note)
     refuse_corrupt(list(feeds.values()), source.classes)
-    mean, std = _statistics(job.recipe, feeds["train"], channels)
+    if preprocess is not None:
+        return feeds, preprocess
+    mean, std = _statistics(job.recipe, feeds["train"], plan.in_channels)
     return feeds, replace(raw, mean=mean, std=std)
+
+
+def _blank(plan: Plan) -> Preprocess:
+    channels = plan.in_channels
+    order: dict[str, Any] = {"order": "L"} if channels == 1 else {}
+    return Preprocess(size=plan.image, resize=plan.image, mean=(0.0,) * channels, std=(1.0,) * channels, **order)
 
 
 def _stoppable(bar: Meter, stop: Stop) -> Progress:
@@ -172,7 +202,7 @@ def _statistics(recipe: Recipe, train: Feed, channels: int) -> tuple[tuple[float
 
 def _loop(
     job: Job,
-    plan: Plan,
+    net: Network,
     source: Source,
     feeds: dict[str, Feed],
     preprocess: Preprocess,
@@ -181,9 +211,8 @@ def _loop(
     folder: Path,
     began: float,
 ) -> Loop:
-    """The loop before its first step, with a fresh network."""
-    torch.manual_seed(job.recipe.seed)
-    net = create(plan)
+    """The loop before its first step, with everything in its place."""
+    plan = net.plan
     net = net.to(device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     task, labels = task_of(source.multi_label), feeds["train"].labels
     weights = task.criterion().class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None

@@ -151,6 +151,7 @@ class Loop:
         at, number = self.position, len(self.position.history) + 1
         start = clock.now()
         self.validation.renew(number)
+        assert self.stepper.frozen.unchanged(self.stepper.answering), "a frozen part remembers what it did"
         renewed = clock.now()
         if self.budget is not None and not self.budget.full:
             self.budget.full = self.validation.seconds_at_the_end()

@@ -17,7 +17,8 @@ from inceptory.engines.device import Device
 from inceptory.learn.pictures import Targets
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.update.average import Average
-from inceptory.learn.update.norms import choose_variance
+from inceptory.learn.update.depth import Frozen
+from inceptory.learn.update.norms import choose_variance, remembered
 from inceptory.learn.update.optim import Optimizer
 from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.nets.layers import Residual
@@ -67,13 +68,15 @@ class Stepper:
         self.task, self.criterion = task, task.criterion()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
+        self.frozen = Frozen(net, recipe.unfreeze)
         choose_variance(net, recipe.moving_variance)
         _drop_paths(net, recipe.drop_path)
         net.checkpointing = recipe.gradient_checkpointing
         self.optimizer = Optimizer(net, recipe, device.scaler())
         self.average = Average(net, recipe.average) if recipe.average else None
         self.class_weights = class_weights
-        self._weights = {"logits": 1.0, **{aux.name: aux.weight for aux in net.plan.tree.aux}}
+        aux = (head for head in net.plan.tree.aux if head.name not in self.frozen.names)
+        self._weights = {"logits": 1.0, **{head.name: head.weight for head in aux}}
         self._alone: Callable[[Tensor], dict[str, Tensor]] = heads or net.heads
         self._forward = self._alone
         if self.ranks.world > 1:
@@ -92,6 +95,7 @@ class Stepper:
         step as long as a smaller factor on the loss may help.
         """
         self.net.train()
+        self.frozen.rest()
         # Batch norm cannot use a single picture. If one process has no other, all of them skip the step.
         parts = [part for part in parts if len(part[0]) > 1]
         seen, idle = self.ranks.total(sum(len(values) for values, _ in parts), not parts)
@@ -121,7 +125,7 @@ class Stepper:
             return outcome
         if not self.optimizer.step(rate, momentum):
             return self._skipped(outcome, before)
-        self.ranks.share_statistics(self.net)
+        self.ranks.share_statistics(remembered(self.net))
         if self.average is not None:
             self.average.update(number)
         return outcome
@@ -162,12 +166,14 @@ class Stepper:
         return tensors | {f"optimizer/{name}": value for name, value in self.optimizer.tensors().items()}
 
     def load(self, tensors: dict[str, Tensor], rate: float) -> None:
-        """Restore what `tensors` returned."""
+        """Restore what `tensors` returned; raises ValueError where the run began with another network."""
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
         self.net.load_state_dict(under("net/"))
+        if not self.frozen.unchanged(self.net):
+            raise ValueError("its frozen stages are those of another network than the one it starts from")
         if self.average is not None:
             self.average.net.load_state_dict(under("average/"))
         self.optimizer.load(under("optimizer/"), rate)

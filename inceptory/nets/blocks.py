@@ -197,6 +197,10 @@ class Aux:
     weight: float
 
 
+BOTTLENECK, EMBEDDING = "bottleneck", "embedding"
+"""The vectors of a head by name: what the classifier is given; the origin's own, which may be scaled to length 1."""
+
+
 @dataclass(frozen=True)
 class Head:
     """Global average pool, dropout, an optional neck, an optional classifier."""

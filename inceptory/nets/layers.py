@@ -316,7 +316,7 @@ class Concat(nn.Module):
         self.se = None if node.se is None else SE(node.se, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([self.get_submodule(f"branch{i}")(x) for i in range(self.count)], 1)
+        x = torch.cat([getattr(self, f"branch{i}")(x) for i in range(self.count)], 1)
         return x if self.se is None else self.se(x)
 
 

@@ -76,7 +76,7 @@ class Network(modules.Holder):
         self._check(x)
         again = self.checkpointing and self.training and torch.is_grad_enabled()
         for name in self.stage_names:
-            stage = self.get_submodule(name)
+            stage = getattr(self, name)  # torch.export of torch 2.6 follows no get_submodule, here and in Concat
             x = modules.recomputed(stage, x) if again else stage(x)
             yield name, x
 

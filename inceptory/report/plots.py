@@ -86,9 +86,10 @@ def families() -> tuple[str, ...]:
 @cache
 def _letters() -> frozenset[int]:
     """Code points that can be drawn."""
+    known = families()  # first, since it loads matplotlib as this package must
     from matplotlib.font_manager import findfont, get_font
 
-    charmaps = (get_font(findfont(name)).get_charmap() for name in families())
+    charmaps = (get_font(findfont(name)).get_charmap() for name in known)
     return frozenset(letter for charmap in charmaps for letter in charmap)
 
 

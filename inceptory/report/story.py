@@ -41,8 +41,15 @@ class Story:
     def _data(self, key: str, otherwise: Any) -> Any:
         return self.card.data.get(key, otherwise)
 
+    @property
+    def is_head(self) -> bool:
+        """Whether only a head was fitted, on a network that was trained before."""
+        return self.ending.by == "head"
+
     def paragraph(self) -> str:
         """A summary of the run, in sentences."""
+        if self.is_head:
+            return " ".join((self._head(), self._head_measured(), self._head_effort()))
         return " ".join((self._network(), self._training(), self._measuring(), self._effort()))
 
     def _network(self) -> str:
@@ -80,6 +87,35 @@ class Story:
             f"The best epoch on validation, number {best}, was kept and measured on the {self.metrics.n:,} "
             f"{self.split} pictures, which had no part in training."
         )
+
+    def _head(self) -> str:
+        recipe, sizes = self.card.recipe, self._data("splits", {})
+        counts = " and ".join(f"{sizes[name]:,} {name}" for name in ("train", "validation") if name in sizes)
+        views = f", each in {recipe['views']} views" if recipe.get("views", 1) > 1 else ""
+        return (
+            f"{self.plan.architecture} ({self.plan.dialect} dialect) from {recipe.get('from')} was given a new last "
+            f"layer to {self.task.purpose(self.plan.classes)} pictures of {self.plan.image} x {self.plan.image}, a "
+            f"logistic regression of strength {recipe.get('strength'):g} on what it sees in {counts} pictures of "
+            f"{self._data('name', 'the data')}{views}. All other weights are as they were."
+        )
+
+    def _head_measured(self) -> str:
+        n, folds = f"{self.metrics.n:,}", self.card.recipe.get("folds")
+        if self.split == "test":
+            return f"It was measured on the {n} test pictures, which had no part in that."
+        if folds:
+            return (
+                f"The pictures took turns in {folds} parts: each of the {n} was answered by a layer that was fitted "
+                "without it, and the figures below are of these answers; the layer that is kept was fitted on all."
+            )
+        return (
+            f"The {n} validation pictures chose the strength, and the figures below are of them: there is no test "
+            "split, so they are a little too good."
+        )
+
+    def _head_effort(self) -> str:
+        on = self.card.recipe.get("computed_on", "this machine")
+        return f"The run took {_minutes(self.minutes)} on {on}."
 
     def _effort(self) -> str:
         device = self.card.recipe.get("computed_on")

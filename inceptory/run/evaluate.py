@@ -85,7 +85,7 @@ def evaluate(
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
         card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
-        place = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
+        output = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
         source, chosen, line = measured(source_of(data, layout=layout), card, split)
         print(*source.notes, sep="\n", end="\n" * bool(source.notes), file=sys.stderr)
         matching = matched(source.name, source.classes, card)
@@ -97,7 +97,7 @@ def evaluate(
         scored = score(open_engine(opened, device, precision), card.labels, part, source.name)
         print(printable(matching), printable(line), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
-        if place is not None:
+        if output is not None:
             from inceptory.report.folder import json_page, record
 
             origin = {
@@ -105,7 +105,7 @@ def evaluate(
                 "model": str(opened.path),
                 "data": source.name,
             }
-            place.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
+            output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
     return metrics
 
 
@@ -135,15 +135,22 @@ def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str
     held = source.with_validation(float(card.recipe.get("validation", VALIDATION)))
     if split is not None or "test" in source.splits or "validation" in source.splits:
         chosen = split or ("test" if "test" in source.splits else "validation")
-        return held, chosen, f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
+        line = f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
+        return held, chosen, line + (_FITTED if card.recipe.get("folds") and chosen != "test" else "")
     count, fingerprint = len(source.split("train")), card.data.get("fingerprint")
     if fingerprint is not None and fingerprint == held.fingerprint():
+        if card.recipe.get("folds"):
+            return source, "train", f"measuring all {count:,} pictures of {source.name}{_FITTED}"
         part = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
         return held, "validation", f"measuring {part}: those held out when the checkpoint was trained on it"
     line = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
     if fingerprint is not None:
         line += _not_the_same(str(card.data.get("name")), source.name)
     return source, "train", line
+
+
+_FITTED = "; a head that took turns was fitted on all of them (its metrics.json has honest figures)"
+"""What to say of pictures on all of which a head was fitted, after parts of them had taken turns to choose it."""
 
 
 def _not_the_same(trained: str, name: str) -> str:

@@ -80,7 +80,7 @@ def explain(
     model: Path | str,
     /,
     *images: Path | str,
-    out: Path | str,
+    out: Path | str | None = None,
     layer: str | None = None,
     module: str | None = None,
     top: int = 3,
@@ -127,6 +127,8 @@ def explain(
     """
     if not 1 <= top <= MOST:
         raise UsageError(f"--top {top}: out of range (1 to {MOST})")
+    if out is None:
+        raise UsageError("explain needs a folder for what it draws (give --out)")
     paths, folder = pictures_meant(images, "explain"), Path(out)
     require_outside(folder, images, "--out")
     with ExitStack() as stack:

@@ -154,20 +154,18 @@ def _answers(
     coverage: float | None,
 ) -> Iterator[Prediction]:
     """Predictions for the pictures that can be read: the best classes, or all of a set."""
-    import torch
+    import numpy as np
 
     task = task_of(engine.multi_label)
     for decoded in reading.batches("predicting", BATCH):
-        logits = engine.logits(torch.from_numpy(decoded.pixels))
         if sure is None or coverage is None:
-            every = engine.scores(logits).numpy()
+            every = engine.probabilities(decoded.pixels)
             chosen = [task.answers(probabilities, top) for probabilities in every]
         else:
-            every, sets = sure.probabilities(logits.numpy()), sure.sets(logits.numpy(), coverage)
-            chosen = [
-                [number for number in probabilities.argsort(kind="stable")[::-1].tolist() if inside[number]]
-                for probabilities, inside in zip(every, sets, strict=True)
-            ]
+            logits = engine.raw(decoded.pixels)
+            every, sets = sure.probabilities(logits).astype(np.float32), sure.sets(logits, coverage)
+            ranked = (-every).argsort(axis=1, kind="stable").tolist()
+            chosen = [[i for i in row if inside[i]] for row, inside in zip(ranked, sets, strict=True)]
         for row, probabilities, numbers in zip(decoded.rows.tolist(), every, chosen, strict=True):
             names, values = tuple(labels[i] for i in numbers), tuple(float(probabilities[i]) for i in numbers)
             yield Prediction(str(reading.paths[row]), names, values)

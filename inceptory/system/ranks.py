@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from inceptory.errors import ConfigError
 
@@ -65,9 +65,8 @@ class Ranks:
         dist.all_gather(parts, filled)
         return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
 
-    def share_statistics(self, net: nn.Module) -> None:
-        """Average over all processes what batch norms remember."""
-        buffers = list(net.buffers())
+    def share_statistics(self, buffers: Sequence[Tensor]) -> None:
+        """Average over all processes what batch norms remember, in place."""
         if self.world == 1 or not buffers:
             return
         flat = torch.cat([buffer.flatten() for buffer in buffers])

@@ -111,7 +111,8 @@ class Model:
     def require_preprocess(self) -> Preprocess:
         """How its pictures are prepared; raises ConfigError for a model that does not know."""
         if self.card.preprocess is None:
-            raise ConfigError(f"{self.path}: knows no preprocessing (say which in Python: open_model(preprocess=...))")
+            remedy = "save it with a card that does" if self.own else "say it in Python, open_model(preprocess=...)"
+            raise ConfigError(f"{self.path}: knows no preprocessing ({remedy})")
         return self.card.preprocess
 
     def close(self) -> None:

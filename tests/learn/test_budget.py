@@ -116,6 +116,13 @@ def test_a_rate_that_decays_by_epochs_does_so_under_a_time_as_without_one():
     assert timed_rate(recipe, 0.1, 0.01, 30, 3) == pytest.approx(0.525, rel=1e-4), "rising, it does not decay yet"
 
 
+def test_a_rate_that_decays_at_each_step_does_so_under_a_time_as_without_one():
+    recipe = replace(RECIPE, schedule="inverse", decay=0.01, warmup=0.0)
+    for step in (0, 1, 60, 500):
+        plain = rate(replace(recipe, time=None), step, 100, 3)
+        assert timed_rate(recipe, step / 1000, 0.001, step, 3) == pytest.approx(plain, rel=1e-12)
+
+
 def test_with_a_limit_of_steps_the_schedule_ends_at_whichever_comes_first():
     early, used = went(repeat(1.0, 5000), budget(most=100))
     assert (len(early), used) == (100, 104.0)

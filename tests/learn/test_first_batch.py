@@ -176,5 +176,5 @@ def test_the_curves_are_of_one_measure_and_say_what_differs(first, monkeypatch):
     told = [text.get_text() for text in shown[0].legends[0].get_texts()]
     assert told[0].startswith("training (augmented, in train mode")
     page = " ".join((first[0] / "report.html").read_text().split())
-    assert "with the\nweights at the end of the epoch" in page, "this run keeps no average"
-    assert "mixed ones by the shares of both classes" in page
+    assert "with the weights at the end of the epoch" in page, "this run keeps no average"
+    assert "mixed ones weighted by the shares of both classes" in page

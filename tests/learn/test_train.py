@@ -90,7 +90,8 @@ def test_an_epoch_that_spoils_the_network_is_not_kept(colours: Path, tmp_path: P
         with torch.no_grad():
             for weights in self.stepper.answering.parameters() if number == 3 else ():
                 weights.zero_()
-        return validated(self, number, stop, start)
+        row, metrics = validated(self, number, stop, start)
+        return (row if number == 3 else replace(row, validation_top1=1.0)), metrics  # how well it learns is chance
 
     monkeypatch.setattr(Loop, "_validated", spoilt)
     monkeypatch.setattr("inceptory.report.plots.png", lambda _: b"a picture")

@@ -55,7 +55,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than these runs."""
-    monkeypatch.setattr("inceptory.report.folder.write_run", lambda *_, **__: None)
+    monkeypatch.setattr("inceptory.report.folder.write_run", lambda *_, **given: given["test"].metrics())
 
 
 # What batch norms remember
@@ -198,7 +198,7 @@ def test_the_best_epoch_is_kept_and_training_ends_when_none_gets_better(
 def test_the_last_measurement_is_of_the_best_epoch(pairs, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         scripted(patched, [0.9, 0.1])
-        found = run(pairs, tmp_path / "run", epochs=2, lr=0.2)
+        found = run(pairs, tmp_path / "run", epochs=2, lr=0.02)
     best, last = (
         inceptory.evaluate(tmp_path / "run" / f"{name}.safetensors", str(pairs), split="validation")
         for name in ("model", "last")
@@ -283,9 +283,9 @@ def steps_of(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **recipe) -
 
 def test_accumulated_batches_make_one_step_and_warming_up_takes_its_share(pairs, tmp_path, monkeypatch):
     """24 pictures, batches of 4, two of them a step: 3 steps an epoch, of which 2 epochs have 6."""
-    known = {"epochs": 2, "batch": 4, "accumulate": 2, "lr": 0.06, "schedule": "constant"}
+    known = {"epochs": 2, "batch": 4, "accumulate": 2, "lr": 0.006, "schedule": "constant"}
     found = steps_of(pairs, tmp_path / "half", monkeypatch, warmup=0.5, **known)
     assert [parts for _, parts in found] == [[4, 4]] * 6
-    assert [rate for rate, _ in found] == pytest.approx([0.02, 0.04, 0.06, 0.06, 0.06, 0.06])
+    assert [rate for rate, _ in found] == pytest.approx([0.002, 0.004, 0.006, 0.006, 0.006, 0.006])
     found = steps_of(pairs, tmp_path / "none", monkeypatch, warmup=0.0, **{**known, "accumulate": 1, "epochs": 1})
-    assert found == [(0.06, [4])] * 6
+    assert found == [(0.006, [4])] * 6

@@ -100,7 +100,7 @@ def test_the_page_shows_every_number_and_runs_nothing(story: Story):
         "<i>dog</i> 5 75.0 % 60.0 % 66.7 %",
         "<i>dog</i> cat 2",
         "1 of 3 wrong answers",
-        "said cat (98.7 %) is <i>dog</i> (1.3 %) <b>.png",
+        "answer cat (98.7 %) truth <i>dog</i> (1.3 %) <b>.png",
         "--out 'runs/<b>'",
         "abc123",
         "torch 8.8",

@@ -61,9 +61,9 @@ UPRIGHT = {
 """EXIF 2.3, section 4.6.4: value of the orientation and the way back."""
 MPO = {"MPO": "JPEG"}
 """A JPEG that holds a second one behind it is still called .jpg by every camera."""
-OVER, NEXT = 1 + 1 / 255, 2.0
-"""A largest fraction up to the first belongs to white at 1, as filters overshoot; from the second on to white at
-255; between them nobody can tell."""
+OVER, NEXT = float(np.float32(1 + 1 / 255)), 2.0
+"""A largest fraction up to the first, as a file of 32 bits holds it, belongs to white at 1, as filters overshoot; from
+the second on to white at 255; between them nobody can tell."""
 GREY_BITS = (12, 16)
 """Key in `Image.info` for a grey picture of 12 or 16 bits; no file can bring a key that is no text."""
 QUIET = threading.Lock()

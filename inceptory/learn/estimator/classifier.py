@@ -184,7 +184,7 @@ def _seed(random_state: Any) -> int:
 
 def _strength(vectors: NDArray[np.float32], labels: Labels, seed: int, balanced: bool) -> float:
     """Chosen as by `train --from`; nothing is calibrated here, so the part for that chooses where one is held out."""
-    parts = parted(labels, len(labels), False, seed)
+    parts = parted(labels, len(labels), seed)
     return chosen(vectors, labels, replace(parts, choose=parts.calibrate), seed, balanced).strength
 
 

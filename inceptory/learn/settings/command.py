@@ -25,15 +25,14 @@ def transfer_command(
     transfer: Transfer,
     layout: Layout,
 ) -> str:
-    """`inceptory train --from ...` for a shell; without fine-tuning only what the head knows of a recipe.
+    """`inceptory train --from ...` for a shell, with what a head knows of a recipe.
 
     >>> transfer_command("photos", "x.pth", "runs/x", 299, Recipe(seed=3), Transfer(views=2), AUTO)
     'inceptory train photos --from x.pth --out runs/x --image 299 --views 2 --seed 3'
     """
-    named = [each.name for each in fields(recipe) if transfer.finetune or each.name in OF_THE_HEAD]
     words = ["inceptory", "train", data, "--from", backbone, "--out", str(out), "--image", str(image)]
     words += [word for field in fields(transfer) for word in _flag(field.name, transfer, vars(ALONE))]
-    words += [word for name in named for word in _flag(name, recipe, vars(Recipe()))]
+    words += [word for name in OF_THE_HEAD for word in _flag(name, recipe, vars(Recipe()))]
     return shlex.join([*words, *_layout_flags(layout)])
 
 

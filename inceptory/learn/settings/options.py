@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 else:
     Options = make_dataclass(
         "Options",
-        [(each.name, _flag(each.name, each.metadata["told"]), None) for each in fields(Recipe)],
+        [(each.name, _flag(each.name, each.metadata["sentence"]), None) for each in fields(Recipe)],
         frozen=True,
         namespace={"__doc__": "Options of a recipe by name; None leaves one to the recipe."},
     )

@@ -61,9 +61,9 @@ EPOCHS = 20
 """Epochs of a recipe that sets neither epochs nor a time."""
 
 
-def option(default: Any, told: str, **bounds: float) -> Any:
+def option(default: Any, sentence: str, **bounds: float) -> Any:
     """A field with its help text and its range: `low` and `high` are allowed values, `above` and `below` are not."""
-    return field(default=default, metadata={"told": told, "bounds": bounds})
+    return field(default=default, metadata={"sentence": sentence, "bounds": bounds})
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Recipe:
     time: str | None = option(
         None,
         "Length of the whole command, such as 20m or 1h, in place of epochs: from its start to its last file. "
-        "The schedule is fitted to it, except exponential and plateau, which count epochs.",
+        "The schedule is fitted to it, except exponential, inverse and plateau, which count epochs or steps.",
     )
     batch: int = option(64, "Pictures that pass through the network at once.", low=2, high=2**16)
     accumulate: int = option(1, "Batches whose gradients are added up for one step.", low=1, high=2**16)
@@ -88,15 +88,17 @@ class Recipe:
         "sgd", "SGD, AdamW, or RMSProp by TensorFlow's rule; each has its own defaults for the options below."
     )
     lr: float = option(None, "Learning rate at its peak.", above=0, high=100)
-    schedule: Literal["cosine", "onecycle", "step", "exponential", "plateau", "constant"] = option(
+    schedule: Literal["cosine", "onecycle", "step", "exponential", "inverse", "plateau", "constant"] = option(
         "cosine",
         "The rate after its warm-up: along a cosine to zero, in a straight line to zero, a tenth at each drop, "
-        "times --decay-rate every --decay-epochs, a tenth when validation stops improving, or constant.",
+        "times --decay-rate every --decay-epochs, divided by 1 + --decay x steps, a tenth when validation stops "
+        "improving, or constant.",
     )
     warmup: float = option(0.2, "Share of all steps in which the rate rises to its peak.", low=0, below=1)
     drops: tuple[float, ...] = option((), "Shares of the epochs after which schedule step divides the rate by ten.")
     decay_rate: float = option(0.94, "Factor on the rate at each decay of schedule exponential.", above=0, high=1)
     decay_epochs: float = option(2.0, "Epochs from one decay of schedule exponential to the next.", above=0, high=1e6)
+    decay: float = option(1e-6, "Decay of schedule inverse at each step, as Keras' SGD has it.", low=0, high=1e6)
     patience: int = option(
         5, "Epochs without a better validation until schedule plateau divides the rate by ten.", low=1, high=1e6
     )
@@ -123,6 +125,15 @@ class Recipe:
         "Factor on the sum of squared weights that is added to the loss: of kernels, and of biases inside modules.",
         low=0,
         below=1,
+    )
+    unfreeze: float = option(
+        1.0, "Share of the stages, from the last one, that learn; those below stay as they are.", above=0, high=1
+    )
+    depth_rate: float = option(
+        1.0,
+        "Factor on the rate from each part that learns to the one below it; the head has the full rate.",
+        above=0,
+        high=1,
     )
     clip: float = option(
         0.0,

@@ -1,13 +1,11 @@
-"""What `train --from` asks beside a recipe: a new head on a trained network, and what follows it."""
+"""What `train --from` asks beside a recipe: a new head on a trained network."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.settings.options import Options, given
@@ -16,7 +14,7 @@ from inceptory.system import files
 from inceptory.weights.model import open_model
 
 OF_THE_HEAD = ("validation", "seed", "device", "precision", "class_weights")
-"""Options of a recipe that count without fine-tuning, too."""
+"""Options of a recipe that count for a head, too."""
 MOST_VIEWS = 100
 
 
@@ -24,10 +22,6 @@ MOST_VIEWS = 100
 class Transfer:
     """How a trained network is put to new pictures (`--from`)."""
 
-    finetune: Annotated[bool, Parameter(negative="")] = False
-    """With --from: after the head, train the network itself by a recipe, and keep that where it is surely better."""
-    keep_head: Annotated[bool, Parameter(negative="")] = False
-    """With --finetune, where the data's classes are the network's own: begin from its own head, and fit no new one."""
     strength: float | None = None
     """With --from: how strongly the new head's weights are held small (strength / 2 * |weights|^2 beside the mean
     log-loss); without it chosen between 1 and 1e-6 by pictures that are held back."""
@@ -48,17 +42,14 @@ class Transfer:
             if name != "image":
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag}: --from {backbone} decides it (leave one of them out)")
-        if self.keep_head and not self.finetune:
-            raise ConfigError("--keep-head: without --finetune nothing would be trained (add it, or leave this out)")
         if self.strength is not None and not 0 < self.strength <= 1e6:
             raise UsageError(f"--strength {self.strength:g}: out of range (above 0, at most 1e6)")
         if not 1 <= self.views <= MOST_VIEWS:
             raise UsageError(f"--views {self.views}: out of range (1 to {MOST_VIEWS})")
-        if not self.finetune:
-            for name in given(options):
-                if name not in OF_THE_HEAD:
-                    flag = name.replace("_", "-")
-                    raise ConfigError(f"--{flag}: the head alone has no such setting (add --finetune, or leave it out)")
+        for name in given(options):
+            if name not in OF_THE_HEAD:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag}: a head on a trained network has no such setting (leave it out)")
 
 
 @dataclass(frozen=True)
@@ -71,15 +62,13 @@ class Backbone:
     """sha256 of its file."""
 
     @classmethod
-    def of(cls, model: Path | str, image: int | None, transfer: Transfer) -> tuple[Backbone, str, Variant]:
+    def of(cls, model: Path | str, image: int | None) -> tuple[Backbone, str, Variant]:
         """(what to begin from, its architecture, how that differs from the published form).
 
         Pictures are of the size that the model knows, or of `image`. Raises for a model that cannot be begun from.
         """
         with open_model(model) as opened:
             options: dict[str, Any] = opened.plan.options()
-            if transfer.keep_head and not opened.card.labels:
-                raise ConfigError(f"--keep-head: {opened.path} names no classes (leave it out, for a new head)")
             size = opened.require_preprocess().size if image is None else image
             known = {name: options[name] for name in vars(PUBLISHED) if name in options}
             variant = Variant(**{**known, "dialect": opened.plan.dialect, "image": size, "aux": False})

@@ -103,7 +103,7 @@ def fit_head(seen: Seen, job: Job) -> Fitted:
     """The head, its strength chosen by pictures that are held out, or by parts that take turns."""
     start, vectors, labels = clock.now(), seen.vectors, seen.labels
     require_varied(vectors, seen.extractor.model.path)
-    parts = parted(labels, seen.count("train"), job.transfer.finetune, job.recipe.seed)
+    parts = parted(labels, seen.count("train"), job.recipe.seed)
     balanced, asked = job.recipe.class_weights, job.transfer.strength
     choice = chosen(vectors, labels, parts, job.recipe.seed, balanced, STRENGTHS if asked is None else (asked,))
     strength = choice.strength

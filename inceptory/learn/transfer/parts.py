@@ -32,14 +32,13 @@ class Parts:
     """Parts that take turns; 0 where they are held out once."""
 
 
-def parted(labels: Labels, of_training: int, held_out: bool, seed: int) -> Parts:
+def parted(labels: Labels, of_training: int, seed: int) -> Parts:
     """The parts of (n,) or (n, K) labels, of which the first `of_training` are of the training split.
 
-    `held_out` asks for parts that are held out once, however few pictures there are. The seed chooses those of the
-    calibration.
+    The seed chooses the calibration part.
     """
     every = np.arange(len(labels))
-    if len(labels) < FEW and not held_out:
+    if len(labels) < FEW:
         smallest = int(np.sort(per_class(labels))[-1]) if labels.ndim == 1 else len(labels)
         return Parts(every, every[:0], every[:0], max(min(FOLDS, smallest), 2))
     held = stratified(labels[:of_training], CALIBRATION, seed + 1)

@@ -15,7 +15,8 @@ class Average:
     def __init__(self, net: Network, decay: float) -> None:
         self.net = copy.deepcopy(net).eval()
         self.decay = decay
-        self._pairs = list(zip(self.net.parameters(), net.parameters(), strict=True))
+        pairs = zip(self.net.parameters(), net.parameters(), strict=True)
+        self._pairs = [(mine, fresh) for mine, fresh in pairs if fresh.requires_grad]
 
     @torch.no_grad()
     def update(self, step: int) -> None:

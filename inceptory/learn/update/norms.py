@@ -54,8 +54,14 @@ class Norm(Protocol):
 
 
 def norms_of(net: nn.Module) -> Iterator[Norm]:
-    """Every batch norm of a network."""
-    return (cast(Norm, module) for module in net.modules() if isinstance(module, NORMS))
+    """Every batch norm of a network that learns: a frozen one, without gradients, remembers what it does for good."""
+    norms = (module for module in net.modules() if isinstance(module, NORMS))
+    return (cast(Norm, norm) for norm in norms if any(tensor.requires_grad for tensor in norm.parameters()))
+
+
+def remembered(net: nn.Module) -> list[Tensor]:
+    """The running statistics of the norms that learn."""
+    return [buffer for norm in norms_of(net) for buffer in cast(nn.Module, norm).buffers()]
 
 
 def choose_variance(net: nn.Module, kind: Literal["biased", "unbiased"]) -> None:

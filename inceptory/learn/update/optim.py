@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from inceptory.engines.device import Device
 from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.update.depth import scales
 from inceptory.learn.update.rmsprop import RMSProp
 from inceptory.nets import layers as modules
 from inceptory.nets.network import Network
@@ -18,20 +19,17 @@ SCALER = {"scale": float, "_growth_tracker": int}
 
 
 class Optimizer:
-    """The optimizer of a recipe on the tensors of a network."""
+    """The optimizer of a recipe on the tensors of a network that learn."""
 
     def __init__(self, net: Network, recipe: Recipe, scaler: torch.amp.GradScaler | None = None) -> None:
         self.recipe = recipe
         self.scaler = scaler or Device("cpu").scaler()
-        self.names = [name for name, _ in net.named_parameters()]
-        self.parameters = list(net.parameters())
+        self.names = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         self.penalised = list(penalised(net)) if recipe.penalty else []
         self.inner = _inner(_groups(net, recipe), recipe)
-
-    @property
-    def rate(self) -> float:
-        """Learning rate of the last step."""
-        return float(self.inner.param_groups[0]["lr"])
+        self.rate = recipe.lr
+        """Learning rate of the last step, at the head."""
 
     def penalty(self) -> float:
         """The recipe's L2 penalty on the weights, which belongs to the loss; `step` adds its gradient."""
@@ -55,11 +53,12 @@ class Optimizer:
             self._keep_velocity(self.rate / rate)
         momentum = self.recipe.momentum if momentum is None else momentum
         for group in self.inner.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
             if "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
             else:
                 group["momentum"] = momentum
+        self.rate = rate
         scale = self.scale
         self.scaler.step(self.inner)
         self.scaler.update()
@@ -108,8 +107,7 @@ class Optimizer:
             # In the memory layout that the optimizer itself would use, so that it is as fast as before.
             tensor = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.inner.state.setdefault(parameter, {})[kind] = tensor.copy_(value)
-        for group in self.inner.param_groups:
-            group["lr"] = rate
+        self.rate = rate
 
 
 def penalised(net: Network) -> Iterator[nn.Parameter]:
@@ -122,15 +120,24 @@ def penalised(net: Network) -> Iterator[nn.Parameter]:
         if isinstance(part, modules.Kernel)
     }
     for parameter in net.parameters():
-        if parameter.ndim > 1 or id(parameter) in inside:
+        if parameter.requires_grad and (parameter.ndim > 1 or id(parameter) in inside):
             yield parameter
 
 
 def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
-    """Weight decay for kernels only: on the factor of a norm, or on a bias, it would not regularise anything."""
-    kernels = [parameter for parameter in net.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in net.parameters() if parameter.ndim == 1]
-    return [{"params": kernels, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """Two of each factor on the rate, `scale`: only kernels decay, as a norm's factor or a bias near zero
+    regularises nothing.
+    """
+    by_scale = dict[float, list[nn.Parameter]]()
+    for part, scale in scales(net, recipe.unfreeze, recipe.depth_rate).items():
+        by_scale.setdefault(scale, []).extend(net.get_submodule(part).parameters())
+    groups = list[dict[str, object]]()
+    for scale, parameters in by_scale.items():
+        kernels = [parameter for parameter in parameters if parameter.ndim > 1]
+        others = [parameter for parameter in parameters if parameter.ndim == 1]
+        groups += [{"params": kernels, "weight_decay": recipe.weight_decay, "scale": scale}]
+        groups += [{"params": others, "weight_decay": 0.0, "scale": scale}]
+    return groups
 
 
 def _inner(groups: list[dict[str, object]], recipe: Recipe) -> torch.optim.Optimizer:

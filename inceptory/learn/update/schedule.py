@@ -43,7 +43,7 @@ def rate(recipe: Recipe, step: float, steps: float, per_epoch: float, drops: int
             epoch, epochs = step // per_epoch, steps / per_epoch
             past = sum(epoch >= round(share * epochs, 6) for share in recipe.drops)
             return recipe.lr * DROP**past
-        case "exponential":
+        case "exponential" | "inverse":
             return recipe.lr * _decayed(recipe, step, per_epoch)
         case "plateau":
             return float(recipe.lr * DROP**drops)
@@ -69,18 +69,21 @@ def momentum(recipe: Recipe, step: int, steps: int) -> float:
 def timed_rate(recipe: Recipe, share: float, ahead: float, step: int, per_epoch: int, drops: int = 0) -> float:
     """Learning rate of a step in a timed run, which is at `share` of its length before and `share + ahead` after.
 
-    It is the value of the schedule at the middle of the step. Only schedule exponential counts epochs: `step` is
-    counted from 0, `per_epoch` steps are an epoch. `drops` counts the times that plateau has lowered the rate.
+    It is the value of the schedule at the middle of the step. Schedules exponential and inverse count epochs or steps:
+    `step` is counted from 0, `per_epoch` steps are an epoch. `drops` counts the times that plateau has lowered the
+    rate.
     """
     middle, factor = share + ahead / 2, 1.0
-    if recipe.schedule == "exponential":
+    if recipe.schedule in ("exponential", "inverse"):
         factor = _decayed(recipe, step, per_epoch) if middle >= recipe.warmup else 1.0
         recipe = replace(recipe, schedule="constant")
     return factor * rate(recipe, middle * WHOLE, WHOLE, 1, drops)
 
 
 def _decayed(recipe: Recipe, step: float, per_epoch: float) -> float:
-    """Factor of schedule exponential on the rate: a staircase, as in TensorFlow, with a whole number of steps each."""
+    """What is left of the rate: TensorFlow's staircase, of whole steps each, or Keras' inverse time decay."""
+    if recipe.schedule == "inverse":
+        return 1 / (1 + recipe.decay * step)
     return float(recipe.decay_rate ** (step // max(int(recipe.decay_epochs * per_epoch), 1)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -71,7 +72,13 @@ def test_broken_exif_is_ignored(block):
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param((0x010F, 2, 2**31, struct.pack("<I", 8)), id="a length beyond the end"),
+        pytest.param(
+            (0x010F, 2, 2**31, struct.pack("<I", 8)),
+            id="a length beyond the end",
+            marks=pytest.mark.skipif(
+                PIL.__version__ < "13", reason="Pillow before 13 reads no field behind such a one"
+            ),
+        ),
         pytest.param((0x8769, 4, 1, struct.pack("<I", 10**6)), id="a folder that is not there"),
         pytest.param((0x0132, 12, 1, struct.pack("<I", 8)), id="a date that is a number"),
     ],

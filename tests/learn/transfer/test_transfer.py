@@ -65,6 +65,22 @@ def test_predict_answers_what_scikit_learn_says_of_the_cached_features(transferr
     assert np.abs(np.asarray(mine) - theirs).max() < 1e-5
 
 
+def test_evaluate_says_that_the_head_was_fitted_on_all_of_these_pictures(transferred, colours, capsys):
+    metrics = inceptory.evaluate(transferred.folder, str(colours))
+    assert metrics.n == 72
+    said = capsys.readouterr().err
+    assert "fitted on all of them" in said
+    assert "held out" not in said
+
+
+def test_the_page_speaks_of_a_head_and_not_of_epochs(transferred, backbone):
+    page = (transferred.folder / "report.html").read_text()
+    assert "logistic regression of strength" in page
+    assert backbone.name in page
+    assert "took turns in 5 parts" in page
+    assert "epoch" not in page.partition("<h2>Reproduce")[0]
+
+
 def test_the_folder_is_a_run(transferred, capsys):
     names = {path.name for path in transferred.folder.iterdir()}
     assert {"model.safetensors", "last.safetensors", "metrics.json", "report.html", "history.csv", "run.json"} <= names
@@ -86,6 +102,7 @@ def test_many_pictures_are_held_out_once(backbone, tmp_path, monkeypatch):
     assert run.metrics.top1 > 0.9
 
 
+@pytest.mark.slow
 def test_a_test_split_is_what_is_measured(backbone, tmp_path):
     chance = np.random.default_rng(0)
     labels = np.arange(60) % 2
@@ -95,6 +112,7 @@ def test_a_test_split_is_what_is_measured(backbone, tmp_path):
     assert (run.split, run.metrics.n) == ("test", 20)
 
 
+@pytest.mark.slow
 def test_the_strength_that_is_asked_for_is_taken(colours, backbone, tmp_path):
     strong = train(str(colours), backbone=backbone, out=tmp_path / "r", recipe=FP32, transfer=Transfer(strength=100.0))
     weights = inceptory.load(strong.folder).head.classifier.weight
@@ -102,6 +120,7 @@ def test_the_strength_that_is_asked_for_is_taken(colours, backbone, tmp_path):
     assert weights.norm() < inceptory.load(weak.folder).head.classifier.weight.norm() / 10
 
 
+@pytest.mark.slow
 def test_views_of_training_pictures_count(colours, backbone, tmp_path):
     run = train(str(colours), backbone=backbone, out=tmp_path / "r", recipe=FP32, transfer=Transfer(views=3))
     assert run.metrics.n == 72
@@ -134,6 +153,7 @@ def test_grey_pictures_with_alpha_and_another_size(backbone, tmp_path):
     assert run.metrics.top1 == 1.0
 
 
+@pytest.mark.slow
 def test_one_picture_of_a_class_is_said_and_never_held_back(colours, backbone, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(colours, data)
@@ -175,11 +195,11 @@ def test_it_goes_on_after_an_interrupt(colours, backbone, tmp_path, monkeypatch)
     ("words", "told"),
     [
         (["--model", "xception"], "--model"),
-        (["--dialect", "keras"], "--dialect"),
-        (["--width", "0.5"], "--width"),
+        pytest.param(["--dialect", "keras"], "--dialect", marks=pytest.mark.slow),
+        pytest.param(["--width", "0.5"], "--width", marks=pytest.mark.slow),
         (["--se"], "--se"),
         (["--epochs", "3"], "--epochs"),
-        (["--keep-head"], "--keep-head"),
+        (["--find-lr"], "--find-lr"),
     ],
 )
 def test_flags_that_a_backbone_decides_are_78(words, told, colours, backbone, tmp_path, capsys):
@@ -196,7 +216,7 @@ def test_values_out_of_range_are_64(words, colours, backbone, tmp_path, capsys):
 
 
 def test_transfer_without_a_backbone_is_78(colours, tmp_path, capsys):
-    line = ["train", str(colours), "--model", "xception", "--out", str(tmp_path / "r"), "--finetune"]
+    line = ["train", str(colours), "--model", "xception", "--out", str(tmp_path / "r"), "--strength", "1"]
     assert main(line) == 78
     assert "--from" in capsys.readouterr().err
 
@@ -234,6 +254,7 @@ def test_too_few_classes_or_pictures_are_refused(backbone, tmp_path):
         assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_another_backbone_under_the_same_path_is_not_gone_on_with(colours, backbone, tmp_path, monkeypatch):
     path = tmp_path / "b.safetensors"
     shutil.copy(backbone, path)

@@ -269,6 +269,14 @@ def test_an_exponential_schedule_is_tensorflows_staircase():
     assert rate(replace(asked, decay_epochs=1e-6, lr=1.0), 1, 60, per_epoch=10) == 0.94, "a step at least"
 
 
+def test_the_inverse_schedule_is_keras_decay():
+    """Keras 2's optimizers: lr * (1 / (1 + decay * iterations)); Keras 3: InverseTimeDecay(lr, 1, decay)."""
+    asked = Recipe(schedule="inverse", lr=1e-3, decay=0.5, warmup=0.0)
+    assert [rate(asked, step, 4, per_epoch=2) for step in range(4)] == [1e-3, 1e-3 / 1.5, 1e-3 / 2, 1e-3 / 2.5]
+    rising = replace(asked, warmup=0.5)
+    assert [rate(rising, step, 4, per_epoch=2) for step in range(4)] == [5e-4, 1e-3, 1e-3 / 2, 1e-3 / 2.5]
+
+
 # One cycle
 
 
@@ -299,7 +307,7 @@ def test_onecycle_moves_the_momentum_as_pytorchs_does(steps, warmup, name):
 
 
 def test_only_onecycle_moves_the_momentum():
-    for name in ("cosine", "step", "exponential", "plateau", "constant"):
+    for name in ("cosine", "step", "exponential", "inverse", "plateau", "constant"):
         assert set(cycled(Recipe(schedule=name, momentum=0.8), 20)) == {0.8}
     assert set(cycled(Recipe(schedule="onecycle", momentum=0.0), 20)) == {0.0}
     low, high = min(cycled(Recipe(schedule="onecycle", momentum=0.8), 20)), max(cycled(Recipe(schedule="onecycle"), 20))
