@@ -119,7 +119,7 @@ def _main_directions(vectors: Vectors) -> tuple[NDArray[np.float16], NDArray[np.
 
     R is no more than half of the pictures, that something is left of them to be far from.
     """
-    from scipy.linalg import eigh  # type: ignore[import-untyped]
+    from scipy.linalg import eigh
 
     n, length = vectors.shape
     most = min(AXES, n // 2, length // 2, max(NUMBERS // length - 1, 0))
