@@ -47,6 +47,11 @@ class UnknownName(UsageError):
         near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(f"{name!r}: no such {kind} ({hint}{listed or 'known: ' + ', '.join(names)})")
+        self._given = (kind, name, names, listed)
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str], str]]:
+        """Made anew in another process, for scikit-learn's tools hand faults across."""
+        return type(self), self._given
 
 
 class DataError(InceptoryError):

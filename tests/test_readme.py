@@ -48,13 +48,26 @@ def test_the_shell_quickstart_runs_and_the_demo_reaches_its_accuracy(
 
 
 def test_the_python_quickstart_runs_and_its_comments_are_true(tmp_path: Path):
-    (code,) = blocks("README.md", "python")
+    code, _ = blocks("README.md", "python")
     assert len(code.strip().splitlines()) <= 6
     names: dict = {}
     with contextlib.chdir(tmp_path):
         exec(compile(code, "README.md", "exec"), names)
     assert {name: tuple(value.shape) for name, value in names["maps"].items()} == {"Mixed_6e": (2, 192, 17, 17)}
     assert tuple(names["logits"].shape) == (2, 10)
+
+
+def test_the_estimators_run_in_a_grid_search(run: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(run)
+    _, code = blocks("README.md", "python")
+    names: dict = {}
+    with contextlib.chdir(tmp_path):
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["pictures"].shape == (300, 8, 8)
+    assert names["names"].shape == (2,)
+    assert names["search"].best_score_ > 0.5
 
 
 def test_both_readmes_hold_the_same_commands_and_sections():

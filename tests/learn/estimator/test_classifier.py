@@ -6,15 +6,18 @@ import pickle
 import pickletools
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+import inceptory
 from inceptory import InceptionClassifier, InceptoryError
-from inceptory.errors import ConfigError, UsageError
+from inceptory.errors import ConfigError, UnknownName, UsageError
 from inceptory.features.extract import Extractor
 from inceptory.learn.estimator import inputs
 from tests.imports import loaded_by
@@ -149,6 +152,30 @@ def test_it_answers_bit_equal_in_another_process_without_the_file(fitted, backbo
     assert np.array_equal(np.load(tmp_path / "answers.npy"), answers)
     again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(mine))))
     assert np.array_equal(again.predict_proba(paths), answers)
+
+
+@pytest.mark.slow
+def test_a_backbone_of_another_package_travels_as_a_checkpoint(paths, names, tmp_path):
+    torch.manual_seed(0)
+    net = inceptory.create("inception_v3", classes=1000, aux=True)
+    inceptory.save(net.eval(), tmp_path / "ours.safetensors")
+    inceptory.convert(str(tmp_path / "ours.safetensors"), str(tmp_path / "v3.pth"), to="torchvision")
+    few = [paths[row] for row in (0, 1, 10, 11)]
+    mine = InceptionClassifier(tmp_path / "v3.pth", image=139, precision="fp32", strength=0.01, cache=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", inceptory.errors.Doubt)
+        mine.fit(few, [names[row] for row in (0, 1, 10, 11)])
+    state = mine.__getstate__()
+    assert abs(len(state["_backbone"]) - 4 * sum(tensor.numel() for tensor in net.state_dict().values())) < 200_000
+    again = pickle.loads(pickle.dumps(mine))
+    assert again._backbone.own
+    assert np.array_equal(again.predict_proba(few), mine.predict_proba(few))
+
+
+def test_a_fault_crosses_to_another_process_as_it_is():
+    fault = pickle.loads(pickle.dumps(UnknownName("layer", "mixd", ["mixed", "stem"])))
+    assert isinstance(fault, UnknownName)
+    assert str(fault) == str(UnknownName("layer", "mixd", ["mixed", "stem"]))
 
 
 def test_a_damaged_state_says_so(fitted):
