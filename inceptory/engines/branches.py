@@ -55,6 +55,7 @@ def require_stage(plan: Plan, name: str) -> None:
 
 def _joints(plan: Plan) -> Iterator[Joint]:
     shape: Shape = (plan.in_channels, plan.image, plan.image)
+    # The steps go on with the head.
     for stage, (_, after, _) in zip(plan.tree.stages, steps(plan.tree, *shape), strict=False):
         match stage.body:
             case Concat(branches):

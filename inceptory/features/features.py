@@ -126,7 +126,7 @@ def extract_features(
     weights
         A copy of the published file that `model` names, fetched by hand.
     raw
-        Take a trainer's weights as they are where their average lies beside them.
+        If a weight file holds averaged weights as well, take the weights without averaging.
     layout
         How the pictures are laid out, where that cannot be told from the files.
     """

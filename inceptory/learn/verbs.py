@@ -25,7 +25,7 @@ from inceptory.measure.results import Run
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import clock, files
-from inceptory.system.streams import is_first
+from inceptory.system.streams import is_first, processes
 
 if TYPE_CHECKING:
     from inceptory.data.sources.source import Source
@@ -138,9 +138,12 @@ def train(
         return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout)
     if data is None or (model is None and backbone is None) or out is None:
         raise UsageError("train needs DATA, --model or --from, and --out (or --resume RUN to go on with one)")
-    transfer.check(backbone, {"model": model, "find_lr": find_lr or None}, variant, options)
+    transfer.check()
+    transfer.check_beside(backbone, {"model": model, "find_lr": find_lr or None}, variant, recipe, options)
     begun: Backbone | None = None
     if backbone is not None:
+        if processes() > 1:
+            raise ConfigError(f"--from {backbone}: a head is fitted in one process (start it without torchrun)")
         begun, model, variant = Backbone.of(backbone, variant.image)
     assert model is not None, "one of both was given"
     settings = decided(recipe, options, model)

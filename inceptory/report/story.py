@@ -104,9 +104,12 @@ class Story:
         if self.split == "test":
             return f"It was measured on the {n} test pictures, which had no part in that."
         if folds:
+            shares = self.card.recipe.get("right_by_fold") or [0.0]
+            spread = f"from {100 * min(shares):.1f} to {100 * max(shares):.1f} % were answered rightly, part by part"
             return (
                 f"The pictures took turns in {folds} parts: each of the {n} was answered by a layer that was fitted "
-                "without it, and the figures below are of these answers; the layer that is kept was fitted on all."
+                f"without it ({spread}), and the figures below are of these answers; the layer that is kept was fitted "
+                "on all."
             )
         return (
             f"The {n} validation pictures chose the strength, and the figures below are of them: there is no test "

@@ -13,7 +13,7 @@ import numpy as np
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut
 from inceptory.data.sources.opening import is_place, place_of
-from inceptory.errors import ConfigError, printable
+from inceptory.errors import ConfigError, DataError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
@@ -23,12 +23,18 @@ from inceptory.weights.model import Model, open_model
 if TYPE_CHECKING:
     from inceptory.data.sources.labels import Labels
     from inceptory.data.sources.source import Source
+    from inceptory.measure.calibration import Calibration, Coverage
+    from inceptory.measure.evaluate import Scored
     from inceptory.weights.card import Card
 
 METRICS = keyed("metrics", "n", "split", "model", "data", "network")
 """How a file of `evaluate` is recognised; a run's own metrics.json has neither model nor data."""
 EVERY = "all"
 """Name of the split where all pictures were measured."""
+FITTED = "; its head was fitted on all of them (the run's own metrics.json has honest figures)"
+"""What to say of pictures on which a head was fitted after parts of them had taken turns to choose it."""
+COVERAGES = (0.8, 0.9, 0.95)
+"""Coverages that are looked at where a checkpoint keeps a calibration."""
 
 
 def evaluate(
@@ -97,14 +103,18 @@ def evaluate(
         scored = score(open_engine(opened, device, precision), card.labels, part, source.name)
         print(printable(matching), printable(line), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
+        coverage = _coverages(opened, source, chosen, scored)
+        for asked, achieved in coverage.items():
+            print(f"sets asked to hold the truth of {100 * float(asked):g} %: {achieved}", file=sys.stderr)
         if output is not None:
             from inceptory.report.folder import json_page, record
 
-            origin = {
+            origin: dict[str, object] = {
                 "split": EVERY if chosen == "train" and split is None else chosen,
                 "model": str(opened.path),
                 "data": source.name,
             }
+            origin |= {"coverage": {asked: vars(each) for asked, each in coverage.items()}} if coverage else {}
             output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
     return metrics
 
@@ -125,6 +135,38 @@ def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Mode
     return opened.warn(3)
 
 
+def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict[str, Coverage]:
+    """What sets of classes achieve at each coverage that the calibration can promise.
+
+    Nothing of a model without one, and nothing on pictures that may have been part of it, on which any set does well:
+    the training data of the model but for its test split.
+    """
+    card = model.card
+    if not card.calibration or (split != "test" and str(card.data.get("name")) == place_of(source.name)):
+        return {}
+    from inceptory.measure.calibration import coverage_of
+
+    calibration = calibration_of(model)
+    return {
+        f"{asked:g}": coverage_of(calibration.sets(scored.logits, asked), scored.labels)
+        for asked in COVERAGES
+        if calibration.reaches(asked)
+    }
+
+
+def calibration_of(model: Model) -> Calibration:
+    """What a checkpoint knows of how sure its answers may be; raises ConfigError for one that knows nothing."""
+    from inceptory.measure.calibration import Calibration
+
+    if not model.card.calibration:
+        remedy = "train with --from, which keeps one, or leave --coverage out"
+        raise ConfigError(f"{model.path}: holds no calibration ({remedy})")
+    try:
+        return Calibration.from_json(model.card.calibration)
+    except ValueError as fault:
+        raise DataError(f"{model.path}: its calibration is damaged, {fault} (train again)") from None
+
+
 def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str, str]:
     """(source, split to measure, a line that says which pictures those are).
 
@@ -136,21 +178,17 @@ def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str
     if split is not None or "test" in source.splits or "validation" in source.splits:
         chosen = split or ("test" if "test" in source.splits else "validation")
         line = f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
-        return held, chosen, line + (_FITTED if card.recipe.get("folds") and chosen != "test" else "")
+        return held, chosen, line + (FITTED if card.recipe.get("folds") and chosen != "test" else "")
     count, fingerprint = len(source.split("train")), card.data.get("fingerprint")
     if fingerprint is not None and fingerprint == held.fingerprint():
         if card.recipe.get("folds"):
-            return source, "train", f"measuring all {count:,} pictures of {source.name}{_FITTED}"
+            return source, "train", f"measuring all {count:,} pictures of {source.name}{FITTED}"
         part = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
         return held, "validation", f"measuring {part}: those held out when the checkpoint was trained on it"
     line = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
     if fingerprint is not None:
         line += _not_the_same(str(card.data.get("name")), source.name)
     return source, "train", line
-
-
-_FITTED = "; a head that took turns was fitted on all of them (its metrics.json has honest figures)"
-"""What to say of pictures on all of which a head was fitted, after parts of them had taken turns to choose it."""
 
 
 def _not_the_same(trained: str, name: str) -> str:

@@ -123,7 +123,7 @@ def explain(
     weights
         A copy of the published file that `model` names, fetched by hand.
     raw
-        Take a trainer's weights as they are where their average lies beside them.
+        If a weight file holds averaged weights as well, take the weights without averaging.
     """
     if not 1 <= top <= MOST:
         raise UsageError(f"--top {top}: out of range (1 to {MOST})")

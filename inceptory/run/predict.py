@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.errors import ConfigError, DataError, UsageError
+from inceptory.errors import UsageError
 from inceptory.measure.tasks import task_of
-from inceptory.run.evaluate import classifier
+from inceptory.run.evaluate import calibration_of, classifier
 from inceptory.run.pictures import Reading, pictures_meant, require_outside
 from inceptory.run.predictions import KINDS, Prediction, Predictions, format_of
 from inceptory.run.sort import sort_pictures
@@ -20,7 +20,6 @@ from inceptory.system.outputs import claimed
 if TYPE_CHECKING:
     from inceptory.engines.torch import Engine
     from inceptory.measure.calibration import Calibration
-    from inceptory.weights.model import Model
 
 BATCH = 32
 """Largest number of pictures that are decoded and answered at once."""
@@ -113,7 +112,9 @@ def predict(
         place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
         if sort_into is not None:
             stack.enter_context(files.new_folder(sort_into, files.TEMPORARY))  # which marks nothing: any folder will do
-        sure = None if coverage is None else calibration_of(opened, coverage)
+        sure = None if coverage is None else calibration_of(opened)
+        if sure is not None and coverage is not None:
+            sure.threshold(coverage)  # told before the work, where so few pictures cannot promise it
         from inceptory.engines.torch import open_engine
 
         engine, reading = open_engine(opened, device, precision), Reading(paths, opened.require_preprocess())
@@ -126,23 +127,6 @@ def predict(
             sorted_by = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in predictions]
             print(sort_pictures(sorted_by, opened.card.labels, Path(sort_into), unsure), file=sys.stderr)
     return predictions
-
-
-def calibration_of(model: Model, coverage: float) -> Calibration:
-    """What a checkpoint knows of how sure its answers may be; raises ConfigError for one that knows nothing, UsageError
-    for a coverage that so few pictures cannot promise.
-    """
-    from inceptory.measure.calibration import Calibration
-
-    if not model.card.calibration:
-        remedy = "train with --from, which keeps one, or leave --coverage out"
-        raise ConfigError(f"{model.path}: holds no calibration ({remedy})")
-    try:
-        calibration = Calibration.from_json(model.card.calibration)
-    except ValueError as fault:
-        raise DataError(f"{model.path}: its calibration is damaged, {fault} (train again)") from None
-    calibration.threshold(coverage)
-    return calibration
 
 
 def _answers(

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from inceptory.errors import ConfigError
+from inceptory.system.streams import processes
 
 BACKENDS = {"cuda": "cpu:gloo,cuda:nccl"}
 """The backend for tensors of each device; for any other device it is gloo."""
@@ -84,7 +85,7 @@ class Ranks:
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """The processes of one torchrun, or this one alone."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = processes()
     if world == 1 or not dist.is_available():
         yield Ranks()
         return

@@ -38,6 +38,11 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def processes() -> int:
+    """How many processes torchrun started for the same work; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def forgive() -> None:
     """Make this process' standard error forgiving, and its standard output escape what its encoding lacks."""
     # Where the stream is closed, Python sets None, which libraries do not expect.

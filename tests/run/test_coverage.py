@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -71,3 +72,23 @@ def test_a_damaged_calibration_is_one_line(run, colours, tmp_path, capsys):
         main(["predict", str(tmp_path / "m.safetensors"), str(next(colours.rglob("*.png"))), "--coverage", "0.9"]) == 65
     )
     assert "calibration is damaged" in capsys.readouterr().err
+
+
+def test_evaluate_says_what_sets_achieve_on_pictures_that_are_not_of_the_calibration(
+    calibrated, colours, tmp_path, capsys
+):
+    out = tmp_path / "m.json"
+    assert main(["evaluate", str(calibrated), str(colours), "--out", str(out)]) == 0
+    assert "coverage" not in json.loads(out.read_text()), "the model was trained on these"
+    other = tmp_path / "other"
+    shutil.copytree(colours, other)
+    assert main(["evaluate", str(calibrated), str(other), "--out", str(out)]) == 0
+    coverage = json.loads(out.read_text())["coverage"]
+    assert list(coverage) == ["0.8", "0.9", "0.95"]
+    said = capsys.readouterr().err
+    assert "sets asked to hold the truth of 90 %: truth in the set" in said
+    pictures = sorted(other.rglob("*.png"))
+    predictions = inceptory.predict(calibrated, *pictures, coverage=0.9)
+    held = [path.parent.name in each.labels for path, each in zip(pictures, predictions, strict=True)]
+    assert coverage["0.9"]["share"] == pytest.approx(np.mean(held))
+    assert coverage["0.9"]["size"] == pytest.approx(np.mean([len(each.labels) for each in predictions]))

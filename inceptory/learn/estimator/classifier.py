@@ -21,16 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Source
-from inceptory.errors import ConfigError, Doubt
+from inceptory.errors import Doubt
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn.estimator.features import MODEL, of_pictures, set_size
 from inceptory.learn.estimator.inputs import as_input_errors, labels_in, pictures_in, size_of, vectors_of
-from inceptory.learn.settings.options import AS_THE_RECIPE
 from inceptory.learn.settings.transfer import Transfer
 from inceptory.learn.transfer.choice import chosen, require_varied
 from inceptory.learn.transfer.head import ARRIVED, Fitter, Linear
 from inceptory.learn.transfer.parts import check_classes, parted
-from inceptory.nets.variant import PUBLISHED
 from inceptory.weights.model import Model, model_in, open_model
 
 
@@ -52,8 +50,6 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     model
         Anything that `inceptory.open_model` takes: a checkpoint, a run folder, anybody's file, a published name.
-    finetune
-        Not there yet: True is refused.
     strength
         How strongly the head's weights are held small (strength / 2 * |weights|^2 beside the mean log-loss, on vectors
         brought to deviation 1); None: chosen between 1 and 1e-6, by five parts that take turns where there are less
@@ -87,7 +83,6 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         model: Path | str = MODEL,
         *,
-        finetune: bool = False,
         strength: float | None = None,
         views: int = 1,
         class_weights: bool = False,
@@ -98,7 +93,6 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: Any = 0,
     ) -> None:
         self.model = model
-        self.finetune = finetune
         self.strength = strength
         self.views = views
         self.class_weights = class_weights
@@ -111,9 +105,7 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
         """Fit the head. Raises InputError, a ValueError, for a wrong X or y; for a wrong model what `open_model` says,
         UsageError or ConfigError for parameters."""
-        if self.finetune:
-            raise ConfigError("finetune=True: not there yet (leave it out, and the head alone is fitted)")
-        Transfer(strength=self.strength, views=self.views).check(self.model, {}, PUBLISHED, AS_THE_RECIPE)
+        Transfer(strength=self.strength, views=self.views).check()
         split, seed = pictures_in(X), _seed(self.random_state)
         classes, labels = labels_in(y, len(split))
         source = Source("X", tuple(map(str, classes)), {"train": replace(split, labels=labels)})

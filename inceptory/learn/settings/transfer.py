@@ -9,6 +9,7 @@ from typing import Any
 
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.settings.options import Options, given
+from inceptory.learn.settings.recipe import Recipe
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import files
 from inceptory.weights.model import open_model
@@ -28,28 +29,38 @@ class Transfer:
     views: int = 1
     """With --from: vectors of each training picture, of the picture itself and of random parts of it."""
 
-    def check(self, backbone: object, named: dict[str, object], variant: Variant, options: Options) -> None:
-        """Raise for flags that do not go with one another; `named` holds what was given in place of a backbone."""
-        if backbone is None:
-            said = [
-                f"--{each.name.replace('_', '-')}" for each in fields(self) if getattr(self, each.name) != each.default
-            ]
-            if said:
-                raise ConfigError(f"{said[0]}: goes with --from (give a trained network, or leave it out)")
-            return
-        changed = [name for name in vars(variant) if getattr(variant, name) != getattr(PUBLISHED, name)]
-        for name in [*(key for key, value in named.items() if value is not None), *changed]:
-            if name != "image":
-                flag = name.replace("_", "-")
-                raise ConfigError(f"--{flag}: --from {backbone} decides it (leave one of them out)")
+    def check(self) -> None:
+        """Raise UsageError for a value out of its range."""
         if self.strength is not None and not 0 < self.strength <= 1e6:
             raise UsageError(f"--strength {self.strength:g}: out of range (above 0, at most 1e6)")
         if not 1 <= self.views <= MOST_VIEWS:
             raise UsageError(f"--views {self.views}: out of range (1 to {MOST_VIEWS})")
-        for name in given(options):
+
+    def check_beside(
+        self, backbone: object, named: dict[str, object], variant: Variant, recipe: object, options: Options
+    ) -> None:
+        """Raise ConfigError for flags that do not go with one another; `named` holds what says something else than a
+        backbone does."""
+        if backbone is None:
+            if changed := _changed(self, Transfer()):
+                raise ConfigError(f"--{_flag(changed[0])}: goes with --from (give a trained network, or leave it out)")
+            return
+        own = [name for name in _changed(variant, PUBLISHED) if name != "image"]
+        for name in [*(key for key, value in named.items() if value is not None), *own]:
+            raise ConfigError(f"--{_flag(name)}: --from {backbone} decides it (leave one of them out)")
+        known = _changed(recipe, Recipe()) if isinstance(recipe, Recipe) else ["recipe"] * (recipe is not None)
+        for name in [*known, *given(options)]:
             if name not in OF_THE_HEAD:
-                flag = name.replace("_", "-")
-                raise ConfigError(f"--{flag}: a head on a trained network has no such setting (leave it out)")
+                raise ConfigError(f"--{_flag(name)}: a head on a trained network has no such setting (leave it out)")
+
+
+def _changed(record: Any, default: Any) -> list[str]:
+    """Names of the fields that are not as they are by default."""
+    return [each.name for each in fields(record) if getattr(record, each.name) != getattr(default, each.name)]
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 @dataclass(frozen=True)

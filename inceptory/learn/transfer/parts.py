@@ -39,8 +39,8 @@ def parted(labels: Labels, of_training: int, seed: int) -> Parts:
     """
     every = np.arange(len(labels))
     if len(labels) < FEW:
-        smallest = int(np.sort(per_class(labels))[-1]) if labels.ndim == 1 else len(labels)
-        return Parts(every, every[:0], every[:0], max(min(FOLDS, smallest), 2))
+        largest = int(per_class(labels).max()) if labels.ndim == 1 else len(labels)
+        return Parts(every, every[:0], every[:0], max(min(FOLDS, largest), 2))
     held = stratified(labels[:of_training], CALIBRATION, seed + 1)
     return Parts(np.flatnonzero(~held), every[of_training:], np.flatnonzero(held), 0)
 
@@ -60,3 +60,15 @@ def check_classes(source: Source, labels: Labels) -> list[str]:
         raise ConfigError(f"{source.name}: no class has two pictures, so nothing can be held back (add pictures)")
     alone = [name for name, count in zip(source.classes, counts.tolist(), strict=True) if count == 1]
     return [f"one picture only, which is never held back: {', '.join(map(repr, alone[:5]))}"] * bool(alone)
+
+
+def require_every_class(source: Source, labels: Labels) -> None:
+    """Raise DataError for a class without a picture among the labels that a head is fitted on: it would have no logit.
+
+    Of several classes a picture, one that no picture shows is answered with no.
+    """
+    if source.multi_label:
+        return
+    for name, count in zip(source.classes, per_class(labels, len(source.classes)).tolist(), strict=True):
+        if not count:
+            raise DataError(f"{source.name}: class {name!r} has no training picture (add some, or remove the class)")

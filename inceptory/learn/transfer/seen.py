@@ -33,8 +33,6 @@ class Seen:
     extractor: Extractor
     seconds: float
     """That the vectors took."""
-    skipped: int
-    """Pictures that could not be read."""
 
     @classmethod
     def of(cls, extractor: Extractor, source: Source, splits: list[str], views: int, look: Callable[[], None]) -> Seen:
@@ -50,7 +48,6 @@ class Seen:
             tuple((name, row) for name, part in zip(splits, parts, strict=True) for row in part.rows.tolist()),
             extractor,
             clock.now() - start,
-            sum(len(part.faults) for part in parts),
         )
 
     def __len__(self) -> int:
@@ -66,7 +63,7 @@ class Seen:
         return sum(name == split for name, _ in self.places)
 
     def scored(self, task: Task, logits: NDArray[np.float64], rows: NDArray[np.int64]) -> Scored:
-        """Answers to some of the pictures."""
+        """Answers (n, K) to some of the pictures."""
         places = [self.places[row] for row in rows.tolist()]
         names = [self.source.splits[split].names[row] for split, row in places]
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import inceptory
 from inceptory import InceptionClassifier, InceptoryError
-from inceptory.errors import ConfigError, UnknownName, UsageError
+from inceptory.errors import UnknownName, UsageError
 from inceptory.features.extract import Extractor
 from inceptory.learn.estimator import inputs
 from tests.imports import loaded_by
@@ -245,7 +245,7 @@ def test_what_is_not_fitted_does_not_answer(classifier, paths):
 
 @pytest.mark.parametrize(
     ("parameters", "error"),
-    [({"finetune": True}, ConfigError), ({"strength": -1.0}, UsageError), ({"views": 0}, UsageError)],
+    [({"strength": -1.0}, UsageError), ({"views": 0}, UsageError)],
 )
 def test_wrong_parameters_are_told_by_fit(classifier, paths, names, parameters, error):
     with pytest.raises(error, match=next(iter(parameters))):

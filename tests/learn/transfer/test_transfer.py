@@ -40,6 +40,10 @@ def test_it_is_an_ordinary_checkpoint(transferred, backbone, tmp_path):
     assert card.recipe["from"] == str(backbone)
     assert card.recipe["folds"] == 5
     assert not card.options["aux"]
+    assert min(card.recipe["log_loss_by_strength"].values()) == pytest.approx(
+        card.recipe["log_loss_by_strength"][f"{card.recipe['strength']:g}"]
+    )
+    assert len(card.recipe["right_by_fold"]) == 5
     converted = tmp_path / "other.safetensors"
     shutil.copy(transferred.folder / "model.safetensors", converted)
     assert str(inceptory.verify(converted))
@@ -78,11 +82,13 @@ def test_the_page_speaks_of_a_head_and_not_of_epochs(transferred, backbone):
     assert "logistic regression of strength" in page
     assert backbone.name in page
     assert "took turns in 5 parts" in page
+    assert "part by part" in page
     assert "epoch" not in page.partition("<h2>Reproduce")[0]
 
 
 def test_the_folder_is_a_run(transferred, capsys):
     names = {path.name for path in transferred.folder.iterdir()}
+    assert list((transferred.folder / "events").glob("events.out.tfevents.*"))
     assert {"model.safetensors", "last.safetensors", "metrics.json", "report.html", "history.csv", "run.json"} <= names
     assert main(["train", "--resume", str(transferred.folder)]) == 0
     assert "finished" in capsys.readouterr().err
@@ -200,6 +206,7 @@ def test_it_goes_on_after_an_interrupt(colours, backbone, tmp_path, monkeypatch)
         (["--se"], "--se"),
         (["--epochs", "3"], "--epochs"),
         (["--find-lr"], "--find-lr"),
+        (["--recipe", "paper"], "--recipe"),
     ],
 )
 def test_flags_that_a_backbone_decides_are_78(words, told, colours, backbone, tmp_path, capsys):
@@ -212,6 +219,28 @@ def test_flags_that_a_backbone_decides_are_78(words, told, colours, backbone, tm
 @pytest.mark.parametrize("words", [["--strength", "0"], ["--views", "0"], ["--image", "0"]])
 def test_values_out_of_range_are_64(words, colours, backbone, tmp_path, capsys):
     assert main(["train", str(colours), "--from", str(backbone), "--out", str(tmp_path / "r"), *words]) == 64
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_recipe_of_python_says_only_what_a_head_has(colours, backbone, tmp_path):
+    with pytest.raises(ConfigError, match="--epochs"):
+        train(str(colours), backbone=backbone, out=tmp_path / "r", recipe=Recipe(epochs=3))
+
+
+def test_several_processes_are_refused(colours, backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="without torchrun"):
+        train(str(colours), backbone=backbone, out=tmp_path / "r")
+
+
+def test_a_class_without_a_training_picture_is_refused(backbone, tmp_path, monkeypatch):
+    """Where one part is held out; it would have no logit, and all after it would answer for another class."""
+    monkeypatch.setattr("inceptory.learn.transfer.parts.FEW", 5)
+    pictures, labels = np.zeros((20, 32, 32, 3), np.uint8), np.array(["a", "c"] * 10)
+    pictures[::2] = 200
+    data = {"train": (pictures, labels), "validation": (pictures[:3], np.array(["a", "b", "c"]))}
+    with pytest.raises(DataError, match="class 'b' has no training picture"):
+        train(data, backbone=backbone, out=tmp_path / "r", recipe=FP32)
     assert not (tmp_path / "r").exists()
 
 
