@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Source
@@ -34,7 +35,7 @@ from inceptory.system import clock
 from inceptory.system.lock import locked
 from inceptory.system.signals import Stop, watched
 from inceptory.weights.card import Card
-from inceptory.weights.model import Model, open_model
+from inceptory.weights.model import open_model
 from inceptory.weights.store import save, versions
 
 TURNS = "cross-validation"
@@ -94,7 +95,7 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
         seen.warn()
         test = Seen.of(extractor, source, ["test"], 1, look) if "test" in source.splits else None
         fitted = fit_head(seen, job)
-        net = with_head(model, fitted.head, job.variant.image)
+        net = with_head(model.network(), fitted.head, job.variant.image)
         return _finished(job, folder, began, seen, test, fitted, net)
 
 
@@ -133,17 +134,21 @@ def fit_head(seen: Seen, job: Job) -> Fitted:
     return Fitted(head, strength, choice.tried, objective, training, held, calibration, turns, seconds)
 
 
-def with_head(model: Model, head: Linear, image: int | None) -> Network:
-    """A backbone with a new head and without auxiliary ones, in eval mode."""
-    net = model.network()
+def with_head(net: Network, head: Linear, image: int | None = None) -> Network:
+    """The network with a new head and without auxiliary ones, in eval mode; `image` is the size of its pictures."""
     net.reset_classifier(0)  # takes the auxiliary heads away, too
     net.reset_classifier(len(head.bias))
     if image is not None:
         net.plan = plan(net.plan.architecture, dialect=net.plan.dialect, **{**net.plan.options(), "image": image})
-    classifier: Any = net.head.classifier
+    assert net.head.classifier is not None, "it was just put in"
+    # Two linear layers with nothing in between, as cifar_inception_v1 has them, are one: the others hand it on.
+    first, *rest = (part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
     with torch.no_grad():
-        classifier.weight.copy_(torch.from_numpy(head.weight))
-        classifier.bias.copy_(torch.from_numpy(head.bias))
+        first.weight.copy_(torch.from_numpy(head.weight))
+        first.bias.copy_(torch.from_numpy(head.bias))
+        for layer in rest:
+            layer.weight.copy_(torch.eye(len(head.bias)))
+            layer.bias.zero_()
     return net.float().eval()
 
 

@@ -313,3 +313,20 @@ def test_the_card_holds_a_calibration_of_pictures_that_chose_nothing(transferred
     run = train((pictures, labels), backbone=backbone, out=tmp_path / "r", recipe=FP32)
     found = Calibration.from_json(read_card(run.folder / "model.safetensors").calibration)
     assert (found.kind, found.n) == ("held-out", 18)
+
+
+@pytest.mark.parametrize("name", list(inceptory.catalogue()))
+def test_any_network_takes_a_head_on_what_its_classifier_is_given(name):
+    from inceptory.learn.transfer.fit import with_head
+    from inceptory.learn.transfer.head import Linear
+    from inceptory.nets.network import Network
+
+    torch.manual_seed(0)
+    net: Network = inceptory.create(name, classes=4, width=0.25).eval()
+    x = torch.rand(2, net.plan.in_channels, net.minimum + 16, net.minimum + 16)
+    with torch.inference_mode():
+        vectors = net.head.bottleneck(net.features(x, net.stage_names[-1])[net.stage_names[-1]]).numpy()
+        head = Linear(np.random.default_rng(0).normal(size=(3, vectors.shape[1])), np.array([1.0, -2.0, 0.5]))
+        logits = with_head(net, head)(x).numpy()
+    scale = np.abs(head(vectors)).max()
+    assert np.abs(logits - head(vectors)).max() < 1e-5 * max(scale, 1)
