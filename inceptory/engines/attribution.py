@@ -133,11 +133,10 @@ def _by_branch(products: Tensor, joint: Joint) -> Tensor:
     return torch.stack([part.sum(1) for part in parts], 1)
 
 
+@torch.no_grad()
 def _bias(net: Network) -> NDArray[np.float32]:
-    """(K,) of the classifier's last layer; zeros where it has none."""
+    """(K,) what the classifier answers to nothing: its bias, also of two linear layers in a row."""
     assert net.head.classifier is not None, "an engine answers with logits"
-    *_, last = (part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
-    bias: NDArray[np.float32] = (
-        (last.weight.new_zeros(len(last.weight)) if last.bias is None else last.bias).cpu().numpy()
-    )
+    first = next(part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
+    bias: NDArray[np.float32] = net.head.classifier(first.weight.new_zeros(1, first.in_features))[0].cpu().numpy()
     return bias

@@ -91,12 +91,14 @@ class Story:
     def _head(self) -> str:
         recipe, sizes = self.card.recipe, self._data("splits", {})
         counts = " and ".join(f"{sizes[name]:,} {name}" for name in ("train", "validation") if name in sizes)
+        known = self.card.calibration
+        apart = f", {known['n']:,} of them kept apart to calibrate it" if known.get("kind") == "held-out" else ""
         views = f", each in {recipe['views']} views" if recipe.get("views", 1) > 1 else ""
         return (
             f"{self.plan.architecture} ({self.plan.dialect} dialect) from {recipe.get('from')} was given a new last "
             f"layer to {self.task.purpose(self.plan.classes)} pictures of {self.plan.image} x {self.plan.image}, a "
             f"logistic regression of strength {recipe.get('strength'):g} on what it sees in {counts} pictures of "
-            f"{self._data('name', 'the data')}{views}. All other weights are as they were."
+            f"{self._data('name', 'the data')}{views}{apart}. All other weights are as they were."
         )
 
     def _head_measured(self) -> str:
