@@ -9,7 +9,7 @@ import pytest
 from tests.mutants import __main__ as runner
 from tests.mutants.table import ROOT, Mutant, faults, mutants
 
-ROOMS = ("system", "nets", "data", "weights", "learn", "measure", "report", "run", "engines")
+ROOMS = ("system", "nets", "data", "weights", "learn", "measure", "report", "run", "engines", "features")
 SMALL = ("report", "run", "engines")
 FRONT = ("cli.py", "errors.py")
 CORNERS = ("weights/origins/", "weights/files/torch", "weights/files/zip_file", "weights/files/hdf5", "data/sources")

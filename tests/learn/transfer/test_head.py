@@ -102,5 +102,8 @@ def test_cross_validated_answers_come_from_heads_that_had_not_seen_the_picture()
     seen = Fitter(vectors, labels).fit(1e-3)
     assert (seen(vectors[:, 0]).argmax(1) == labels).mean() > 0.95
     assert right < 0.45
+    assert cross_entropy(folded.logits, labels) < 2, (
+        "no part is answered by a strength that the others would not choose"
+    )
     assert folded.losses[-1] > folded.losses.min()
     assert folded.strength >= 0.1  # nothing is there to be learnt
