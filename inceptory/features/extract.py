@@ -193,8 +193,9 @@ class Extractor:
             some = rows[start : start + SAMPLE]
             pixels = decoder(some, [split.names[row] for row in some.tolist()]).pixels
             if len(pixels):
-                exact = self._vectors(pixels, replace(self.device, precision="fp32"))
-                lengths = np.linalg.norm(self._vectors(pixels, self.device) - exact, axis=1)
+                # Nothing of this is kept, so that no batch must be filled up.
+                exact = self._vectors(pixels, replace(self.device, precision="fp32"), len(pixels))
+                lengths = np.linalg.norm(self._vectors(pixels, self.device, len(pixels)) - exact, axis=1)
                 return float((lengths / np.maximum(np.linalg.norm(exact, axis=1), 1e-12)).max())
         return None
 
@@ -211,7 +212,7 @@ class Extractor:
         for places, pixels, told in self._decoded(split, wanted, missing):
             faults |= told
             if len(places):
-                vectors = self._vectors(pixels, self.device)
+                vectors = self._vectors(pixels, self.device, self.batch)
                 if self._cache is not None:
                     self._cache.put(wanted.keys[places], vectors)
                 yield places, vectors
@@ -243,8 +244,8 @@ class Extractor:
                 future.cancel()
             pool.close()
 
-    def _vectors(self, pixels: NDArray[np.uint8], device: Device) -> NDArray[np.float32]:
-        """(n, length) of n pictures, at most a batch. Raises DataError for vectors that say nothing."""
+    def _vectors(self, pixels: NDArray[np.uint8], device: Device, batch: int) -> NDArray[np.float32]:
+        """(n, length) of n pictures, filled up to a batch. Raises DataError for vectors that say nothing."""
         import torch
 
         from inceptory.engines.torch import open_engine
@@ -252,7 +253,7 @@ class Extractor:
         if self._engine is None:
             opened = open_engine(self.model, self.device.name, self.device.precision)
             self._engine = replace(opened, preprocess=self.preprocess)
-        filled = np.zeros((self.batch, *pixels.shape[1:]), dtype=np.uint8)
+        filled = np.zeros((batch, *pixels.shape[1:]), dtype=np.uint8)
         filled[: len(pixels)] = pixels
         engine = replace(self._engine, device=device)
         vectors: NDArray[np.float32] = engine.vectors(torch.from_numpy(filled), self.settings.layer).numpy()

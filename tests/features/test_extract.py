@@ -243,7 +243,7 @@ def test_about_half_of_the_views_are_mirrored_parts(model, monkeypatch):
     monkeypatch.setattr(
         extract.Extractor,
         "_vectors",
-        lambda self, pixels, device: seen.append(pixels) or np.ones((len(pixels), 2), np.float32),
+        lambda self, pixels, device, batch: seen.append(pixels) or np.ones((len(pixels), 2), np.float32),
     )
     extract_features(model, from_arrays(ramp[None], ["a"]), views=41, cache=False, precision="fp32")
     pixels = np.concatenate(seen).astype(int)

@@ -1,0 +1,88 @@
+"""Features of photographs: the whole way from JPEGs against the network alone, and the fit of a head.
+
+    python benchmarks/features.py [PICTURES]
+
+Networks with fresh weights at their native size, pictures of 500x375 made of enlarged noise (JPEG, quality 90), no
+cache, bf16 where the processor has it. Each figure is the median of three rounds, in turns; the network alone takes the
+same batches out of memory. The head: 10,000 vectors of 2,048 numbers of ten overlapping classes, 1,000 held back.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import inceptory
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.device import fastest
+from inceptory.engines.torch import open_engine
+from inceptory.learn.transfer.head import ARRIVED, Fitter, path
+
+ROUNDS, BATCH = 3, 16
+
+
+def photographs(folder: Path, count: int) -> None:
+    chance = np.random.default_rng(0)
+    for number in range(count):
+        noise = chance.integers(0, 256, (25, 33, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
+
+
+def rates(name: str, folder: Path, count: int, place: Path) -> tuple[list[float], list[float]]:
+    """Pictures a second of (the network alone, the whole way), by rounds."""
+    torch.manual_seed(0)
+    net, size = inceptory.create(name, classes=0).eval(), inceptory.plan(name).image
+    card = inceptory.Card.of(net.plan, preprocess=Preprocess(size, (0.5,) * 3, (0.5,) * 3, resize=size))
+    inceptory.save(net, place / f"{name}.safetensors", card)
+    alone, whole = [], []
+    with inceptory.open_model(place / f"{name}.safetensors") as model:
+        engine = open_engine(model, "cpu", fastest("cpu"))
+        pixels = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
+        engine.vectors(pixels)
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            for _ in range(count // BATCH):
+                engine.vectors(pixels)
+            alone.append(count // BATCH * BATCH / (time.perf_counter() - start))
+            start = time.perf_counter()
+            inceptory.extract_features(model, str(folder), cache=False, precision=fastest("cpu"))
+            whole.append(count / (time.perf_counter() - start))
+    return alone, whole
+
+
+def head() -> float:
+    """Seconds of the whole path and of the last fit."""
+    chance = np.random.default_rng(0)
+    centres, labels = chance.normal(size=(10, 2048)).astype(np.float32) * 0.06, chance.integers(0, 10, 11_000)
+    vectors = np.maximum(centres[labels] + chance.normal(size=(11_000, 2048)).astype(np.float32), 0)
+    start = time.perf_counter()
+    every = path(vectors[:10_000, None], labels[:10_000], vectors[10_000:], labels[10_000:])
+    strength = min(every, key=lambda one: one.metrics.log_loss).strength
+    Fitter(vectors[:10_000, None], labels[:10_000]).fit(strength, ARRIVED * strength)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 320
+    print(f"{torch.get_num_threads()} threads, {fastest('cpu')}, {count} pictures, torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "photographs"
+        folder.mkdir()
+        photographs(folder, count)
+        for name in ("inception_v3", "xception"):
+            alone, whole = map(sorted, rates(name, folder, count, Path(place)))
+            share = 100 * statistics.median(whole) / statistics.median(alone)
+            told = [f"{statistics.median(each):.1f} ({each[0]:.1f} to {each[-1]:.1f})" for each in (alone, whole)]
+            print(f"{name}: network alone {told[0]}, whole way {told[1]} pictures/s, {share:.0f} %")
+    print(f"head, 10,000 x 2,048 x 10: {head():.1f} s")
+
+
+if __name__ == "__main__":
+    main()
