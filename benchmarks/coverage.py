@@ -3,8 +3,8 @@
     python benchmarks/coverage.py BACKBONE PICTURES.parquet [RUNS]
 
 Each run draws 1,200 pictures for training and 2,000 others for measuring, and has a seed of its own; columns `img` and
-`label` in the Hugging Face image layout. The backbone must not have seen the pictures: those that it was trained on look
-easier to it than any other, and a calibration by them promises too much.
+`label` in the Hugging Face image layout. The backbone must not have seen the pictures: those that it was trained on
+look easier to it than any other, and a calibration by them promises too much.
 """
 
 from __future__ import annotations

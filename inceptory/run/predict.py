@@ -67,9 +67,9 @@ def predict(
         Number of classes for each picture; a multi-label checkpoint answers those above 50 %, at most so many.
     coverage
         In place of the best classes, all that are needed for the truth to be among them with at least this
-        probability, such as 0.95, on pictures like those of the training, which the network that the head sits on must not have seen
-        before. Probabilities are then calibrated. No class
-        at all means a picture that is unlike them. For checkpoints of `train --from`, which keep a calibration.
+        probability, such as 0.95, on pictures like those of the training, which the network below the head must not
+        have been trained on before. Probabilities are then calibrated. No class at all means a picture that is unlike
+        them. For checkpoints of `train --from`, which keep a calibration.
     out
         Also write the answers to this .csv, .jsonl or .parquet file; that this is possible is checked before
         the work begins. In .csv a name that begins like a formula gets an apostrophe in front; .jsonl and
