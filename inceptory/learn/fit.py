@@ -55,6 +55,8 @@ class Start:
     net: Network
     """With a head for the classes of the data."""
     preprocess: Preprocess
+    rank: tuple[float, float] | None = None
+    """That an epoch must exceed for its network to be kept (`Epoch.rank`); None: the best epoch is kept."""
 
 
 def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, start: Start | None = None) -> Run:
@@ -69,11 +71,31 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, sta
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
             if ranks.first:
                 state.tidy(folder)
-            with _ready(job, source, device, ranks, stop, folder, began, start) as loop:
-                if resumed:
-                    _go_on(loop)
-                loop.run(stop)
+            with trained(job, source, device, ranks, stop, folder, began, start, resumed) as loop:
                 return _finished(loop)
+
+
+@contextmanager
+def trained(
+    job: Job,
+    source: Source,
+    device: Device,
+    ranks: Ranks,
+    stop: Stop,
+    folder: Path,
+    began: float,
+    start: Start | None,
+    resumed: bool,
+) -> Iterator[Loop]:
+    """The loop of a job after its last epoch, with its feeds open, in a folder that is locked by whoever calls this.
+
+    Otherwise as `fit`.
+    """
+    with _ready(job, source, device, ranks, stop, folder, began, start) as loop:
+        if resumed:
+            _go_on(loop)
+        loop.run(stop)
+        yield loop
 
 
 def find_rate(job: Job, source: Source, folder: Path, start: Start | None = None) -> Search:
@@ -123,6 +145,7 @@ def _ready(
         for each in feeds.values():
             stack.callback(each.close)
         loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began)
+        loop.rank = None if start is None else start.rank
         stack.callback(loop.stepper.leave)
         yield loop
 
@@ -222,14 +245,14 @@ def _loop(
 
 
 def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: Device) -> Card:
-    sizes = {name: len(split) for name, split in source.splits.items()}
+    begun = {} if job.backbone is None else {"from": job.backbone.path}
     return Card.of(
         plan,
         labels=source.classes,
         multi_label=source.multi_label,
         preprocess=preprocess,
-        recipe={**job.recipe.to_json(), "computed_on": str(device)},
-        data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},
+        recipe={**begun, **job.recipe.to_json(), "computed_on": str(device)},
+        data={"name": source.name, "splits": source.sizes, "fingerprint": job.fingerprint},
         versions=versions(),
     )
 

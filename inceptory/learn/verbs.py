@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,6 +20,7 @@ from inceptory.learn.settings.job import FILE as RUN
 from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
 from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.recipes import HEAD
 from inceptory.learn.settings.transfer import ALONE, Backbone, Transfer
 from inceptory.measure.results import Run
 from inceptory.nets.catalogue import check_residual, decide
@@ -42,7 +43,9 @@ MOST_WORKERS = 1024
 HELP_RECIPE = (
     "quick: for few epochs; tutorial: exactly the CIFAR-10 recipe of the tutorial; paper: as the network's own paper "
     "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30; it starts from quick "
-    'unless it names another recipe, as in recipe = "paper". Flags override all of these.'
+    'unless it names another recipe, as in recipe = "paper". Flags override all of these. With --from: finetune (what '
+    "--finetune does), tutorial-finetune (exactly as the Xception tutorial trains), tutorial-bottleneck (a plain last "
+    "layer, as good as not held small)."
 )
 Named = Annotated[
     str | Path | Recipe | None,
@@ -78,6 +81,8 @@ def train(
         inceptory train photos/ --model inception_v3 --image 149 --time 2h --out runs/photos
 
         inceptory train photos/ --from inception_v3.tf_in1k --out runs/photos
+
+        inceptory train photos/ --from xception.keras_in1k --finetune --time 1h --out runs/photos
 
         inceptory train --resume runs/photos
 
@@ -135,18 +140,23 @@ def train(
     if resume is not None and find_lr:
         raise ConfigError(f"--find-lr: {resume} has its learning rate (leave --resume out, and give DATA and --out)")
     if resume is not None:
-        return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout)
+        begins = {"backbone": backbone, "transfer": None if transfer == ALONE else transfer.by(recipe)}
+        return _resume(Path(resume), began, data, model, out, recipe, variant, options, layout, begins)
     if data is None or (model is None and backbone is None) or out is None:
         raise UsageError("train needs DATA, --model or --from, and --out (or --resume RUN to go on with one)")
+    transfer = transfer.by(recipe)
     transfer.check()
-    transfer.check_beside(backbone, {"model": model, "find_lr": find_lr or None}, variant, recipe, options)
+    recipe = None if recipe == HEAD else recipe
+    transfer.check_beside(backbone, {"model": model}, variant, recipe, options)
     begun: Backbone | None = None
     if backbone is not None:
         if processes() > 1:
             raise ConfigError(f"--from {backbone}: a head is fitted in one process (start it without torchrun)")
+        if find_lr and not transfer.finetune:
+            raise ConfigError("--find-lr: a head alone has no rate (add --finetune, or leave it out)")
         begun, model, variant = Backbone.of(backbone, variant.image)
     assert model is not None, "one of both was given"
-    settings = decided(recipe, options, model)
+    settings = decided(recipe, options, None if transfer.finetune else model)
     _check_network(model, variant, settings)  # a wrong name or option is reported before any data is read
     in_memory = not isinstance(data, str | Path)
     if is_first():  # by the time that the other processes look, the first may have made the folder a run
@@ -215,7 +225,10 @@ def _line(data: str | None, job: Job, out: Path | str) -> str:
 
 
 def _suggestion(job: Job, source: Source, data: str | None, folder: Path) -> Suggestion:
-    from inceptory.learn.fit import find_rate
+    if job.backbone is not None:
+        from inceptory.learn.transfer.fit import rates_of as find_rate
+    else:
+        from inceptory.learn.fit import find_rate
 
     search = find_rate(job, source, folder)
     suggested = replace(job, recipe=replace(job.recipe, lr=search.suggested))
@@ -254,6 +267,7 @@ def _resume(
     variant: Variant,
     options: Options,
     layout: Layout,
+    begins: dict[str, Any],
 ) -> Run:
     from inceptory.data.sources.given import source_of
 
@@ -268,8 +282,10 @@ def _resume(
         "model": model,
         "variant": None if variant == PUBLISHED else variant,
         "layout": None if layout == AUTO else layout,
+        "backbone": None if begins["backbone"] is None else Backbone.of(begins["backbone"], None)[0],
+        "transfer": begins["transfer"],
     }
-    settings = decided(job.recipe if recipe is None else recipe, options, job.model)
+    settings = decided(job.recipe if recipe is None else recipe, options, job.recipes_of)
     job.check_same(folder, {name: value for name, value in parts.items() if value is not None}, settings)
     if job.finished:
         from inceptory.report.folder import read_run

@@ -69,6 +69,10 @@ class Task(ABC):
         """Loss and hits of a training."""
 
     @abstractmethod
+    def right(self, logits: Logits, labels: Labels) -> NDArray[np.bool_]:
+        """(N,) which pictures are answered correctly, from logits (N, K)."""
+
+    @abstractmethod
     def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> Metrics:
         """Metrics of a whole split, from logits (N, K) that were computed in this precision."""
 
@@ -109,9 +113,14 @@ class SingleLabel(Task):
 
         return CrossEntropy()
 
+    def right(self, logits: Logits, labels: Labels) -> NDArray[np.bool_]:
+        """Those whose class has the largest logit."""
+        right: NDArray[np.bool_] = logits.argmax(1) == labels
+        return right
+
     def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> SingleMetrics:
         """Top-1, top-5, log-loss."""
-        n, right = len(labels), int((logits.argmax(1) == labels).sum())
+        n, right = len(labels), int(self.right(logits, labels).sum())
         return SingleMetrics(
             top1=right / n,
             top5=among_best(logits, labels, 5),
@@ -168,9 +177,14 @@ class MultiLabel(Task):
 
         return BinaryCrossEntropy()
 
+    def right(self, logits: Logits, labels: Labels) -> NDArray[np.bool_]:
+        """Those with exactly their classes above probability 0.5."""
+        right: NDArray[np.bool_] = ((logits > 0) == (labels > 0)).all(1)
+        return right
+
     def measure(self, logits: Logits, labels: Labels, precision: str = "fp32") -> MultiMetrics:
         """Mean average precision, F1, exact matches, log-loss."""
-        n, right = len(labels), int(((logits > 0) == (labels > 0)).all(1).sum())
+        n, right = len(labels), int(self.right(logits, labels).sum())
         details = self.details(logits, labels, [""] * logits.shape[1])
         return MultiMetrics(
             mean_ap=details.mean("average_precision"),

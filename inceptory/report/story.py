@@ -42,14 +42,14 @@ class Story:
         return self.card.data.get(key, otherwise)
 
     @property
-    def is_head(self) -> bool:
-        """Whether only a head was fitted, on a network that was trained before."""
-        return self.ending.by == "head"
+    def has_curves(self) -> bool:
+        """Whether there are epochs to draw: a head alone has none."""
+        return self.ending.by != "head" or len(self.epochs) > 1
 
     def paragraph(self) -> str:
         """A summary of the run, in sentences."""
-        if self.is_head:
-            return " ".join((self._head(), self._head_measured(), self._head_effort()))
+        if "strength" in self.card.recipe:
+            return " ".join((self._head(), *self._tuned(), self._head_measured(), self._head_effort()))
         return " ".join((self._network(), self._training(), self._measuring(), self._effort()))
 
     def _network(self) -> str:
@@ -94,12 +94,26 @@ class Story:
         known = self.card.calibration
         apart = f", {known['n']:,} of them kept apart to calibrate it" if known.get("kind") == "held-out" else ""
         views = f", each in {recipe['views']} views" if recipe.get("views", 1) > 1 else ""
+        if recipe["strength"] is None:
+            return (
+                f"{self.plan.architecture} ({self.plan.dialect} dialect) from {recipe.get('from')} kept its last layer "
+                f"to {self.task.purpose(self.plan.classes)} pictures of {self.plan.image} x {self.plan.image}, "
+                f"measured on those of {self._data('name', 'the data')}{apart}."
+            )
         return (
             f"{self.plan.architecture} ({self.plan.dialect} dialect) from {recipe.get('from')} was given a new last "
             f"layer to {self.task.purpose(self.plan.classes)} pictures of {self.plan.image} x {self.plan.image}, a "
-            f"logistic regression of strength {recipe.get('strength'):g} on what it sees in {counts} pictures of "
-            f"{self._data('name', 'the data')}{views}{apart}. All other weights are as they were."
+            f"logistic regression of strength {recipe['strength']:g} on what it sees in {counts} pictures of "
+            f"{self._data('name', 'the data')}{views}{apart}."
         )
+
+    def _tuned(self) -> list[str]:
+        """What became of the weights below the head."""
+        verdict = self.card.recipe.get("fine_tuning")
+        if verdict is None:
+            return ["All other weights are as they were."]
+        told = verdict["told"]
+        return [f"{told[0].upper()}{told[1:]}." + " It was kept." * verdict["kept"]]
 
     def _head_measured(self) -> str:
         n, folds = f"{self.metrics.n:,}", self.card.recipe.get("folds")
@@ -114,8 +128,8 @@ class Story:
                 "on all."
             )
         return (
-            f"The {n} validation pictures chose the strength, and the figures below are of them: there is no test "
-            "split, so they are a little too good."
+            f"The figures below are of the {n} validation pictures, which chose among several: there is no test split, "
+            "so they are a little too good."
         )
 
     def _head_effort(self) -> str:

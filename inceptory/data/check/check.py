@@ -66,7 +66,7 @@ def check(
     tree = walk.walk(source.listing) if source.listing else None
     notes = (Finding("reading", (), f"{source.name}: {note}") for note in source.notes)
     findings = [*_names(source, tree), *notes, *_oddities(tree), *conclusions(survey(source), sides)]
-    sizes = {name: len(split) for name, split in source.splits.items()}
+    sizes = source.sizes
     return Report(source.name, counts(source), tuple(findings), strict, json, sizes)
 
 

@@ -72,6 +72,11 @@ class Source:
         """Whether a picture may show several classes, or none."""
         return any(split.labels.ndim == 2 for split in self.splits.values())
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of pictures of each split."""
+        return {name: len(split) for name, split in self.splits.items()}
+
     def split(self, name: str) -> Split:
         """The split of this name; raises ConfigError naming those that exist."""
         if name not in self.splits:

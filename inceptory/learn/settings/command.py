@@ -10,7 +10,7 @@ from typing import Any
 
 from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.learn.settings.recipe import Recipe, beside_time, with_optimizer
-from inceptory.learn.settings.recipes import NAMES, recipes
+from inceptory.learn.settings.recipes import recipes
 from inceptory.learn.settings.transfer import ALONE, OF_THE_HEAD, Transfer
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system.text import differences
@@ -32,7 +32,10 @@ def transfer_command(
     """
     words = ["inceptory", "train", data, "--from", backbone, "--out", str(out), "--image", str(image)]
     words += [word for field in fields(transfer) for word in _flag(field.name, transfer, vars(ALONE))]
-    words += [word for name in OF_THE_HEAD for word in _flag(name, recipe, vars(Recipe()))]
+    if transfer.finetune:
+        words += _recipe_flags(recipe, None)
+    else:
+        words += [word for name in OF_THE_HEAD for word in _flag(name, recipe, vars(Recipe()))]
     return shlex.join([*words, *_layout_flags(layout)])
 
 
@@ -44,16 +47,20 @@ def train_command(
     >>> train_command("my photos", "xception", "runs/x", PUBLISHED, Recipe(epochs=3, flip="off"))
     "inceptory train 'my photos' --model xception --out runs/x --epochs 3 --flip off"
     """
+    words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
+    words += [word for field in fields(variant) for word in _flag(field.name, variant, vars(PUBLISHED))]
+    return shlex.join([*words, *_recipe_flags(recipe, model), *_layout_flags(layout)])
+
+
+def _recipe_flags(recipe: Recipe, model: str | None) -> list[str]:
+    """A recipe as the nearest of a network's names (`decided`), and what differs from it by flags."""
     # A named optimizer brings its own defaults, so only what differs from those needs a flag.
     bases = {name: with_optimizer(base, recipe.optimizer) for name, base in recipes(model).items()}
     name = min(bases, key=lambda name: len(differences(bases[name], recipe)))
-    words = ["inceptory", "train", data, "--model", model, "--out", str(out)]
-    words += [] if name == NAMES[0] else ["--recipe", name]
-    words += [word for field in fields(variant) for word in _flag(field.name, variant, vars(PUBLISHED))]
+    words = [] if name == next(iter(bases)) else ["--recipe", name]
     words += [] if bases[name] is recipes(model)[name] else ["--optimizer", recipe.optimizer]
     start = {**vars(bases[name]), **beside_time({"time": recipe.time}), "time": None}
-    words += [word for field in fields(recipe) for word in _flag(field.name, recipe, start)]
-    return shlex.join([*words, *_layout_flags(layout)])
+    return words + [word for field in fields(recipe) for word in _flag(field.name, recipe, start)]
 
 
 def _layout_flags(layout: Layout) -> Iterator[str]:

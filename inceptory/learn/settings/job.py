@@ -56,6 +56,11 @@ class Job:
     transfer: Transfer = ALONE
     """What is done with that network."""
 
+    @property
+    def recipes_of(self) -> str | None:
+        """Whose names its recipe may have, as `decided` takes it."""
+        return None if self.transfer.finetune else self.model
+
     def plan(self, classes: int) -> Plan:
         """The network for so many classes; raises UsageError for options that do not fit it."""
         from inceptory.nets.catalogue import decide

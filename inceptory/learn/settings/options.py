@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin
 from cyclopts import Parameter
 
 from inceptory.learn.settings.recipe import OPTIMIZERS, Recipe, beside_time, hints, with_optimizer
-from inceptory.learn.settings.recipes import NAMES, PAPERS, document, opened
+from inceptory.learn.settings.recipes import PAPERS, document, opened
 from inceptory.system.text import shown
 
 
@@ -65,8 +65,10 @@ def given(options: Options) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if value is not None}
 
 
-def decided(recipe: str | Path | Recipe | None, options: Options, architecture: str) -> Recipe:
+def decided(recipe: str | Path | Recipe | None, options: Options, architecture: str | None) -> Recipe:
     """The recipe of a name, of a file or from Python, changed by the flags, and checked.
+
+    Names are those of a network, or where it is None of one that is trained further.
 
     Raises UsageError or ConfigError, and what `recipes.opened` raises.
     """
@@ -74,7 +76,7 @@ def decided(recipe: str | Path | Recipe | None, options: Options, architecture: 
     if isinstance(recipe, Recipe):
         start = recipe
     else:
-        start, in_file = opened(recipe or NAMES[0], architecture)
+        start, in_file = opened(recipe, architecture)
         changes = beside_time({**in_file, **changes})
     start = with_optimizer(start, changes.get("optimizer", start.optimizer))
     changed = replace(start, **changes)

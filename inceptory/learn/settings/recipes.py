@@ -19,6 +19,10 @@ from inceptory.learn.settings.recipe import Recipe, check_option, is_of_kind, ki
 from inceptory.system.files import read
 
 NAMES = ("quick", "tutorial", "paper")
+FURTHER = ("finetune", "tutorial-finetune")
+"""Recipes by which a trained network is trained further."""
+HEAD = "tutorial-bottleneck"
+"""The recipe of a plain last layer on a trained network: settings of `Transfer` alone."""
 PAPERS = {
     "googlenet": "paper_googlenet",
     **dict.fromkeys(("bn_inception", "inception_v2"), "paper_bn_inception"),
@@ -40,41 +44,53 @@ def document(name: str) -> Recipe:
     return Recipe(**options_of(file.name, file.read_bytes()))
 
 
-def documents(architecture: str) -> dict[str, str]:
-    """The document for each recipe name of a network; the CIFAR-10 networks have no paper and so no "paper"."""
+def documents(architecture: str | None) -> dict[str, str]:
+    """The document for each recipe name of a network, the usual one first; None: of one that is trained further.
+
+    The CIFAR-10 networks have no paper and so no "paper".
+    """
+    if architecture is None:
+        return {name: name for name in FURTHER}
     older = architecture in ("cifar_inception_v1", "cifar_inception_v2")
     own = {"quick": "quick", "tutorial": "tutorial_200" if older else "tutorial"}
     return own | ({"paper": PAPERS[architecture]} if architecture in PAPERS else {})
 
 
-def recipes(architecture: str) -> dict[str, Recipe]:
+def recipes(architecture: str | None) -> dict[str, Recipe]:
     """The named recipes of a network."""
     return {name: document(file) for name, file in documents(architecture).items()}
 
 
-def named(name: str, architecture: str) -> Recipe:
-    """The recipe of this name for a network; raises UsageError.
+def named(name: str | None, architecture: str | None) -> Recipe:
+    """The recipe of this name for a network, None: the usual one; raises UsageError.
 
     Its number of epochs is a default only: a run with --time ignores it (`beside_time`).
     """
     own = documents(architecture)
+    name = name or next(iter(own))
     if name in own:
         return document(own[name])
+    if architecture is None and name in NAMES:
+        raise UsageError(f"--recipe {name}: for fresh weights (choose {', '.join((*own, HEAD))}, or leave --from out)")
+    if architecture is not None and name in (*FURTHER, HEAD):
+        raise UsageError(f"--recipe {name}: for a trained network (give one by --from, or choose {', '.join(own)})")
     if name in NAMES:
         raise UsageError(f"--recipe {name}: {architecture} has none (choose {', '.join(own)})")
-    raise UsageError(f"--recipe {name}: no such recipe (choose {', '.join(NAMES)}, or give a FILE.toml)")
+    raise UsageError(f"--recipe {name}: no such recipe (choose {', '.join(own)}, or give a FILE.toml)")
 
 
-def opened(recipe: str | Path, architecture: str) -> tuple[Recipe, dict[str, Any]]:
+def opened(recipe: str | Path | None, architecture: str | None) -> tuple[Recipe, dict[str, Any]]:
     """(a named recipe, the options that a user's file changes in it), from a name or the path of a file.
+
+    None is the usual recipe.
 
     Raises UsageError for an unknown name, and what `from_file` raises.
     """
-    if isinstance(recipe, str) and not recipe.lower().endswith(".toml"):
+    if recipe is None or (isinstance(recipe, str) and not recipe.lower().endswith(".toml")):
         return named(recipe, architecture), {}
     changed = from_file(Path(recipe))
     try:
-        return named(changed.pop("recipe", NAMES[0]), architecture), changed
+        return named(changed.pop("recipe", None), architecture), changed
     except UsageError as fault:
         raise ConfigError(f"{recipe}: {fault}") from None
 

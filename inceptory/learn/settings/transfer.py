@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn.settings.options import Options, given
@@ -14,9 +16,13 @@ from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import files
 from inceptory.weights.model import open_model
 
-OF_THE_HEAD = ("validation", "seed", "device", "precision", "class_weights")
+OF_THE_HEAD = ("validation", "seed", "device", "precision", "class_weights", "time")
 """Options of a recipe that count for a head, too."""
+NOT_OF_A_BACKBONE = ("statistics",)
+"""Options of a recipe that a trained network has decided."""
 MOST_VIEWS = 100
+PLAIN = 1e-6
+"""Strength of a head that is as good as not held small."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,14 @@ class Transfer:
     log-loss); without it chosen between 1 and 1e-6 by pictures that are held back."""
     views: int = 1
     """With --from: vectors of each training picture, of the picture itself and of random parts of it."""
+    finetune: Annotated[bool, Parameter(negative="")] = False
+    """With --from: train the network further once its head is fitted, by the recipe finetune or another --recipe, and
+    keep what comes of it if it answers more validation pictures rightly, by more than noise."""
+    keep_head: Annotated[bool, Parameter(negative="")] = False
+    """With --from: keep the last layer of the network, which must have the classes of the data."""
+    fresh_head: Annotated[bool, Parameter(negative="")] = False
+    """With --from and --finetune: start from a last layer of random weights, as tutorials do; nothing is fitted first,
+    and the best epoch is kept."""
 
     def check(self) -> None:
         """Raise UsageError for a value out of its range."""
@@ -35,6 +49,25 @@ class Transfer:
             raise UsageError(f"--strength {self.strength:g}: out of range (above 0, at most 1e6)")
         if not 1 <= self.views <= MOST_VIEWS:
             raise UsageError(f"--views {self.views}: out of range (1 to {MOST_VIEWS})")
+        if self.keep_head and (self.fresh_head or self.strength is not None):
+            other = "--fresh-head" if self.fresh_head else "--strength"
+            raise ConfigError(f"--keep-head, {other}: conflicting settings (leave one of them out)")
+        if self.fresh_head and not self.finetune:
+            raise ConfigError("--fresh-head: nothing would be learnt (add --finetune, or leave it out)")
+        if self.fresh_head and (self.strength is not None or self.views > 1):
+            other = "--views" if self.strength is None else "--strength"
+            raise ConfigError(f"--fresh-head, {other}: conflicting settings, no head is fitted (leave one of them out)")
+
+    def by(self, recipe: object) -> Transfer:
+        """What a named recipe asks for beside what is asked for here."""
+        if recipe == "tutorial-finetune":
+            return replace(self, finetune=True, fresh_head=not self.keep_head)
+        if recipe == "tutorial-bottleneck":
+            if self.finetune:
+                told = "trains the last layer alone"
+                raise ConfigError(f"--recipe {recipe}, --finetune: conflicting settings, it {told} (leave one out)")
+            return replace(self, strength=PLAIN if self.strength is None else self.strength)
+        return replace(self, finetune=self.finetune or recipe == "finetune")
 
     def check_beside(
         self, backbone: object, named: dict[str, object], variant: Variant, recipe: object, options: Options
@@ -48,10 +81,16 @@ class Transfer:
         own = [name for name in _changed(variant, PUBLISHED) if name != "image"]
         for name in [*(key for key, value in named.items() if value is not None), *own]:
             raise ConfigError(f"--{_flag(name)}: --from {backbone} decides it (leave one of them out)")
+        if self.finetune:
+            for name in NOT_OF_A_BACKBONE:
+                if name in given(options):
+                    raise ConfigError(f"--{_flag(name)}: --from {backbone} decides it (leave one of them out)")
+            return
         known = _changed(recipe, Recipe()) if isinstance(recipe, Recipe) else ["recipe"] * (recipe is not None)
         for name in [*known, *given(options)]:
             if name not in OF_THE_HEAD:
-                raise ConfigError(f"--{_flag(name)}: a head on a trained network has no such setting (leave it out)")
+                told = "a head on a trained network has no such setting"
+                raise ConfigError(f"--{_flag(name)}: {told} (leave it out, or add --finetune)")
 
 
 def _changed(record: Any, default: Any) -> list[str]:

@@ -3,39 +3,44 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Source
 from inceptory.errors import ConfigError, InterruptedRun
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn import state
 from inceptory.learn.events import Events
-from inceptory.learn.fit import cleared_on_failure
+from inceptory.learn.fit import Start, cleared_on_failure, find_rate, fit
+from inceptory.learn.rates import Search
 from inceptory.learn.settings.job import Job
-from inceptory.learn.transfer.choice import chosen, require_varied
-from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear
-from inceptory.learn.transfer.parts import parted, require_every_class
+from inceptory.learn.transfer.finetune import Tuned, finetuned
+from inceptory.learn.transfer.fitted import (
+    Fitted,
+    fit_head,
+    head_for,
+    held_out_once,
+    keep_head,
+    right_of,
+    with_fresh_head,
+    with_head,
+)
 from inceptory.learn.transfer.seen import Seen
-from inceptory.measure.calibration import Calibration
-from inceptory.measure.results import Ending, Epoch, Metrics, Run
+from inceptory.measure.evaluate import Scored
+from inceptory.measure.results import Ending, Epoch, Metrics, Run, best_epoch
 from inceptory.measure.tasks import Task, task_of
-from inceptory.nets.catalogue import plan
 from inceptory.nets.network import Network
 from inceptory.report import folder as report
 from inceptory.system import clock
 from inceptory.system.lock import locked
 from inceptory.system.signals import Stop, watched
 from inceptory.weights.card import Card
-from inceptory.weights.model import open_model
+from inceptory.weights.model import Model, open_model
 from inceptory.weights.store import save, versions
 
 TURNS = "cross-validation"
@@ -43,152 +48,161 @@ TURNS = "cross-validation"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Logits (n, K) of the pictures of some rows."""
+class Result:
+    """A network, and what there is to tell of it."""
 
-    logits: NDArray[np.float64]
-    rows: NDArray[np.int64]
+    net: Network
+    card: Card
+    epochs: tuple[Epoch, ...]
+    scored: Scored
+    split: str
+    """Whose pictures `scored` has."""
+    ending: Ending
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A head, and answers that show how good it is."""
+class Begun:
+    """A job, what its backbone sees in its pictures, and the head for it."""
 
-    head: Linear
-    strength: float
-    tried: tuple[tuple[float, float], ...]
-    """(strength, mean log-loss on pictures held back) of every one."""
-    objective: float
-    """What the fit made small."""
-    training: Answers
-    """Of the pictures that it was fitted on."""
-    held: Answers
-    """Of those that chose its strength; where parts take turns, of all by heads that had not seen them."""
-    calibration: Answers
-    """Of pictures that had no part in the choice."""
-    parts: NDArray[np.int64]
-    """(m,) the turn in which each picture of `held` was answered; empty where one part was held out."""
-    seconds: float
+    job: Job
+    model: Model
+    seen: Seen
+    test: Seen | None
+    fitted: Fitted
 
-    def shares(self, task: Task, labels: Labels) -> list[float]:
-        """Shares of the pictures that were answered rightly in each turn; `labels` are those of `held`."""
-        turns = [self.parts == number for number in np.unique(self.parts)]
-        return [right_of(task, task.measure(self.held.logits[turn], labels[turn])) for turn in turns]
+    @classmethod
+    def of(cls, job: Job, source: Source, model: Model, stack: ExitStack, look: Callable[[], None]) -> Begun:
+        """Compute vectors, as far as they are not known, and fit the head; `look` may raise between two batches."""
+        recipe, views = job.recipe, job.transfer.views
+        own = head_for(model, source) if job.transfer.keep_head else None
+        settings = Settings(image=job.variant.image, seed=recipe.seed, device=recipe.device, precision=recipe.precision)
+        extractor = stack.enter_context(Extractor(model, settings))
+        seen = Seen.of(extractor, source, ["train", "validation"], views, look)
+        seen.warn()
+        test = Seen.of(extractor, source, ["test"], 1, look) if "test" in source.splits else None
+        fitted = fit_head(seen, job) if own is None else keep_head(seen, own, recipe.seed)
+        return cls(job, model, seen, test, fitted)
 
 
 def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
     """Fit a new head on the features of a job's backbone and leave its run in the folder, or go on with it.
 
-    `began` is the moment from which the minutes count. Raises ConfigError where the backbone has changed.
+    Where the job asks for it, the network is then trained further. `began` is the moment from which the minutes count.
+    Raises ConfigError where the backbone has changed.
     """
-    assert job.backbone is not None, "this job has a backbone"
-    recipe = job.recipe
-    settings = Settings(image=job.variant.image, seed=recipe.seed, device=recipe.device, precision=recipe.precision)
+    if job.transfer.fresh_head:
+        return fit(job, source, folder, began, resumed, _fresh(job, folder, len(source.classes)))
     with cleared_on_failure(folder, resumed), watched() as stop, locked(folder), ExitStack() as stack:
         state.tidy(folder)
-        model = stack.enter_context(open_model(job.backbone.path))
-        if model.weights.digest("sha256") != job.backbone.digest:
-            raise ConfigError(f"{folder}: {model.path} is no longer the file that this run began from (restore it)")
-        extractor = stack.enter_context(Extractor(model, settings))
-        views, look = job.transfer.views, _stopping(stop, job, folder)
-        seen = Seen.of(extractor, source, ["train", "validation"], views, look)
-        seen.warn()
-        test = Seen.of(extractor, source, ["test"], 1, look) if "test" in source.splits else None
-        fitted = fit_head(seen, job)
-        net = with_head(model.network(), fitted.head, job.variant.image)
-        return _finished(job, folder, began, seen, test, fitted, net)
+        model = stack.enter_context(_backbone(job, folder))
+        begun = Begun.of(job, source, model, stack, _stopping(stop, job, folder, began))
+        result = _head_alone(begun)
+        for name in ("model.safetensors", "last.safetensors"):
+            save(result.net, folder / name, result.card)
+        report.write_history(folder, [row.to_json() for row in result.epochs])
+        if job.transfer.finetune:
+            tuned = finetuned(job, begun.seen, begun.test, begun.fitted, model, folder, began, resumed, stop)
+            result = _after_tuning(result, tuned)
+            save(result.net, folder / "model.safetensors", result.card)
+            report.write_history(folder, [row.to_json() for row in result.epochs])
+        else:
+            events = Events(folder, 1, job.tensorboard)
+            events.epoch(1, result.epochs[0])
+            events.close()
+        return _finished(job, folder, began, result)
 
 
-def _stopping(stop: Stop, job: Job, folder: Path) -> Any:
+def rates_of(job: Job, source: Source, folder: Path) -> Search:
+    """Learning rates tried on a backbone with its head (`find_rate`), as its fine-tuning would start."""
+    if job.transfer.fresh_head:
+        return find_rate(job, source, folder, _fresh(job, folder, len(source.classes)))
+    with ExitStack() as stack:
+        model = stack.enter_context(_backbone(job, folder))
+        begun = Begun.of(job, source, model, stack, lambda: None)
+        _, head = held_out_once(begun.seen, begun.fitted, job)
+        net = with_head(model.network(), head, job.variant.image)
+        return find_rate(job, source, folder, Start(net, begun.seen.extractor.preprocess))
+
+
+def _backbone(job: Job, folder: Path) -> Model:
+    """The open backbone of a job; raises ConfigError where it is another file than at the start."""
+    assert job.backbone is not None, "this job has a backbone"
+    model = open_model(job.backbone.path)
+    if model.weights.digest("sha256") != job.backbone.digest:
+        model.close()
+        raise ConfigError(f"{folder}: {model.path} is no longer the file that this run began from (restore it)")
+    return model
+
+
+def _fresh(job: Job, folder: Path, classes: int) -> Start:
+    """The backbone with a last layer of random weights."""
+    with _backbone(job, folder) as model, Extractor(model, Settings(image=job.variant.image, cache=False)) as extractor:
+        torch.manual_seed(job.recipe.seed)
+        return Start(with_fresh_head(model.network(), classes, job.variant.image), extractor.preprocess)
+
+
+def _stopping(stop: Stop, job: Job, folder: Path, began: float) -> Callable[[], None]:
+    length = None if job.recipe.time is None else clock.seconds(job.recipe.time, "--time")
+
     def look() -> None:
-        if stop.asked:
-            told = f"{folder}: stopped while features were computed, those that are done are kept"
+        late = length is not None and clock.now() - began > length
+        if stop.asked or late:
+            why = f"--time {job.recipe.time} is over" if late else "stopped"
+            told = f"{folder}: {why} while features were computed, those that are done are kept"
             raise InterruptedRun(f"{told} (go on with {job.going_on(folder)})")
 
     return look
 
 
-def fit_head(seen: Seen, job: Job) -> Fitted:
-    """The head, its strength chosen by pictures that are held out, or by parts that take turns."""
-    start, vectors, labels = clock.now(), seen.vectors, seen.labels
-    require_varied(vectors, seen.extractor.model.path)
-    parts = parted(labels, seen.count("train"), job.recipe.seed)
-    require_every_class(seen.source, labels[parts.fit])
-    balanced, asked = job.recipe.class_weights, job.transfer.strength
-    choice = chosen(vectors, labels, parts, job.recipe.seed, balanced, STRENGTHS if asked is None else (asked,))
-    strength = choice.strength
-    fitter = Fitter(vectors[parts.fit], labels[parts.fit], balanced)
-    head = fitter.fit(strength, ARRIVED * strength)
-    training = Answers(head(vectors[parts.fit, 0]), parts.fit)
-    turns = np.empty(0, dtype=np.int64)
-    if choice.folded is not None:
-        rows = np.flatnonzero(choice.folded.part >= 0)
-        turns = choice.folded.part[rows]
-        held = calibration = Answers(choice.folded.logits[rows], rows)
-    else:
-        held = Answers(head(vectors[parts.choose, 0]), parts.choose)
-        calibration = Answers(head(vectors[parts.calibrate, 0]), parts.calibrate)
-    loss = task_of(labels.ndim == 2).measure(training.logits, labels[parts.fit]).log_loss
-    objective = loss + strength / 2 * fitter.square(head)
-    seconds = clock.now() - start
-    return Fitted(head, strength, choice.tried, objective, training, held, calibration, turns, seconds)
-
-
-def with_head(net: Network, head: Linear, image: int | None = None) -> Network:
-    """The network with a new head and without auxiliary ones, in eval mode; `image` is the size of its pictures."""
-    net.reset_classifier(0)  # takes the auxiliary heads away, too
-    net.reset_classifier(len(head.bias))
-    if image is not None:
-        net.plan = plan(net.plan.architecture, dialect=net.plan.dialect, **{**net.plan.options(), "image": image})
-    assert net.head.classifier is not None, "it was just put in"
-    # Two linear layers with nothing in between, as cifar_inception_v1 has them, are one: the others hand it on.
-    first, *rest = (part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
-    with torch.no_grad():
-        first.weight.copy_(torch.from_numpy(head.weight))
-        first.bias.copy_(torch.from_numpy(head.bias))
-        for layer in rest:
-            layer.weight.copy_(torch.eye(len(head.bias)))
-            layer.bias.zero_()
-    return net.float().eval()
-
-
-def _finished(job: Job, folder: Path, began: float, seen: Seen, test: Seen | None, fitted: Fitted, net: Network) -> Run:
-    """Write the checkpoint and all that there is to tell of it."""
+def _head_alone(begun: Begun) -> Result:
+    """What comes of the head alone."""
+    job, seen, test, fitted = begun.job, begun.seen, begun.test, begun.fitted
+    net = with_head(begun.model.network(), fitted.head, job.variant.image)
     task = task_of(seen.source.multi_label)
     training, held = (seen.scored(task, each.logits, each.rows) for each in (fitted.training, fitted.held))
     shares = fitted.shares(task, held.labels)
     if shares:
         print(f"{len(shares)} parts in turn: {_percent(shares)} answered rightly", file=sys.stderr)
-    row = _row(task, seen, fitted, training.metrics(), held.metrics())
-    card = _card(job, seen, fitted, net, held.metrics(), shares)
-    for name in ("model.safetensors", "last.safetensors"):
-        save(net, folder / name, card)
-    report.write_history(folder, [row.to_json()])
-    events = Events(folder, 1, job.tensorboard)
-    events.epoch(1, row)
-    events.close()
+    row = _row(task, begun, training.metrics(), held.metrics())
+    card = _card(begun, net, row.epoch, held.metrics(), shares)
     split = TURNS if shares else "validation"
     if test is not None:
         split, held = "test", test.scored(task, fitted.head(test.vectors[:, 0]), np.arange(len(test)))
+    return Result(net, card, (row,), held, split, Ending("head", 0, 1))
+
+
+def _after_tuning(head: Result, tuned: Tuned) -> Result:
+    """The better of both networks, with the epochs of the fine-tuning after the row of the head."""
+    epochs = (*head.epochs, *tuned.epochs)
+    recipe = {**head.card.recipe, "fine_tuning": tuned.verdict}
+    if tuned.better is None:
+        return replace(head, epochs=epochs, card=replace(head.card, recipe=recipe))
+    better = tuned.better
+    # No part took turns for this network.
+    recipe |= {**tuned.recipe, "folds": 0, "right_by_fold": []}
+    metrics = {"epoch": best_epoch(tuned.epochs).epoch, **better.validation.metrics().to_json()}
+    card = replace(head.card, recipe=recipe, metrics=metrics, calibration=better.calibration)
+    split = "validation" if better.test is None else "test"
+    return Result(better.net, card, epochs, better.test or better.validation, split, tuned.ending)
+
+
+def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
+    """Write all that there is to tell of a network that is saved."""
     minutes = (clock.now() - began) / 60
-    report.write_run(
+    metrics = report.write_run(
         folder,
-        card=card,
-        plan=net.plan,
-        epochs=[row],
-        test=held,
-        split=split,
+        card=result.card,
+        plan=result.net.plan,
+        epochs=result.epochs,
+        test=result.scored,
+        split=result.split,
         minutes=minutes,
-        ending=Ending("head", 0, 1),
+        ending=result.ending,
         command=job.command,
     )
     job.done(folder)
-    return Run(folder, held.metrics(), split, [row], minutes)
-
-
-def right_of(task: Task, metrics: Metrics) -> float:
-    """The share of the pictures that were answered rightly."""
-    return float(getattr(metrics, next(iter(task.shares))))
+    state.remove(folder)
+    return Run(folder, metrics, result.split, result.epochs, minutes)
 
 
 def _percent(shares: list[float]) -> str:
@@ -199,11 +213,12 @@ def _percent(shares: list[float]) -> str:
     return f"{mean:.1f} +- {deviation:.1f} % ({low:.1f} to {high:.1f} %)"
 
 
-def _row(task: Task, seen: Seen, fitted: Fitted, training: Metrics, held: Metrics) -> Epoch:
+def _row(task: Task, begun: Begun, training: Metrics, held: Metrics) -> Epoch:
     """The head as one row of history: its rate is none, and its objective what the fit made small."""
+    seen, fitted = begun.seen, begun.fitted
     return held.epoch(
         right_of(task, training),
-        epoch=1,
+        epoch=0 if begun.job.transfer.finetune else 1,
         lr=0.0,
         train_objective=fitted.objective,
         train_log_loss=training.log_loss,
@@ -212,10 +227,10 @@ def _row(task: Task, seen: Seen, fitted: Fitted, training: Metrics, held: Metric
     )
 
 
-def _card(job: Job, seen: Seen, fitted: Fitted, net: Network, held: Metrics, shares: list[float]) -> Card:
-    assert job.backbone is not None
+def _card(begun: Begun, net: Network, epoch: int, held: Metrics, shares: list[float]) -> Card:
+    job, seen, fitted = begun.job, begun.seen, begun.fitted
+    assert job.backbone is not None, "this job has a backbone"
     source, extractor = seen.source, seen.extractor
-    sizes = {name: len(split) for name, split in source.splits.items()}
     recipe = {
         "from": job.backbone.path,
         "strength": fitted.strength,
@@ -234,16 +249,8 @@ def _card(job: Job, seen: Seen, fitted: Fitted, net: Network, held: Metrics, sha
         multi_label=source.multi_label,
         preprocess=extractor.preprocess,
         recipe=recipe,
-        data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},
-        metrics={"epoch": 1, **held.to_json()},
-        calibration=calibration_of(seen, fitted),
+        data={"name": source.name, "splits": source.sizes, "fingerprint": job.fingerprint},
+        metrics={"epoch": epoch, **held.to_json()},
+        calibration=fitted.calibrated(seen.labels),
         versions=versions(),
     )
-
-
-def calibration_of(seen: Seen, fitted: Fitted) -> dict[str, Any]:
-    """What pictures that had no part in the choice say of the answers; nothing where there are none."""
-    logits, rows = fitted.calibration.logits, fitted.calibration.rows
-    if not len(rows):
-        return {}
-    return Calibration.of(logits, seen.labels[rows], "cross-fitted" if len(fitted.parts) else "held-out").to_json()

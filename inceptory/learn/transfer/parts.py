@@ -32,13 +32,13 @@ class Parts:
     """Parts that take turns; 0 where they are held out once."""
 
 
-def parted(labels: Labels, of_training: int, seed: int) -> Parts:
+def parted(labels: Labels, of_training: int, seed: int, once: bool = False) -> Parts:
     """The parts of (n,) or (n, K) labels, of which the first `of_training` are of the training split.
 
-    The seed chooses the calibration part.
+    The seed chooses the calibration part. Few pictures take turns, unless they must be held out `once`.
     """
     every = np.arange(len(labels))
-    if len(labels) < FEW:
+    if len(labels) < FEW and not once:
         largest = int(per_class(labels).max()) if labels.ndim == 1 else len(labels)
         return Parts(every, every[:0], every[:0], max(min(FOLDS, largest), 2))
     held = stratified(labels[:of_training], CALIBRATION, seed + 1)

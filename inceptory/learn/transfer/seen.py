@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inceptory.data.feed.decoding import Decoder
 from inceptory.data.sources.labels import Labels
-from inceptory.data.sources.source import Source
+from inceptory.data.sources.source import Source, Split
 from inceptory.features.extract import Extractor
 from inceptory.learn.transfer.parts import check_classes
 from inceptory.measure.evaluate import Scored
@@ -61,6 +61,11 @@ class Seen:
     def count(self, split: str) -> int:
         """Pictures of a split."""
         return sum(name == split for name, _ in self.places)
+
+    def taken(self, rows: NDArray[np.int64]) -> Split:
+        """Some of the pictures, all of one split, as a split of their own."""
+        (name,) = {self.places[row][0] for row in rows.tolist()}
+        return self.source.splits[name].take(np.asarray([self.places[row][1] for row in rows.tolist()]))
 
     def scored(self, task: Task, logits: NDArray[np.float64], rows: NDArray[np.int64]) -> Scored:
         """Answers (n, K) to some of the pictures."""

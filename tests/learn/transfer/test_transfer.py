@@ -317,7 +317,7 @@ def test_the_card_holds_a_calibration_of_pictures_that_chose_nothing(transferred
 
 @pytest.mark.parametrize("name", list(inceptory.catalogue()))
 def test_any_network_takes_a_head_on_what_its_classifier_is_given(name):
-    from inceptory.learn.transfer.fit import with_head
+    from inceptory.learn.transfer.fitted import with_head
     from inceptory.learn.transfer.head import Linear
     from inceptory.nets.network import Network
 
