@@ -55,8 +55,9 @@ class Start:
     net: Network
     """With a head for the classes of the data."""
     preprocess: Preprocess
-    rank: tuple[float, float] | None = None
-    """That an epoch must exceed for its network to be kept (`Epoch.rank`); None: the best epoch is kept."""
+    best: bool = True
+    """Whether the best epoch is kept in model.safetensors; otherwise that file is left alone, and last.safetensors is
+    all that comes of the training."""
 
 
 def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, start: Start | None = None) -> Run:
@@ -145,7 +146,7 @@ def _ready(
         for each in feeds.values():
             stack.callback(each.close)
         loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began)
-        loop.rank = None if start is None else start.rank
+        loop.keeps_best = start is None or start.best
         stack.callback(loop.stepper.leave)
         yield loop
 

@@ -65,8 +65,8 @@ class Loop:
         self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
         """Steps after which the run ends; None where only the time ends it."""
         self.budget = self._budget()
-        self.rank: tuple[float, float] | None = None
-        """That an epoch must exceed for its network to be kept; None: the best one is."""
+        self.keeps_best = True
+        """Whether the best epoch so far is written to model.safetensors."""
         self.every = Every.of(job.checkpoint_every)
         self._began, self._before = began, 0.0
         """When this command started, and the seconds that earlier commands of the run took."""
@@ -339,7 +339,7 @@ class Loop:
         history = self.position.history
         card = replace(self.card, metrics={"epoch": history[-1].epoch, **metrics.to_json()})
         save(self.stepper.answering, self.folder / "last.safetensors", card)
-        if history[-1] is best_epoch(history) and (self.rank is None or history[-1].rank > self.rank):
+        if self.keeps_best and history[-1] is best_epoch(history):
             save(self.stepper.answering, self.folder / "model.safetensors", card)
         report.write_history(self.folder, [row.to_json() for row in history])
 

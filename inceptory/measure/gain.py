@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inceptory.measure.metrics import NORMAL_95
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,16 @@ class Gain:
     """Pictures."""
 
     @classmethod
-    def of(cls, before: NDArray[np.bool_], after: NDArray[np.bool_], choices: int = 1) -> Gain:
-        """From which of the pictures (N,) were right before and after.
+    def of(cls, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Gain:
+        """From which of the pictures (N,) were right before and after; they must not have chosen either.
 
         The noise is from the lower end of Bonett and Price's interval for paired shares (2012, J. Educ. Behav. Stat.
         37, p. 479): one picture more of each kind of change, so that few pictures are not believed too easily.
-        `choices` is the number of candidates of which `after` is the best: the more, the surer one must be
-        (Bonferroni).
         """
         n = len(before)
         won, lost = int((after & ~before).sum()), int((before & ~after).sum())
         better, worse = (won + 1) / (n + 2), (lost + 1) / (n + 2)
-        z = NormalDist().inv_cdf(1 - 0.025 / choices)
-        lowest = better - worse - z * math.sqrt((better + worse - (better - worse) ** 2) / (n + 2))
+        lowest = better - worse - NORMAL_95 * math.sqrt((better + worse - (better - worse) ** 2) / (n + 2))
         return cls(float(before.mean()), float(after.mean()), (won - lost) / n - lowest, n)
 
     @property
@@ -48,7 +46,8 @@ class Gain:
         return {**asdict(self), "kept": self.is_real}
 
     def __str__(self) -> str:
-        points = f"{100 * (self.after - self.before):.1f} ± {100 * self.noise:.1f} points"
+        gain = self.after - self.before
+        points = f"{'lost' if gain < 0 else 'gained'} {100 * abs(gain):.1f} ± {100 * self.noise:.1f} points"
         shares = f"{100 * self.before:.1f} to {100 * self.after:.1f} % of {self.n:,} validation pictures"
-        rest = "" if self.is_real else ", which may be chance: kept the head alone"
-        return f"fine-tuning gained {points} ({shares}){rest}"
+        doubt = "" if gain < 0 else ", which may be chance"
+        return f"fine-tuning {points} ({shares}){'' if self.is_real else f'{doubt}: kept the head alone'}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from inceptory.errors import DataError
-from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake, Run
+from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake, Run, best_epoch
 from inceptory.measure.tasks import Task, task_of
 from inceptory.nets.catalogue import Plan
 from inceptory.report import plots
@@ -64,11 +64,13 @@ def write_run(
     minutes: float,
     ending: Ending,
     command: str,
+    kept: Epoch | None = None,
 ) -> Metrics:
     """Write the results of a finished run: metrics.json, report.html, curves.png and the plots of its task.
 
     `model.safetensors` must be in the folder already, first-batch.png may be. `test` holds the answers to the split
-    of this name; `command` is the line that repeats the run. Returns the metrics of `test`.
+    of this name; `command` is the line that repeats the run; `kept` is the epoch of the network that is kept, if it is
+    not the best one. Returns the metrics of `test`.
     """
     metrics, details = test.metrics(), test.details(card.labels)
     speed = images_per_second(epochs)
@@ -77,7 +79,7 @@ def write_run(
     model = folder / "model.safetensors"
     # Numbers first: plots and page can be made from them again.
     files.write(folder / "metrics.json", json_page(record(metrics, details, plan, model, split=split, **effort)))
-    pngs = {"curves": plots.curves(plan.architecture, epochs)}
+    pngs = {"curves": plots.curves(plan.architecture, epochs, kept or best_epoch(epochs))}
     pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
     for name, png in pngs.items():
         files.write(folder / f"{name}.png", png)

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from inceptory.errors import printable
-from inceptory.measure.results import Epoch, best_epoch
+from inceptory.measure.results import Epoch
 from inceptory.system.outputs import MARK
 
 if TYPE_CHECKING:
@@ -158,33 +158,33 @@ def _line(axes: Axes, epochs: Sequence[int], values: Sequence[float], colour: st
     axes.plot(epochs, values, color=colour, linewidth=1.6, **{**dots, **style})
 
 
-def curves(title: str, epochs: Sequence[Epoch]) -> bytes:
-    """Log-loss and accuracy over the epochs, each for training and validation pictures."""
+def curves(title: str, epochs: Sequence[Epoch], kept: Epoch) -> bytes:
+    """Log-loss and accuracy over the epochs, each for training and validation pictures; one of them is kept."""
     figure = blank(11, 4.2)
     left, right = figure.subplots(1, 2)
-    numbers, best = [row.epoch for row in epochs], best_epoch(epochs)
+    numbers = [row.epoch for row in epochs]
     series = (
         (left, LOSS, [row.train_log_loss for row in epochs], [row.validation_log_loss for row in epochs]),
-        (right, f"{best.measure}, %", *([100 * row.right[part] for row in epochs] for part in (0, 1))),
+        (right, f"{kept.measure}, %", *([100 * row.right[part] for row in epochs] for part in (0, 1))),
     )
-    if best.choice != best.measure:
+    if kept.choice != kept.measure:
         _line(
             right,
             numbers,
             [100 * row.chosen for row in epochs],
             VALIDATION,
             linestyle="--",
-            label=f"validation {best.choice}",
+            label=f"validation {kept.choice}",
         )
     for axes, name, train, validation in series:
         _scale(axes, [*train, *validation], name)
         _line(axes, numbers, train, TRAIN, label="training (augmented, in train mode, weights of each step)")
         _line(axes, numbers, validation, VALIDATION, label="validation (weights that are kept)")
-        axes.axvline(best.epoch, color=GREY, linewidth=1, linestyle=":", label=f"best: epoch {best.epoch}")
+        axes.axvline(kept.epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {kept.epoch}")
         _over_epochs(axes, name, numbers[-1])
     # Below both plots, since the labels are too long for a corner.
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(f"{title}: best validation {best.choice} {100 * best.chosen:.1f} % in epoch {best.epoch}")
+    figure.suptitle(f"{title}: validation {kept.choice} {100 * kept.chosen:.1f} % in epoch {kept.epoch}, which is kept")
     return png(figure)
 
 

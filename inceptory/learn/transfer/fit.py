@@ -32,7 +32,7 @@ from inceptory.learn.transfer.fitted import (
 )
 from inceptory.learn.transfer.seen import Seen
 from inceptory.measure.evaluate import Scored
-from inceptory.measure.results import Ending, Epoch, Metrics, Run, best_epoch
+from inceptory.measure.results import Ending, Epoch, Metrics, Run
 from inceptory.measure.tasks import Task, task_of
 from inceptory.nets.network import Network
 from inceptory.report import folder as report
@@ -180,7 +180,7 @@ def _after_tuning(head: Result, tuned: Tuned) -> Result:
     better = tuned.better
     # No part took turns for this network.
     recipe |= {**tuned.recipe, "folds": 0, "right_by_fold": []}
-    metrics = {"epoch": best_epoch(tuned.epochs).epoch, **better.validation.metrics().to_json()}
+    metrics = {"epoch": tuned.epochs[-1].epoch, **better.validation.metrics().to_json()}
     card = replace(head.card, recipe=recipe, metrics=metrics, calibration=better.calibration)
     split = "validation" if better.test is None else "test"
     return Result(better.net, card, epochs, better.test or better.validation, split, tuned.ending)
@@ -199,6 +199,7 @@ def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
         minutes=minutes,
         ending=result.ending,
         command=job.command,
+        kept=next(row for row in result.epochs if row.epoch == result.card.metrics["epoch"]),
     )
     job.done(folder)
     state.remove(folder)
