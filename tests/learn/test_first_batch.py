@@ -169,7 +169,8 @@ def test_the_curves_are_of_one_measure_and_say_what_differs(first, monkeypatch):
     shown = []
     monkeypatch.setattr(plots, "png", lambda figure: shown.append(figure) or b"")
     run = inceptory.train(resume=first[0])
-    plots.curves("net", [replace(run.epochs[0], train_objective=99.0, train_log_loss=7.0)])
+    row = replace(run.epochs[0], train_objective=99.0, train_log_loss=7.0)
+    plots.curves("net", [row], row)
     left = shown[0].axes[0]
     assert [line.get_ydata()[0] for line in left.get_lines()[:2]] == [7.0, run.epochs[0].validation_log_loss]
     assert "log-loss" in left.get_ylabel()

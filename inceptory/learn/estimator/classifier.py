@@ -6,6 +6,7 @@ of a safetensors checkpoint, its card inside, and arrays and plain values; nothi
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,15 +21,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from inceptory.data.sources.labels import Labels
-from inceptory.data.sources.source import Source
-from inceptory.errors import Doubt
+from inceptory.data.sources.source import Source, Split
+from inceptory.errors import ConfigError, Doubt
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn.estimator.features import MODEL, of_pictures, set_size
 from inceptory.learn.estimator.inputs import as_input_errors, labels_in, pictures_in, size_of, vectors_of
-from inceptory.learn.settings.transfer import Transfer
+from inceptory.learn.settings.job import Job
+from inceptory.learn.settings.options import Options, decided
+from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.transfer import Backbone, Transfer
 from inceptory.learn.transfer.choice import chosen, require_varied
+from inceptory.learn.transfer.fitted import head_of
 from inceptory.learn.transfer.head import ARRIVED, Fitter, Linear
 from inceptory.learn.transfer.parts import check_classes, parted
+from inceptory.system import clock
+from inceptory.system.files import read
 from inceptory.weights.model import Model, model_in, open_model
 
 
@@ -58,10 +65,16 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Vectors of each picture in `fit`: of the picture itself, and of random parts of it.
     class_weights
         Weigh classes against their numbers of pictures.
+    finetune
+        Train the network further once its head is fitted, and keep what comes of it if it answers more of the pictures
+        that are held out for this rightly, by more than noise. The backbone is then a network of the classifier's own.
+    recipe
+        How that is done: a name, a TOML file or a `Recipe`; None is the recipe finetune.
     image
         Side of the pictures in pixels, in place of the model's own.
     device, precision, cache
-        As for `inceptory.extract_features`. `predict` computes in the precision that `fit` has settled on.
+        As for `inceptory.extract_features`. `predict` computes in the precision that `fit` has settled on. The vectors
+        before a fine-tuning are kept in the cache in any case.
     random_state
         Of the parts that choose the strength and of the views: a number, or what scikit-learn takes.
 
@@ -73,6 +86,8 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         (K, length) and (K,) the head: logits are vectors @ coef_.T + intercept_.
     strength_
         That of the head.
+    fine_tuning_
+        What fine-tuning gained and whether it was kept, in plain values; only with `finetune`.
     multilabel_
         Whether y was an indicator matrix.
     n_features_in_
@@ -86,6 +101,8 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         strength: float | None = None,
         views: int = 1,
         class_weights: bool = False,
+        finetune: bool = False,
+        recipe: Recipe | Path | str | None = None,
         image: int | None = None,
         device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
         precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto",
@@ -96,6 +113,8 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.strength = strength
         self.views = views
         self.class_weights = class_weights
+        self.finetune = finetune
+        self.recipe = recipe
         self.image = image
         self.device = device
         self.precision = precision
@@ -105,7 +124,10 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
         """Fit the head. Raises InputError, a ValueError, for a wrong X or y; for a wrong model what `open_model` says,
         UsageError or ConfigError for parameters."""
-        Transfer(strength=self.strength, views=self.views).check()
+        asked = Transfer(strength=self.strength, views=self.views, finetune=self.finetune)
+        asked.check()
+        if self.recipe is not None and not self.finetune:
+            raise ConfigError("recipe: a head alone has none (set finetune=True, or leave it out)")
         split, seed = pictures_in(X), _seed(self.random_state)
         classes, labels = labels_in(y, len(split))
         source = Source("X", tuple(map(str, classes)), {"train": replace(split, labels=labels)})
@@ -113,8 +135,19 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             notes = check_classes(source, labels)
         for note in notes if self.strength is None else ():
             warnings.warn(note, Doubt, stacklevel=2)
+        self.classes_, self.multilabel_ = classes, labels.ndim == 2
+        if self.finetune:
+            self._fit_all(source, asked, seed)
+        else:
+            self._fit_head(source.splits["train"], seed)
+        set_size(self, size_of(split))
+        return self
+
+    def _fit_head(self, split: Split, seed: int) -> None:
+        """Fit the head on what the network sees."""
+        labels = split.labels
         with ExitStack() as opened:
-            model = opened.enter_context(open_model(self.model)).warn(2)
+            model = opened.enter_context(open_model(self.model)).warn(3)
             settings = Settings(image=self.image, seed=seed, device=self.device, precision=self.precision)
             with Extractor(model, replace(settings, cache=self.cache)) as extractor:
                 vectors = vectors_of(extractor, split, self.views)
@@ -122,12 +155,27 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             strength = self.strength or _strength(vectors, labels, seed, self.class_weights)
             head = Fitter(vectors, labels, self.class_weights).fit(strength, ARRIVED * strength)
             opened.pop_all()  # predict reads on from the very file that is open
-        self.classes_, self.multilabel_, self.strength_ = classes, labels.ndim == 2, strength
-        self.coef_, self.intercept_ = head.weight, head.bias
+        self.strength_, self.coef_, self.intercept_ = strength, head.weight, head.bias
         self._backbone = model
         self._settled: dict[str, Any] = {"image": self.image, "precision": extractor.device.precision}
-        set_size(self, size_of(split))
-        return self
+
+    def _fit_all(self, source: Source, asked: Transfer, seed: int) -> None:
+        """Fit the head and train the network further, as `train --finetune` does, in a folder that is removed."""
+        from inceptory.learn.transfer.fit import transfer
+
+        given = {"seed": seed, "device": self.device, "precision": self.precision, "class_weights": self.class_weights}
+        recipe = decided(self.recipe, Options(**given), None)
+        backbone, architecture, variant = Backbone.of(self.model, self.image)
+        with tempfile.TemporaryDirectory() as folder:
+            job = Job(source.name, architecture, variant, recipe, "", "", tensorboard=False, given=True)
+            job = replace(job, backbone=backbone, transfer=asked)
+            transfer(job, source.with_validation(recipe.validation), Path(folder), clock.now(), resumed=False)
+            content = read(Path(folder) / "model.safetensors")
+        self._backbone = model_in(content, Path(str(self.model)))
+        head, card = head_of(self._backbone.network()), self._backbone.card
+        self.strength_, self.fine_tuning_ = card.recipe["strength"], card.recipe["fine_tuning"]
+        self.coef_, self.intercept_ = head.weight, head.bias
+        self._settled = {"image": None, "precision": self.precision}
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
         """(n,) the most probable class of each picture; (n, K) of 0 and 1 after an indicator matrix."""

@@ -97,8 +97,7 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
         model = stack.enter_context(_backbone(job, folder))
         begun = Begun.of(job, source, model, stack, _stopping(stop, job, folder, began))
         result = _head_alone(begun)
-        for name in ("model.safetensors", "last.safetensors"):
-            save(result.net, folder / name, result.card)
+        save(result.net, folder / "model.safetensors", result.card)
         report.write_history(folder, [row.to_json() for row in result.epochs])
         if job.transfer.finetune:
             tuned = finetuned(job, begun.seen, begun.test, begun.fitted, model, folder, began, resumed, stop)
@@ -106,6 +105,7 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
             save(result.net, folder / "model.safetensors", result.card)
             report.write_history(folder, [row.to_json() for row in result.epochs])
         else:
+            save(result.net, folder / "last.safetensors", result.card)
             events = Events(folder, 1, job.tensorboard)
             events.epoch(1, result.epochs[0])
             events.close()
