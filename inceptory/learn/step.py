@@ -68,7 +68,7 @@ class Stepper:
         self.task, self.criterion = task, task.criterion()
         self.net, self.recipe, self.device = net, recipe, device
         self.ranks = ranks or Ranks()
-        self.frozen = Frozen(net, recipe.unfreeze)
+        self.frozen = Frozen(net, recipe.unfreeze, recipe.freeze_norms)
         choose_variance(net, recipe.moving_variance)
         _drop_paths(net, recipe.drop_path)
         net.checkpointing = recipe.gradient_checkpointing

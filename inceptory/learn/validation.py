@@ -46,7 +46,8 @@ class Validation:
         self._batches = batches
         # A momentum that the recipe names is respected. Otherwise the running statistics may come from older
         # weights, and never from the averaged ones.
-        self.renews = stepper.average is not None or self.recipe.norm_momentum == "auto"
+        learning = any(True for _ in norms.norms_of(stepper.net))
+        self.renews = learning and (stepper.average is not None or self.recipe.norm_momentum == "auto")
         """Whether the statistics of batch norms are computed anew before each measurement."""
         self.looked_over = min(max(per_epoch * self.recipe.accumulate // 10, FEWEST), MOST)
         """Number of training batches from which they are computed."""

@@ -135,6 +135,9 @@ class Recipe:
         above=0,
         high=1,
     )
+    freeze_norms: bool = option(
+        False, "Batch norms stay as they are and standardise by what they remember, as in answering."
+    )
     clip: float = option(
         0.0,
         "Largest norm of the gradient over all tensors: a longer one is scaled down; 0 switches this off.",

@@ -11,6 +11,7 @@ import math
 
 from torch import Tensor, nn
 
+from inceptory.nets.layers import NORMS
 from inceptory.nets.network import Network
 
 
@@ -30,15 +31,22 @@ def scales(net: Network, unfreeze: float, depth_rate: float) -> dict[str, float]
 
 
 class Frozen:
-    """The parts of a network that do not learn: without gradients, and as in answering while the others train."""
+    """The parts of a network that do not learn: without gradients, and as in answering while the others train.
 
-    def __init__(self, net: Network, unfreeze: float) -> None:
+    With `norms` every batch norm is one of them: of few pictures, batches tell less than what a network remembers.
+    """
+
+    def __init__(self, net: Network, unfreeze: float, norms: bool = False) -> None:
         learning = scales(net, unfreeze, 1.0)
         self.names = [name for name, part in net.named_children() if name not in learning and list(part.parameters())]
         """Stages and auxiliary heads by name."""
         for name, part in net.named_children():
             part.requires_grad_(name not in self.names)
-        self._parts = [net.get_submodule(name) for name in self.names]
+        still = [name for name, part in net.named_modules() if norms and isinstance(part, NORMS)]
+        for name in still:
+            net.get_submodule(name).requires_grad_(False)
+        self._all = [*self.names, *still]
+        self._parts = [net.get_submodule(name) for name in self._all]
         self._statistics = [buffer.clone() for buffer in self._buffers(net)]
 
     def rest(self) -> None:
@@ -52,4 +60,4 @@ class Frozen:
         return all(bool((mine == before).all()) for mine, before in pairs)
 
     def _buffers(self, net: nn.Module) -> list[Tensor]:
-        return [buffer for name in self.names for buffer in net.get_submodule(name).buffers()]
+        return [buffer for name in self._all for buffer in net.get_submodule(name).buffers()]

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import inceptory
 from inceptory import InceptionClassifier, InceptoryError
-from inceptory.errors import UnknownName, UsageError
+from inceptory.errors import ConfigError, UnknownName, UsageError
 from inceptory.features.extract import Extractor
 from inceptory.learn.estimator import inputs
 from tests.imports import loaded_by
@@ -255,3 +255,24 @@ def test_wrong_parameters_are_told_by_fit(classifier, paths, names, parameters, 
 def test_a_class_of_one_picture_is_told(classifier, paths, names):
     with pytest.warns(UserWarning, match="one picture only"):
         classifier.fit(paths[:21], names[:21])
+
+
+def test_fine_tuning_gives_it_a_network_of_its_own(backbone, pixels, names):
+    """A head of such strength answers anything, so there is much to gain; pickled it needs neither file nor folder."""
+    recipe = inceptory.Recipe(
+        epochs=8, batch=8, lr=0.02, average=0.0, label_smoothing=0.0, flip="off", shift=0.0, freeze_norms=True
+    )
+    tuned = InceptionClassifier(backbone, strength=1e6, finetune=True, recipe=recipe, precision="fp32")
+    assert clone(tuned).get_params()["recipe"] == recipe
+    tuned.fit(np.concatenate([pixels] * 2), list(names) * 2)
+    assert tuned.fine_tuning_["kept"]
+    assert tuned.strength_ == 1e6
+    assert tuned.score(pixels, names) > 0.9
+    assert tuned.n_features_in_ == pixels[0].size
+    again = pickle.loads(pickle.dumps(tuned))
+    assert (again.predict_proba(pixels) == tuned.predict_proba(pixels)).all()
+
+
+def test_a_recipe_is_for_fine_tuning(backbone, pixels, names):
+    with pytest.raises(ConfigError, match="finetune=True"):
+        InceptionClassifier(backbone, recipe="finetune").fit(pixels, names)

@@ -42,6 +42,7 @@ QUICK = {
     "penalty": 0.0,
     "unfreeze": 1.0,
     "depth_rate": 1.0,
+    "freeze_norms": False,
     "clip": 0.0,
     "label_smoothing": 0.1,
     "class_weights": False,

@@ -178,3 +178,20 @@ def test_recomputed_maps_give_the_same_step():
         Stepper(net, recipe, Device("cpu")).step(0, 0.1, [(x.double(), targets)])
         ends.append(net.state_dict())
     assert all(torch.allclose(ends[0][name], ends[1][name], atol=1e-12) for name in ends[0])
+
+
+def test_norms_that_stay_as_they_are_answer_as_before_while_all_else_learns():
+    net = network()
+    stepper = Stepper(net, Recipe(freeze_norms=True, average=0.5), Device("cpu"))
+    before = bits(net)
+    stepper.step(0, 0.1, [values(0)])
+    norms.renew(stepper.answering, [values(1)[0]])
+    for mine in (net, stepper.answering):
+        after = bits(mine)
+        still = {name for name in before if before[name] == after[name]}
+        assert still == {name for name in before if ".bn." in name}
+        assert stepper.frozen.unchanged(mine)
+    assert not net.get_submodule("Mixed_7c.branch0.0.bn").training
+    assert net.get_submodule("Mixed_7c").training
+    stepper.net.get_buffer("Mixed_7c.branch0.0.bn.running_var")[0] += 1e-6
+    assert not stepper.frozen.unchanged(stepper.net)
