@@ -150,11 +150,7 @@ def train(
     transfer.check_beside(backbone, {"model": model}, variant, recipe, options)
     begun: Backbone | None = None
     if backbone is not None:
-        if processes() > 1:
-            raise ConfigError(f"--from {backbone}: a head is fitted in one process (start it without torchrun)")
-        if find_lr and not transfer.finetune:
-            raise ConfigError("--find-lr: a head alone has no rate (add --finetune, or leave it out)")
-        begun, model, variant = Backbone.of(backbone, variant.image)
+        begun, model, variant = _begun(backbone, variant.image, find_lr and not transfer.finetune)
     assert model is not None, "one of both was given"
     settings = decided(recipe, options, None if transfer.finetune else model)
     _check_network(model, variant, settings)  # a wrong name or option is reported before any data is read
@@ -178,6 +174,15 @@ def train(
         if find_lr:
             return _suggestion(job, source, None if in_memory else str(data), folder)
         return _done(job, source, folder, began, resumed=False)
+
+
+def _begun(backbone: Path | str, image: int | None, rates_of_head: bool) -> tuple[Backbone, str, Variant]:
+    """`Backbone.of`, where a head can be fitted and has what it is asked for; raises ConfigError."""
+    if processes() > 1:
+        raise ConfigError(f"--from {backbone}: a head is fitted in one process (start it without torchrun)")
+    if rates_of_head:
+        raise ConfigError("--find-lr: a head alone has no rate (add --finetune, or leave it out)")
+    return Backbone.of(backbone, image)
 
 
 def _done(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
