@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ SECTIONS = {
     "near-duplicate-by-features": (
         "Near duplicates in two splits",
         "Pairs that are ten times nearer to each other, to the network, than pictures usually are to the nearest one "
-        "of another split. The number is the cosine of their vectors, less the mean of all. Copies that are found "
-        "without a network are not repeated here.",
+        "of another split, and than the second nearest one. The number is the cosine of their vectors, less the mean "
+        "of all. Copies that are found without a network are not repeated here.",
         "No pair of pictures in two splits is nearly equal.",
     ),
     "unlike-the-rest": (
@@ -58,6 +59,7 @@ def suspects_page(
     return page.render(
         "suspects.html.j2",
         title=f"{data}: pictures to look at",
+        data=f"{data}{os.sep}",
         model=model,
         n=n,
         expected=expected,
