@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from inceptory.version import __version__
 
 if TYPE_CHECKING:
-    from inceptory.data.check.check import check
     from inceptory.data.sources.arrays import from_arrays
     from inceptory.data.sources.datasets import from_dataset
     from inceptory.data.sources.layout import Layout
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from inceptory.nets.show import models, show
     from inceptory.nets.variant import Variant
     from inceptory.report.compare import compare
+    from inceptory.run.check import check
     from inceptory.run.demo import demo
     from inceptory.run.evaluate import evaluate
     from inceptory.run.explain import explain
@@ -49,7 +49,7 @@ _HOMES = {
     "Transfer": "inceptory.learn.settings.transfer",
     "Variant": "inceptory.nets.variant",
     "catalogue": "inceptory.nets.catalogue",
-    "check": "inceptory.data.check.check",
+    "check": "inceptory.run.check",
     "compare": "inceptory.report.compare",
     "convert": "inceptory.weights.convert",
     "create": "inceptory.nets.network",

@@ -23,7 +23,7 @@ from inceptory.version import __version__
 COMMANDS = {
     "models": ("inceptory.nets.show:models", "List every network."),
     "show": ("inceptory.nets.show:show", "Show one network stage by stage, or draw it."),
-    "check": ("inceptory.data.check.check:check", "Look a data set over before training."),
+    "check": ("inceptory.run.check:check", "Look a data set over before training."),
     "train": ("inceptory.learn.verbs:train", "Train a network on your own pictures."),
     "evaluate": ("inceptory.run.evaluate:evaluate", "Measure a checkpoint on labelled pictures."),
     "compare": ("inceptory.report.compare:compare", "Set finished runs beside one another."),

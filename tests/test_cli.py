@@ -57,6 +57,10 @@ MISUSE = [
     (["check", "{data}/none", "--model", "inception_v5"], 64, "inception_v4"),
     (["check", "{data}/none", "--model", "inception_v3", "--image", "50"], 64, "75"),
     (["check", "{data}/none", "--image", "0"], 64, "--image"),
+    (["check", "{data}/none", "--out", "{data}/r.html"], 78, "--out: goes with --from"),
+    (["check", "{data}/none", "--device", "cpu"], 78, "--device: goes with --from"),
+    (["check", "{data}/one", "--from", "{data}/none", "--out", "{data}/r.html"], 66, "no such file"),
+    (["check", "{data}/one", "--from", "{data}/file"], 65, "a plain text"),
     (["evaluate", "{data}/none", "digits"], 66, "no such file"),
     (["evaluate", "{data}/file", "digits"], 65, "a plain text"),
     (["compare", "{data}/ran"], 64, "two or more"),
@@ -189,7 +193,7 @@ def test_the_options_of_every_command_are_these(capsys):
     expected = {
         "models": ["json"],
         "show": ["name", "classes", "variant", "draw", "force", "json"],
-        "check": ["data", "model", "image", "strict", "json", "layout"],
+        "check": ["data", "model", "backbone", "image", "out", "force", "device", "strict", "json", "layout"],
         "train": [
             *("data", "model", "backbone", "out", "resume", "recipe"),
             *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "transfer", "options", "layout"),

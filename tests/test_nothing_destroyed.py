@@ -31,6 +31,7 @@ def commands(place: Path, out: Path | str) -> dict[str, list[str]]:
     return {
         "predict": ["predict", model, red, "--out", str(out)],
         "evaluate": ["evaluate", model, data, "--out", str(out)],
+        "check": ["check", data, "--from", model, "--out", str(out)],
         "show": ["show", "cifar_inception_v1", "--draw", str(out)],
         "convert": ["convert", str(place / "run" / "model.safetensors"), str(out), "--to", "keras"],
     }
@@ -42,6 +43,7 @@ NAMES = [
     ("predict", "out.parquet"),
     ("evaluate", "out.json"),
     ("show", "out.svg"),
+    ("check", "out.html"),
 ]
 
 
@@ -82,6 +84,8 @@ def test_what_a_command_reads_is_never_replaced(place, force, capsys):
         ["evaluate", str(place / "run"), str(place / "data"), "--out", str(model)],
         ["evaluate", str(place / "run"), str(place / "data"), "--out", str(picture)],
         ["convert", str(model), str(model), "--to", "timm"],
+        ["check", str(place / "data"), "--from", str(place / "run"), "--out", str(model)],
+        ["check", str(place / "data"), "--from", str(place / "run"), "--out", str(picture)],
     ):
         assert main([*words, *force]) == 64, words
         assert "(choose another name)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`check`: a data set looked over before hours are spent on it. It reads and never writes."""
+"""What `check` finds in a data set without a trained network. It reads and never writes."""
 
 from __future__ import annotations
 
@@ -29,34 +29,10 @@ def check(
     json: bool = False,
     layout: LaidOut = AUTO,
 ) -> Report:
-    """Look a data set over: damaged and duplicate pictures, labels, names, sizes.
+    """Look a data set over without a trained network; the parameters are those of the command (`run.check`).
 
-    Every picture is decoded once, in processes of its own; no file is changed. Ends with 0 for data
-    that can be trained on and 65 for data that cannot. Near duplicates are found where pictures
-    have some detail: cuts, tints and new compression, but not mirror images.
-
-    For example:
-
-        inceptory check photos/
-
-        inceptory check photos/ --model inception_v3 --strict
-
-        inceptory check photos/ --json > findings.json
-
-    Parameters
-    ----------
-    data
-        Labelled pictures, as for `train`.
-    model
-        Network that is to be trained: pictures smaller than it wants are named.
-    image
-        Height and width in pixels that it is to be trained at; without it, the network's own.
-    strict
-        End with 65 for warnings too.
-    json
-        Print a record instead of a text; each finding lists all its files.
-    layout
-        How the pictures are laid out, where that cannot be told from the files.
+    Every picture is decoded once, in processes of its own; no file is changed. `image` is the side in pixels that the
+    network `model` is to be trained at. Raises UsageError for values out of their range.
     """
     sides = _sides(model, image)
     try:

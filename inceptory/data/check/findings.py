@@ -30,6 +30,9 @@ KINDS: dict[str, tuple[Grade, str]] = {
     "same-file": ("warning", "the same file twice"),
     "same-pixels": ("warning", "the same pixels in two files"),
     "near-duplicate": ("warning", "near duplicates"),
+    "label-suspect": ("warning", "pictures probably under the wrong label"),
+    "near-duplicate-by-features": ("warning", "near duplicates in two splits, to a network's eyes"),
+    "unlike-the-rest": ("warning", "pictures unlike the rest"),
     "missing-class": ("warning", "classes missing from a split"),
     "one-picture-class": ("warning", "classes of one training picture"),
     "class-labels-alike": ("warning", "labels that differ only in case or Unicode form"),
@@ -68,6 +71,8 @@ class Finding:
     """Every file that it is about."""
     message: str
     classes: tuple[str, ...] = ()
+    score: float | None = None
+    """How sure a guess is: the larger, the surer. Findings of one kind stand in its order."""
 
     @property
     def grade(self) -> Grade:
@@ -76,7 +81,8 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        record = {"kind": self.kind, "grade": self.grade, "message": self.message}
+        record: dict[str, Any] = {"kind": self.kind, "grade": self.grade, "message": self.message}
+        record |= {} if self.score is None else {"score": self.score}
         return {**record, "files": list(self.files), "classes": list(self.classes)}
 
 
@@ -92,6 +98,8 @@ class Report:
     json: bool = False
     sizes: dict[str, int] | None = None
     """Pictures of each split, where a picture of several classes, or of none, keeps `classes` from telling."""
+    page: str = ""
+    """Where the pictures of guesses can be seen."""
 
     @property
     def pictures(self) -> dict[str, int]:
@@ -132,6 +140,7 @@ class Report:
             return json_text.dumps(self.to_json(), indent=2)
         parts = [[_title(self)], _table(self.classes, self.pictures)]
         parts += [list(_section(grade, self.of(grade))) for grade in GRADES if self.of(grade)]
+        parts.append([f"see {self.page}"] * bool(self.page))
         parts.append([f"verdict: {self._verdict_text()}"])
         return "\n\n".join("\n".join(map(printable, lines)) for lines in parts if lines)
 

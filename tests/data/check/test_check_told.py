@@ -110,8 +110,9 @@ def test_the_command_imports_no_torch(tmp_path):
     assert "torch" not in loaded_by(code, str(tmp_path))
 
 
-def test_the_function_is_public():
-    assert inceptory.check is check
+def test_the_function_is_public(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    assert inceptory.check(str(tmp_path)) == check(str(tmp_path))
     assert all(grade in ("fault", "warning", "note") for grade, _ in KINDS.values())
 
 
