@@ -25,6 +25,7 @@ from inceptory.learn.transfer.choice import chosen, require_varied
 from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear
 from inceptory.learn.transfer.parts import parted, require_every_class
 from inceptory.learn.transfer.seen import Seen
+from inceptory.learn.transfer.unlike import novelty_of
 from inceptory.measure.calibration import Calibration
 from inceptory.measure.results import Ending, Epoch, Metrics, Run
 from inceptory.measure.tasks import Task, task_of
@@ -237,6 +238,7 @@ def _card(job: Job, seen: Seen, fitted: Fitted, net: Network, held: Metrics, sha
         data={"name": source.name, "splits": sizes, "fingerprint": job.fingerprint},
         metrics={"epoch": 1, **held.to_json()},
         calibration=calibration_of(seen, fitted),
+        novelty=novelty_of(seen.vectors[:, 0], fitted.training.rows, fitted.calibration.rows, fitted.parts),
         versions=versions(),
     )
 
