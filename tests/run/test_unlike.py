@@ -118,7 +118,7 @@ HUGE = 10**400
         {"n": 0},
         {"n": HUGE, "distances": [0.5] * 1_000},
         {"mean": "AAAA"},
-        {"mean": "AAAA", "axes": ""},
+        {"mean": "AAAAAA==", "axes": ""},
         {"axes": "AAAA" * 100_000},
         {"distances": [HUGE]},
         {"distances": "far"},
