@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,17 @@ from inceptory.engines.device import Device, choose
 from inceptory.nets.blocks import BOTTLENECK, EMBEDDING
 from inceptory.nets.network import Network
 from inceptory.weights.model import Model
+
+
+class Answers(NamedTuple):
+    """What a network says of N pictures."""
+
+    vectors: NDArray[np.float32]
+    """(N, length) what the classifier is given."""
+    logits: NDArray[np.float32]
+    """(N, K)."""
+    probabilities: NDArray[np.float32]
+    """(N, K); in a multi-label model each class has a probability of its own."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,15 @@ class Engine:
         return logits.cpu()
 
     @torch.inference_mode()
+    def answers(self, pixels: NDArray[np.uint8]) -> Answers:
+        """What `vectors` and `logits` give, in one pass, from pixels (N, C, H, W)."""
+        head = self.net.head
+        assert head.classifier is not None, "an engine answers with logits"
+        vectors = head.bottleneck(self._map(torch.from_numpy(pixels), self.net.stage_names[-1]))
+        logits = head.classifier(vectors).cpu()
+        return Answers(vectors.cpu().numpy(), logits.numpy(), self.scores(logits).numpy())
+
+    @torch.inference_mode()
     def vectors(self, pixels: Tensor, layer: str = BOTTLENECK) -> Tensor:
         """(N, length) in 32 bits on the processor, of pixels (N, C, H, W) uint8.
 
@@ -49,16 +70,6 @@ class Engine:
         """(N, C, H, W) in 32 bits after a stage; raises UnknownName."""
         with self.device.autocast():
             return self.net.features(normalise(pixels, self.preprocess, self.device.name), stage)[stage].float()
-
-    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K) logits, from pixels (N, C, H, W)."""
-        logits: NDArray[np.float32] = self.logits(torch.from_numpy(pixels)).numpy()
-        return logits
-
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, K), from pixels (N, C, H, W); in a multi-label model each class has a probability of its own."""
-        answers: NDArray[np.float32] = self.scores(self.logits(torch.from_numpy(pixels))).numpy()
-        return answers
 
     def scores(self, logits: Tensor) -> Tensor:
         """Probabilities (N, K) of logits (N, K); of a multi-label model each class by itself."""

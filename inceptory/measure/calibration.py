@@ -34,6 +34,8 @@ KEPT = 1_000
 """Scores that are kept of each kind."""
 STEPS = 1e7
 """Scores are rounded up to a whole number of such parts: 20 KB of text for both kinds, and no set is too small."""
+MOST_PICTURES = 10**12
+"""More than anybody has, and few enough that products of their number are exact."""
 SLACK = 1e-9
 """0.07 * 100 is 7.000000000000001 in 64 bits, and means the seventh."""
 
@@ -177,7 +179,7 @@ def kept_scores(scores: NDArray[np.float64]) -> tuple[float, ...]:
 
 def check_scores(name: str, scores: Sequence[float], n: int, most: float = 1.0) -> None:
     """Raise ValueError for what `kept_scores` never gives of `n` scores from 0 to `most`."""
-    if n < 1 or len(scores) != min(n, KEPT):
+    if not 1 <= n <= MOST_PICTURES or len(scores) != min(n, KEPT):
         raise ValueError(f"{name}: {len(scores)} scores of {n} pictures")
     # Written so that NaN, which is neither, does not pass.
     if not all(low <= high for low, high in zip((0.0, *scores), (*scores, most), strict=True)):

@@ -4,6 +4,9 @@ The distance is what the 32 main directions of the training vectors leave of a v
 principal component analysis ("Residual" in Wang et al. 2022). It needs no classes and is small for any number of them.
 Over seven sets of vectors (benchmarks/README.md) its mean AUROC is 0.78, as Mahalanobis' of such vectors, and 0.51 of
 the largest softmax. Relative Mahalanobis is 3 points better with good backbones, and mere chance with weak ones.
+
+A picture counts as unlike the training pictures where its p-value is 1 % at most; where fewer than 99 were held out,
+and no p-value is so small, where it is farther than all of them.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ BLOCK = 4_096
 """Vectors that are worked on at once."""
 FARTHEST = 2.0
 """Above every distance between vectors of length 1 and a mean of such."""
+NO_VARIANCE = 1e-6
+"""Share of the largest variance up to which another is nothing but rounding of 32 bits; so is the largest itself up to
+the square of this, of vectors of length 1."""
+UNLIKE = 0.01
+"""p-value up to which a picture counts as unlike those of the training: one in a hundred of those like them does."""
 
 
 def directions(vectors: Vectors, origin: NDArray[np.float32] | float = 0.0) -> NDArray[np.float32]:
@@ -63,8 +71,26 @@ class Novelty:
         if not len(vectors) or not len(held_out):
             raise ValueError("no picture to measure distances from")
         mean, axes = _main_directions(vectors)
-        distances = _distances(held_out, mean, axes)
-        return cls(mean, axes, len(held_out), kept_scores(np.minimum(distances, FARTHEST)))
+        return cls._kept(mean, axes, _distances(held_out, mean, axes))
+
+    @classmethod
+    def cross_fitted(cls, vectors: Vectors, parts: NDArray[np.integer[Any]]) -> Novelty:
+        """From training vectors (N, D) that all take part; those of `parts` (N,) from 0 on are held out in turn.
+
+        The distances are those of each part from the mean and directions of all other vectors, so no picture is
+        measured by what it took part in. Mean and directions that are kept are of all vectors: they know more pictures
+        than those of the turns did, so further pictures are rather nearer, and p-values rather too large than too
+        small. Raises ValueError where no part is held out, or where one is all there is.
+        """
+        turns = [parts == number for number in np.unique(parts[parts >= 0])]
+        if not turns or any(turn.all() for turn in turns):
+            raise ValueError("no picture to measure distances from")
+        distances = [_distances(vectors[turn], *_main_directions(vectors[~turn])) for turn in turns]
+        return cls._kept(*_main_directions(vectors), np.concatenate(distances))
+
+    @classmethod
+    def _kept(cls, mean: NDArray[np.float16], axes: NDArray[np.float16], distances: NDArray[np.float64]) -> Novelty:
+        return cls(mean, axes, len(distances), kept_scores(np.minimum(distances, FARTHEST)))
 
     def distances_of(self, vectors: Vectors) -> NDArray[np.float64]:
         """(N,) distances of vectors (N, D); infinite where a vector is not finite."""
@@ -80,6 +106,10 @@ class Novelty:
         found: NDArray[np.float64] = (1 + self.n - nearer) / (1 + self.n)
         return found
 
+    def unlike(self, p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(N,) whether pictures of p-values (N,) count as unlike those of the training."""
+        return p_values <= max(UNLIKE, 1 / (1 + self.n))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, at most 256 KB as text."""
         plain = _Plain(self.mean.tobytes(), self.axes.tobytes(), self.n, list(self.distances))
@@ -94,6 +124,8 @@ class Novelty:
             raise ValueError(f"novelty: {len(found.axes)} bytes of directions for a mean of {len(found.mean)}")
         mean = np.frombuffer(found.mean, HALF)
         axes = np.frombuffer(found.axes, HALF).reshape(-1, length)
+        if len(axes) > AXES:
+            raise ValueError(f"novelty: {len(axes)} directions")
         if not (np.isfinite(mean).all() and np.isfinite(axes).all()):
             raise ValueError("novelty: a direction that is not finite")
         check_scores("novelty", found.distances, found.n, FARTHEST)
@@ -117,22 +149,36 @@ def _blocks(vectors: Vectors) -> Iterator[NDArray[np.float32]]:
 def _main_directions(vectors: Vectors) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """(mean (D,), the R directions of largest variance (R, D)) of vectors brought to length 1.
 
-    R is no more than half of the pictures, that something is left of them to be far from.
+    R is no more than half of the pictures, that something is left of them to be far from, and no direction is without
+    variance.
     """
     from scipy.linalg import eigh
 
     n, length = vectors.shape
     most = min(AXES, n // 2, length // 2, max(NUMBERS // length - 1, 0))
-    total, scatter = np.zeros(length), np.zeros((length, length))
-    for part in _blocks(vectors):
-        total += part.sum(0, dtype=np.float64)
-        scatter += part.T @ part
-    mean = total / n
+    total, square = np.zeros(length), np.zeros((min(n, length),) * 2)
+    if n < length:
+        # The directions lie in the space that the vectors span, and are found there: of few pictures in no time.
+        few = directions(vectors).astype(np.float64)
+        total = few.sum(0)
+        few -= total / n
+        square = few @ few.T
+    else:
+        # From a point amid them, or 32 bits would lose the variance of vectors that are nearly alike.
+        amid = directions(vectors[:BLOCK]).mean(0)
+        for part in _blocks(vectors):
+            part -= amid
+            total += part.sum(0, dtype=np.float64)
+            square += part.T @ part
+        square -= np.outer(total, total) / n
+        total += n * amid
+    mean = (total / n).astype(HALF)
     if not most:
-        return mean.astype(HALF), np.empty((0, length), HALF)
-    scatter -= n * np.outer(mean, mean)
-    columns = eigh(scatter, subset_by_index=(length - most, length - 1))[1]
-    return mean.astype(HALF), columns.T.astype(HALF)
+        return mean, np.empty((0, length), HALF)
+    variances, columns = eigh(square, subset_by_index=(len(square) - most, len(square) - 1))
+    whole = variances > NO_VARIANCE * max(variances[-1], NO_VARIANCE * n)
+    main = columns[:, whole] if n >= length else few.T @ (columns[:, whole] / np.sqrt(variances[whole]))
+    return mean, main.T.astype(HALF)
 
 
 def _distances(vectors: Vectors, mean: NDArray[np.float16], axes: NDArray[np.float16]) -> NDArray[np.float64]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.errors import UsageError
+from inceptory.errors import DataError, UsageError
 from inceptory.measure.tasks import task_of
+from inceptory.nets.arithmetic import steps
 from inceptory.run.evaluate import calibration_of, classifier
 from inceptory.run.pictures import Reading, pictures_meant, require_outside
 from inceptory.run.predictions import KINDS, Prediction, Predictions, format_of
@@ -20,6 +22,8 @@ from inceptory.system.outputs import claimed
 if TYPE_CHECKING:
     from inceptory.engines.torch import Engine
     from inceptory.measure.calibration import Calibration
+    from inceptory.measure.novelty import Novelty
+    from inceptory.weights.model import Model
 
 BATCH = 32
 """Largest number of pictures that are decoded and answered at once."""
@@ -42,6 +46,9 @@ def predict(
     unsure: float = 0.5,
 ) -> Predictions:
     """Name what is in pictures.
+
+    Checkpoints of `train --from` also mark pictures that are unlike those of their training: whose vector is farther
+    from theirs than 99 of 100 held-out pictures' (farther than all, where fewer than 99 were held out).
 
     For example:
 
@@ -76,7 +83,8 @@ def predict(
         .parquet hold every name unchanged. A file name that is not UTF-8 keeps its bytes in .csv, is escaped
         in .jsonl, and is in a printable form in .parquet, whose texts must be UTF-8. A picture without any
         class has an empty list in .jsonl and no row in the others. If `precision` is not fp32, each row
-        contains it.
+        contains it. Where a checkpoint marks pictures, each row contains `p_value`, the share of pictures like
+        those of the training that are as far from them, and `unlike`, the mark.
     format
         Format of the file, if the name of `out` does not show it.
     force
@@ -95,7 +103,8 @@ def predict(
         name get a number, and what lies there already is not copied again. Letters of a class that no
         folder may have become _. The folder may not lie in one that is searched.
     unsure
-        Pictures without a class of at least this probability are copied into the folder "unsure".
+        Pictures without a class of at least this probability are copied into the folder "unsure", and so are those
+        unlike the training pictures, however probable their class.
     """
     if top < 1:
         raise UsageError(f"--top {top}: out of range (at least 1)")
@@ -116,16 +125,20 @@ def predict(
         sure = None if coverage is None else calibration_of(opened)
         if sure is not None and coverage is not None:
             sure.threshold(coverage)  # told before the work, where so few pictures cannot promise it
+        novelty = _novelty_of(opened)
         from inceptory.engines.torch import open_engine
 
         engine, reading = open_engine(opened, device, precision), Reading(paths, opened.require_preprocess())
-        answers = _answers(reading, engine, opened.card.labels, top, sure, coverage)
+        answers = _answers(reading, engine, opened.card.labels, top, sure, coverage, novelty)
         predictions = Predictions(tuple(answers), tuple(reading.skipped), engine.device.precision, coverage)
         if place is not None:
             place.write(predictions.content(kind))
         if sort_into is not None:
             most = None if engine.multi_label else 1
-            sorted_by = [(one.picture, one.labels[:most], one.probabilities[:most]) for one in predictions]
+            sorted_by = [
+                (one.picture, *(((), ()) if one.unlike else (one.labels[:most], one.probabilities[:most])))
+                for one in predictions
+            ]
             print(sort_pictures(sorted_by, opened.card.labels, Path(sort_into), unsure), file=sys.stderr)
     return predictions
 
@@ -137,20 +150,45 @@ def _answers(
     top: int,
     sure: Calibration | None,
     coverage: float | None,
+    novelty: Novelty | None,
 ) -> Iterator[Prediction]:
     """Predictions for the pictures that can be read: the best classes, or all of a set."""
     import numpy as np
 
     task = task_of(engine.multi_label)
     for decoded in reading.batches("predicting", BATCH):
+        vectors, logits, every = engine.answers(decoded.pixels)
         if sure is None or coverage is None:
-            every = engine.probabilities(decoded.pixels)
             chosen = [task.answers(probabilities, top) for probabilities in every]
         else:
-            logits = engine.raw(decoded.pixels)
             every, sets = sure.probabilities(logits).astype(np.float32), sure.sets(logits, coverage)
             ranked = (-every).argsort(axis=1, kind="stable").tolist()
             chosen = [[i for i in row if inside[i]] for row, inside in zip(ranked, sets, strict=True)]
-        for row, probabilities, numbers in zip(decoded.rows.tolist(), every, chosen, strict=True):
+        likeness: list[tuple[float | None, bool]] = [(None, False)] * len(every)
+        if novelty is not None:
+            p_values = novelty.p_values(vectors)
+            likeness = list(zip(p_values.tolist(), novelty.unlike(p_values).tolist(), strict=True))
+        for row, probabilities, numbers, alike in zip(decoded.rows.tolist(), every, chosen, likeness, strict=True):
             names, values = tuple(labels[i] for i in numbers), tuple(float(probabilities[i]) for i in numbers)
-            yield Prediction(str(reading.paths[row]), names, values)
+            yield Prediction(str(reading.paths[row]), names, values, *alike)
+
+
+def _novelty_of(model: Model) -> Novelty | None:
+    """How far pictures may be from those of a checkpoint's training; None where it does not know.
+
+    Raises DataError for a damaged record, or one of vectors that are not this network's.
+    """
+    from inceptory.measure.novelty import Novelty
+
+    if not model.card.novelty:
+        return None
+    tree, plan = model.plan.tree, model.plan
+    bare = replace(tree, head=replace(tree.head, classifier=None))
+    length = steps(bare, plan.in_channels, plan.image, plan.image)[-1][1][0]
+    try:
+        novelty = Novelty.from_json(model.card.novelty)
+        if len(novelty.mean) != length:
+            raise ValueError(f"of vectors of {len(novelty.mean):,} numbers and not of {length:,}")
+    except ValueError as fault:
+        raise DataError(f"{model.path}: its novelty is damaged, {fault} (train again)") from None
+    return novelty

@@ -17,8 +17,9 @@ from inceptory.system.outputs import MARK, Kind, headed, marked
 FORMATS = ("csv", "jsonl", "parquet")
 COLUMNS = {"picture": "string", "rank": "int64", "label": "string", "probability": "double"}
 """Columns of .csv and .parquet, with their types."""
-MORE = {"precision": "string", "coverage": "double"}
-"""Columns that are written where the precision is not fp32, and where a coverage was asked for."""
+MORE = {"precision": "string", "coverage": "double", "p_value": "double", "unlike": "bool"}
+"""Columns that are written where the precision is not fp32, where a coverage was asked for, and where the checkpoint
+knows how far pictures may be from those of its training."""
 KINDS = {
     "csv": headed(
         "predictions",
@@ -43,11 +44,21 @@ class Prediction:
     """Best first."""
     probabilities: tuple[float, ...]
     """From 0 to 1, in the order of `labels`."""
+    p_value: float | None = None
+    """Share of pictures like those of the training that are as far from them as this one; None where the checkpoint
+    does not know."""
+    unlike: bool = False
+    """Whether it is so small that the picture counts as unlike the training pictures (`measure.novelty`)."""
 
     def __str__(self) -> str:
         ranked = zip(self.labels, self.probabilities, strict=True)
         answers = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in ranked)
-        return f"{printable(self.picture)}: {answers or 'none of the classes'}"
+        mark = f" (unlike the training pictures, p {self.p_value:.2g})" if self.unlike else ""
+        return f"{printable(self.picture)}: {answers or 'none of the classes'}{mark}"
+
+    def novelty(self) -> dict[str, Any]:
+        """p-value and mark by their names, where the checkpoint knows them."""
+        return {} if self.p_value is None else {"p_value": self.p_value, "unlike": self.unlike}
 
 
 @dataclass(frozen=True)
@@ -80,14 +91,31 @@ class Predictions:
         more: dict[str, Any] = {} if self.precision == "fp32" else {"precision": self.precision}
         more |= {} if self.coverage is None else {"coverage": self.coverage}
         if kind == "jsonl":
-            lines = [{**prediction.__dict__, **more} for prediction in self.found]
+            lines = [
+                {
+                    "picture": one.picture,
+                    "labels": one.labels,
+                    "probabilities": one.probabilities,
+                    **one.novelty(),
+                    **more,
+                }
+                for one in self.found
+            ]
             return "".join(files.json_text(line) + "\n" for line in lines)
         rows = [
-            {"picture": each.picture, "rank": rank, "label": label, "probability": probability, **more}
+            {
+                "picture": each.picture,
+                "rank": rank,
+                "label": label,
+                "probability": probability,
+                **more,
+                **each.novelty(),
+            }
             for each in self.found
             for rank, (label, probability) in enumerate(zip(each.labels, each.probabilities, strict=True), 1)
         ]
-        columns = {**COLUMNS, **{name: MORE[name] for name in more}}
+        known = next((each.novelty() for each in self.found), {})
+        columns = {**COLUMNS, **{name: MORE[name] for name in (*more, *known)}}
         return _parquet(rows, columns) if kind == "parquet" else _csv(rows, columns)
 
 

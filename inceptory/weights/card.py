@@ -58,6 +58,8 @@ class Card:
     """Other names under which `evaluate` finds a class in data: {"cat": ("felix", "n02121620")}."""
     calibration: dict[str, Any] = field(default_factory=dict)
     """How sure its answers may be, from pictures that had no part in training: `measure.calibration.Calibration`."""
+    novelty: dict[str, Any] = field(default_factory=dict)
+    """How far pictures may be from those of the training, by some that had no part in it: `measure.novelty.Novelty`."""
 
     @classmethod
     def of(cls, plan: Plan, **others: Any) -> Card:
@@ -73,14 +75,14 @@ class Card:
         return plan(self.architecture, dialect=self.dialect, **self.options)
 
     def without_classes(self) -> Card:
-        """The card of the same network with a fresh classifier: names and figures belonged to the old one."""
-        return replace(self, labels=(), metrics={}, calibration={})
+        """The card of the same network with a fresh classifier: names, figures and pictures belonged to the old one."""
+        return replace(self, labels=(), metrics={}, calibration={}, novelty={})
 
     def to_json(self) -> str:
         """The record as text."""
         preprocess = None if self.preprocess is None else self.preprocess.to_json()
         plain = {"format": FORMAT, **asdict(self), "preprocess": preprocess}
-        for name in ("multi_label", "aliases", "calibration"):
+        for name in ("multi_label", "aliases", "calibration", "novelty"):
             if not plain[name]:
                 del plain[name]  # so that older versions, which refuse unknown words, read a card without them
         return json_text(plain)

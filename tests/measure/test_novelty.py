@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ def vectors(n, seed, length=48, planes=0):
     patterns = np.random.default_rng(planes).random((6, length))
     mixed = random.gamma(1, 1, (n, 6)) @ patterns
     return np.maximum(mixed + random.normal(0, 0.2, mixed.shape), 0).astype(np.float32)
+
+
+PLAIN_NOVELTY = Novelty.of(vectors(100, 1), vectors(20, 2))
+PLAIN = PLAIN_NOVELTY.to_json()
 
 
 def through_text(novelty):
@@ -88,6 +93,50 @@ def test_a_vector_that_is_no_number_is_as_far_as_can_be():
     assert np.isfinite(trained.distances_of(strange[2:])).all()
 
 
+def test_a_picture_is_unlike_up_to_one_in_a_hundred_or_farther_than_all_of_fewer():
+    for n, expected in ((19, [True, False, False]), (99, [True, False, False]), (1_000, [True, True, False])):
+        trained = replace(PLAIN_NOVELTY, n=n)
+        p_values = np.array([1, 10 if n == 1_000 else 2, 11]) / (1 + n)
+        assert trained.unlike(p_values).tolist() == expected
+
+
+def test_pictures_that_take_turns_are_measured_from_the_others_alone():
+    few, parts = vectors(60, 1), np.arange(60) % 4 - 1
+    trained = Novelty.cross_fitted(few, parts)
+    expected = [Novelty.of(few[parts != turn], few[parts == turn]).distances for turn in range(3)]
+    assert trained.n == 45
+    assert trained.distances == pytest.approx(sorted(np.concatenate(expected)), abs=2e-7)
+    assert (trained.axes == Novelty.of(few, few[:1]).axes).all()
+    for none in (np.full(60, -1), np.zeros(60, int)):
+        with pytest.raises(ValueError, match="no picture"):
+            Novelty.cross_fitted(few, none)
+
+
+def test_p_values_of_pictures_that_took_turns_are_not_too_small():
+    shares = []
+    for seed in range(20):
+        trained = Novelty.cross_fitted(vectors(100, 300 + seed), np.arange(100) % 5)
+        shares.append((trained.p_values(vectors(200, 400 + seed)) <= 0.1).mean())
+    assert 0.01 < np.mean(shares) < 0.1 + 2 * np.std(shares) / np.sqrt(20)
+
+
+def test_directions_of_few_long_vectors_are_those_of_the_whole_space():
+    few = vectors(40, 1)
+    trained = Novelty.of(few, few)
+    scaled = few / np.linalg.norm(few, axis=1, keepdims=True)
+    theirs = np.linalg.svd(scaled - scaled.mean(0))[2][:20]
+    assert len(trained.axes) == 20
+    assert np.abs(trained.axes.astype(float) @ theirs.T).max(1) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("n", [8, 200])
+def test_there_is_no_direction_without_variance(n):
+    alike = np.tile(vectors(1, 1), (n, 1))
+    assert len(Novelty.of(alike, alike).axes) == 0
+    alike[::2] = vectors(1, 2)
+    assert len(Novelty.of(alike, alike).axes) == 1
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 10])
 def test_few_pictures_are_measured_too(n):
     trained = through_text(Novelty.of(vectors(n, 1), vectors(n, 2)))
@@ -123,9 +172,6 @@ def test_long_vectors_keep_fewer_directions(monkeypatch):
     assert Novelty.of(vectors(300, 1), vectors(100, 2)).axes.shape == (4, 48)
 
 
-PLAIN = Novelty.of(vectors(100, 1), vectors(20, 2)).to_json()
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -136,6 +182,7 @@ PLAIN = Novelty.of(vectors(100, 1), vectors(20, 2)).to_json()
         {"axes": "AH4A" + PLAIN["axes"][4:]},
         {"n": 0},
         {"n": 21},
+        {"n": 10**400, "distances": [0.5] * 1_000},
         {"distances": [float("nan"), *PLAIN["distances"][1:]]},
         {"distances": PLAIN["distances"][::-1]},
         {"distances": [*PLAIN["distances"][:-1], 2.5]},

@@ -65,9 +65,11 @@ def test_what_cannot_be_promised_is_refused(calibrated, run, colours, capsys):
         assert told in capsys.readouterr().err
 
 
-def test_a_damaged_calibration_is_one_line(run, colours, tmp_path, capsys):
+@pytest.mark.parametrize("damage", [{"temperature": 0}, {"n": 10**400, "lac": [0.5] * 1_000, "aps": [0.5] * 1_000}])
+def test_a_damaged_calibration_is_one_line(run, calibrated, colours, tmp_path, capsys, damage):
     net = inceptory.load(run)
-    inceptory.save(net, tmp_path / "m.safetensors", replace(net.card, calibration={"temperature": 0}))
+    calibration = {**inceptory.load(calibrated).card.calibration, **damage}
+    inceptory.save(net, tmp_path / "m.safetensors", replace(net.card, calibration=calibration))
     assert (
         main(["predict", str(tmp_path / "m.safetensors"), str(next(colours.rglob("*.png"))), "--coverage", "0.9"]) == 65
     )

@@ -143,7 +143,7 @@ def test_answers_are_those_of_predict_and_of_each_class_by_itself_where_several_
     for multi_label in (False, True):
         given = engine(multi_label=multi_label)
         found = attribute(given, pixels(), given.net.stage_names[-1], joint_of(given.net.plan), 3)
-        scores = given.probabilities(pixels())
+        scores = given.answers(pixels()).probabilities
         np.testing.assert_array_equal(found.best, scores.argsort(1, kind="stable")[:, ::-1][:, :3])
         np.testing.assert_allclose(found.probabilities, np.take_along_axis(scores, found.best, 1), rtol=1e-5)
     assert found.probabilities.sum() != pytest.approx(2)

@@ -31,6 +31,7 @@ from inceptory.learn.transfer.fitted import (
     with_head,
 )
 from inceptory.learn.transfer.seen import Seen
+from inceptory.learn.transfer.unlike import novelty_of
 from inceptory.measure.evaluate import Scored
 from inceptory.measure.results import Ending, Epoch, Metrics, Run
 from inceptory.measure.tasks import Task, task_of
@@ -253,5 +254,6 @@ def _card(begun: Begun, net: Network, epoch: int, held: Metrics, shares: list[fl
         data={"name": source.name, "splits": source.sizes, "fingerprint": job.fingerprint},
         metrics={"epoch": epoch, **held.to_json()},
         calibration=fitted.calibrated(seen.labels),
+        novelty=novelty_of(seen.vectors[:, 0], fitted.training.rows, fitted.calibration.rows, fitted.parts),
         versions=versions(),
     )

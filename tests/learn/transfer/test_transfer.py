@@ -315,6 +315,19 @@ def test_the_card_holds_a_calibration_of_pictures_that_chose_nothing(transferred
     assert (found.kind, found.n) == ("held-out", 18)
 
 
+def test_the_checkpoint_marks_what_is_unlike_its_training_pictures(transferred, backbone, colours, tmp_path):
+    from inceptory.measure.novelty import Novelty
+
+    vectors = inceptory.extract_features(backbone, str(colours), precision="fp32").vectors
+    found = Novelty.from_json(read_card(transferred.folder / "model.safetensors").novelty)
+    assert found.n == 72
+    assert np.abs(found.distances_of(vectors) - Novelty.of(vectors, vectors[:1]).distances_of(vectors)).max() < 1e-3
+    noise, like = tmp_path / "noise.png", tmp_path / "like.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (36, 40, 3), dtype=np.uint8)).save(noise)
+    paint(like, COLOURS["red"], seed=1_000)
+    assert [one.unlike for one in inceptory.predict(transferred.folder, noise, like)] == [True, False]
+
+
 @pytest.mark.parametrize("name", list(inceptory.catalogue()))
 def test_any_network_takes_a_head_on_what_its_classifier_is_given(name):
     from inceptory.learn.transfer.fitted import with_head
