@@ -34,6 +34,12 @@ class Engine:
         return logits.cpu()
 
     @torch.inference_mode()
+    def answers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(logits (N, K), bottleneck vectors (N, length)) by one pass: the same as `logits` and `vectors` give."""
+        last, head = self._map(pixels, self.net.stage_names[-1]), self.net.head
+        return head(last).cpu(), head.bottleneck(last).cpu()
+
+    @torch.inference_mode()
     def vectors(self, pixels: Tensor, layer: str = BOTTLENECK) -> Tensor:
         """(N, length) in 32 bits on the processor, of pixels (N, C, H, W) uint8.
 

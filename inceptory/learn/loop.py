@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count, islice
@@ -19,6 +20,7 @@ from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import state
 from inceptory.learn.events import Events
 from inceptory.learn.pictures import prepared
+from inceptory.learn.reasons import reserved
 from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
@@ -120,6 +122,8 @@ class Loop:
             seconds = report.write_batch(self.folder, pixels, labels)
             if self.budget is not None:
                 self.budget.drawing = report.expected(seconds, len(self.card.labels))
+                if self.stepper.task.one_answer:
+                    self.budget.explaining = reserved(self.budget.seconds)
 
     def _train(self, stop: Stop, bar: Meter, events: Events) -> bool:
         """Do the steps that are left in an epoch; True where the time ended before they were done."""
@@ -298,6 +302,10 @@ class Loop:
     def used(self) -> float:
         """Seconds spent in the run by all of its commands, each counted from its start."""
         return self._before + clock.now() - self._began
+
+    def left(self) -> float:
+        """Seconds until the report must be begun; infinitely many where no time was asked for."""
+        return math.inf if self.budget is None else self.budget.seconds - self.budget.drawing - self.used()
 
     def ending(self) -> Ending:
         """What ended the run."""

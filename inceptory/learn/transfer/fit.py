@@ -23,6 +23,7 @@ from inceptory.learn.fit import cleared_on_failure
 from inceptory.learn.settings.job import Job
 from inceptory.learn.transfer.choice import chosen, require_varied
 from inceptory.learn.transfer.head import ARRIVED, STRENGTHS, Fitter, Linear
+from inceptory.learn.transfer.mistakes import head_explained
 from inceptory.learn.transfer.parts import parted, require_every_class
 from inceptory.learn.transfer.seen import Seen
 from inceptory.measure.calibration import Calibration
@@ -167,9 +168,12 @@ def _finished(job: Job, folder: Path, began: float, seen: Seen, test: Seen | Non
     events = Events(folder, 1, job.tensorboard)
     events.epoch(1, row)
     events.close()
-    split = TURNS if shares else "validation"
+    split, measured, rows = TURNS if shares else "validation", seen, fitted.held.rows
     if test is not None:
-        split, held = "test", test.scored(task, fitted.head(test.vectors[:, 0]), np.arange(len(test)))
+        split, measured, rows = "test", test, np.arange(len(test))
+        held = test.scored(task, fitted.head(test.vectors[:, 0]), rows)
+    used = clock.now() - began
+    insight = head_explained(seen, fitted.training.rows, measured, rows, held, net, job.recipe.seed, used)
     minutes = (clock.now() - began) / 60
     report.write_run(
         folder,
@@ -181,6 +185,7 @@ def _finished(job: Job, folder: Path, began: float, seen: Seen, test: Seen | Non
         minutes=minutes,
         ending=Ending("head", 0, 1),
         command=job.command,
+        insight=insight,
     )
     job.done(folder)
     return Run(folder, held.metrics(), split, [row], minutes)
