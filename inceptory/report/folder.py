@@ -52,7 +52,7 @@ def write_batch(folder: Path, pixels: NDArray[np.uint8], labels: Sequence[Sequen
 
 def expected(drawing: float, classes: int) -> float:
     """Seconds that `write_run` will take if `write_batch` took `drawing`: more classes make a larger matrix."""
-    return drawing * (2.5 + (classes if classes <= plots.DRAWN else 0) / 28)
+    return drawing * (4 + (classes if classes <= plots.DRAWN else 0) / 28)
 
 
 def write_run(

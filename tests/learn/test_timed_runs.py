@@ -30,7 +30,8 @@ STEP, LOOK = 1.0, 2.0
 def moved(monkeypatch: pytest.MonkeyPatch):
     """The clock, and the rates that steps took.
 
-    Starting takes 5 s, drawing the first batch 4, a step 1 and the first 15, looking at a split 2, the report 10; explaining all that it may.
+    Starting takes 5 s, drawing the first batch 4, a step 1 and the first 15, looking at a split 2, the report 10;
+    explaining takes all that it may.
     """
     hands = [1000.0]
     monkeypatch.setattr(clock, "now", lambda: hands[0])
@@ -85,7 +86,7 @@ def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colo
     hands, rates = moved
     start = hands[0]
     assert main(["train", str(colours), *WORDS, "--time", "84s", "--out", str(tmp_path / "run")]) == 0
-    # 9 s to start, 15 of the first step, 2 after every fifth step, and at the end 2 to measure, 1.7 to explain and 10 to report.
+    # 9 s to start, 15 of the first step, 2 after every fifth step; at the end 2 to measure, 1.7 to explain, 10 to report.
     assert 84 - 2 * (STEP + LOOK) < hands[0] - start <= 84
     steps, seconds, by = told_steps(tmp_path / "run")
     assert (steps, by) == (len(rates), "time")
