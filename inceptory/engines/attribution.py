@@ -86,6 +86,28 @@ def attribute(engine: Engine, pixels: NDArray[np.uint8], stage: str, joint: Join
     )
 
 
+def heat_of(
+    engine: Engine, pixels: NDArray[np.uint8], labels: NDArray[np.int64], stage: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(heat (N, H, W) after a stage of one label each, bottleneck vectors (N, length)) of pixels (N, C, H, W).
+
+    The heat is that of `attribute`, for a label that need not be among the best. Freezes the engine's network.
+    """
+    net = engine.net.requires_grad_(False)
+    values = normalise(torch.from_numpy(pixels), engine.preprocess, engine.device.name)
+    maps: list[Tensor] = []
+    with net.get_submodule(stage).register_forward_hook(lambda _, given, got: maps.append(_differentiable(got))):
+        last = net.features(values, net.stage_names[-1])[net.stage_names[-1]]
+    total = net.head(last).gather(1, torch.from_numpy(labels).to(last.device)[:, None]).sum()
+    (gradients,) = torch.autograd.grad(total, maps)
+    vectors = net.head.bottleneck(last.detach())
+    return grad_cam(maps[0], gradients, values.shape[2:]).cpu().numpy(), vectors.cpu().numpy()
+
+
+def _differentiable(activations: Tensor) -> Tensor:
+    return activations if activations.requires_grad else activations.requires_grad_()
+
+
 def grad_cam(activations: Tensor, gradients: Tensor, size: torch.Size) -> Tensor:
     """Maps (N, C, h, w) and the gradients of a logit for them to (N, H, W) of `size`, by bilinear interpolation."""
     weighted = gradients.mean((2, 3), keepdim=True) * activations.detach()
@@ -100,7 +122,7 @@ def _tapped(net: Network, stage: str, joint: Joint) -> Iterator[_Taps]:
 
     def keep(name: str, part: nn.Module) -> None:
         def hook(_: nn.Module, given: object, got: Tensor) -> None:
-            setattr(taps, name, got if got.requires_grad else got.requires_grad_())
+            setattr(taps, name, _differentiable(got))
 
         stack.callback(part.register_forward_hook(hook).remove)
 

@@ -11,6 +11,9 @@ from inceptory.nets.blocks import Chain, Concat, Residual
 from inceptory.nets.catalogue import Plan
 from inceptory.nets.drawing.table import summary
 
+FINE = 4
+"""Positions a side from which a map over the picture says where."""
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -51,6 +54,16 @@ def require_stage(plan: Plan, name: str) -> None:
     stages = [stage.name for stage in plan.tree.stages]
     if name not in stages:
         raise UnknownName(f"stage of {plan.architecture}", name, stages)
+
+
+def located(plan: Plan) -> str:
+    """The last stage whose map still tells places apart, by FINE positions a side; the last of all where none does.
+
+    Of the networks for pictures of 32 pixels the last map is a single position.
+    """
+    places = {name: min(after[1:]) for name, after, _ in steps(plan.tree, plan.in_channels, plan.image, plan.image)}
+    stages = [stage.name for stage in plan.tree.stages]
+    return next((name for name in reversed(stages) if places[name] >= FINE), stages[-1])
 
 
 def _joints(plan: Plan) -> Iterator[Joint]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from inceptory.data.feed.batches import Progress, bytes_of
 from inceptory.data.feed.feed import Feed, feed, refuse_corrupt, room_for, statistics
@@ -26,6 +28,7 @@ from inceptory.learn.events import FOLDER as EVENTS
 from inceptory.learn.loop import Loop, facts
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
+from inceptory.learn.reasons import Kept, Time, explained, looked_over, plane_of
 from inceptory.learn.settings.job import FILE, Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
@@ -33,6 +36,7 @@ from inceptory.learn.step import Stepper
 from inceptory.measure.evaluate import Scored, logits_of
 from inceptory.measure.results import Run
 from inceptory.measure.tasks import task_of
+from inceptory.measure.vectors import NOTHING, Gallery, Insight, Plane
 from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import Network, create
 from inceptory.report import folder as report
@@ -73,7 +77,7 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, sta
             if ranks.first:
                 state.tidy(folder)
             with trained(job, source, device, ranks, stop, folder, began, start, resumed) as loop:
-                return _finished(loop)
+                return _finished(loop, stop)
 
 
 @contextmanager
@@ -145,8 +149,7 @@ def _ready(
     with ExitStack() as stack:
         for each in feeds.values():
             stack.callback(each.close)
-        loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began)
-        loop.keeps_best = start is None or start.best
+        loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began, start is None or start.best)
         stack.callback(loop.stepper.leave)
         yield loop
 
@@ -234,6 +237,7 @@ def _loop(
     ranks: Ranks,
     folder: Path,
     began: float,
+    keeps_best: bool,
 ) -> Loop:
     """The loop before its first step, with everything in its place."""
     plan = net.plan
@@ -242,7 +246,8 @@ def _loop(
     weights = task.criterion().class_weights(labels, plan.classes).to(device.name) if job.recipe.class_weights else None
     heads = compiled(net, -(-job.recipe.batch // ranks.world)) if job.recipe.compile else None
     stepper = Stepper(net, job.recipe, device, ranks, weights, heads, task)
-    return Loop(stepper, feeds, preprocess, job, _card(job, plan, source, preprocess, device), folder, began)
+    card = _card(job, plan, source, preprocess, device)
+    return Loop(stepper, feeds, preprocess, job, card, folder, began, keeps_best)
 
 
 def _card(job: Job, plan: Plan, source: Source, preprocess: Preprocess, device: Device) -> Card:
@@ -286,8 +291,8 @@ def _check_place(loop: Loop, saved: State) -> None:
         print(f"not bit for bit the run without a break: {'; '.join(changes)}", file=sys.stderr)
 
 
-def _finished(loop: Loop) -> Run:
-    """Measure the best checkpoint, write metrics and report, and remove the states."""
+def _finished(loop: Loop, stop: Stop) -> Run:
+    """Measure the best checkpoint, explain it, write metrics and report, and remove the states."""
     folder, ranks = loop.folder, loop.ranks
     ranks.wait()
     best = load(folder / "model.safetensors")
@@ -295,8 +300,10 @@ def _finished(loop: Loop) -> Run:
     split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
     # In full precision, whatever the training used, so that `evaluate` gives the same numbers.
     engine = Engine(best, loop.preprocess, Device(loop.device.name))
-    logits, rows = logits_of(engine, loop.validation.final, ranks=ranks)
+    kept = Kept.of(engine, loop.validation.final, loop.recipe.seed)
+    logits, rows = logits_of(engine, loop.validation.final, ranks=ranks, answer=kept.logits)
     test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
+    insight = _explained(loop, engine, test, rows, kept, stop)
     minutes = loop.used() / 60
     if ranks.first:
         metrics = report.write_run(
@@ -309,9 +316,26 @@ def _finished(loop: Loop) -> Run:
             minutes=minutes,
             ending=loop.ending(),
             command=loop.job.command,
+            insight=insight,
         )
         loop.job.done(folder)
         state.remove(folder)
     else:
         metrics = test.metrics()
     return Run(folder, metrics, split, loop.position.history, minutes)
+
+
+def _explained(loop: Loop, engine: Engine, test: Scored, rows: Tensor, kept: Kept, stop: Stop) -> Insight:
+    """What the mistakes in `test`, the answers to these rows of the feed, rest on; the first process finds it out."""
+    vectors, chosen = kept.all(loop.ranks)
+    if not loop.ranks.first:
+        return NOTHING
+    time, places = Time.of(loop.used(), loop.left(), lambda: stop.asked), np.searchsorted(rows.numpy(), chosen)
+
+    def plane() -> Plane | None:
+        return plane_of(test, vectors, places)
+
+    def near() -> Gallery:
+        return looked_over(engine, loop.train, loop.recipe.seed, time)
+
+    return explained(engine, test, loop.card.labels, plane, near, time)

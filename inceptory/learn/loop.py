@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count, islice
@@ -19,6 +20,7 @@ from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import state
 from inceptory.learn.events import Events
 from inceptory.learn.pictures import prepared
+from inceptory.learn.reasons import reserved
 from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.state import Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
@@ -26,6 +28,7 @@ from inceptory.learn.update import norms
 from inceptory.learn.update.schedule import WHOLE, Budget, momentum, plateaus, rate, timed_rate
 from inceptory.learn.validation import Validation
 from inceptory.measure.results import Ending, Epoch, Metrics, best_epoch
+from inceptory.measure.vectors import DRAWN
 from inceptory.report import folder as report
 from inceptory.system import clock
 from inceptory.system.progress import Meter, duration, meter
@@ -51,6 +54,7 @@ class Loop:
         card: Card,
         folder: Path,
         began: float,
+        keeps_best: bool = True,
     ) -> None:
         self.stepper, self.preprocess, self.job, self.card, self.folder = stepper, preprocess, job, card, folder
         self.recipe, self.ranks, self.device = job.recipe, stepper.ranks, stepper.device
@@ -64,9 +68,12 @@ class Loop:
         self.validation = Validation(stepper, feeds, preprocess, self.per_epoch, self._shuffled)
         self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
         """Steps after which the run ends; None where only the time ends it."""
+        self.keeps_best = keeps_best
+        """Whether the best epoch so far is written to model.safetensors; else whoever asked measures the last one."""
+        others = sum(len(each.labels) for name, each in feeds.items() if name != "train")
+        self._final = len(self.validation.final) if keeps_best else others + min(len(self.train), DRAWN)
+        """Pictures of the final measurement."""
         self.budget = self._budget()
-        self.keeps_best = True
-        """Whether the best epoch so far is written to model.safetensors."""
         self.every = Every.of(job.checkpoint_every)
         self._began, self._before = began, 0.0
         """When this command started, and the seconds that earlier commands of the run took."""
@@ -85,7 +92,7 @@ class Loop:
         validation = self.validation
         renewed = validation.looked_over * self.recipe.batch if validation.renews else 0
         step = self.recipe.batch * self.recipe.accumulate
-        pictures = (step, len(validation.pictures), len(validation.final), renewed)
+        pictures = (step, len(validation.pictures), self._final, renewed)
         length = clock.seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
@@ -122,6 +129,8 @@ class Loop:
             seconds = report.write_batch(self.folder, pixels, labels)
             if self.budget is not None:
                 self.budget.drawing = report.expected(seconds, len(self.card.labels))
+                if self.stepper.task.one_answer:
+                    self.budget.explaining = reserved(self.budget.seconds)
 
     def _train(self, stop: Stop, bar: Meter, events: Events) -> bool:
         """Do the steps that are left in an epoch; True where the time ended before they were done."""
@@ -300,6 +309,10 @@ class Loop:
     def used(self) -> float:
         """Seconds spent in the run by all of its commands, each counted from its start."""
         return self._before + clock.now() - self._began
+
+    def left(self) -> float:
+        """Seconds until the report must be begun; infinitely many where no time was asked for."""
+        return math.inf if self.budget is None else self.budget.seconds - self.budget.drawing - self.used()
 
     def ending(self) -> Ending:
         """What ended the run."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 WRITTEN = (
     *("model.safetensors", "last.safetensors", "metrics.json", "report.html", "first-batch.png"),
-    *("curves.png", "confusion.png", "calibration.png"),
+    *("curves.png", "confusion.png", "calibration.png", "features.png"),
 )
 """Files that a run writes beside run.json and history.csv."""
 SEARCH = (PNG, TABLE)

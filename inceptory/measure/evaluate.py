@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptory.data.feed.feed import Feed, feed
+from inceptory.data.feed.feed import Batch, Feed, feed
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
 from inceptory.engines.torch import Engine
@@ -44,13 +44,8 @@ class Scored:
     def of(cls, task: Task, logits: Tensor, rows: Tensor, pictures: Feed, precision: str = "fp32") -> Scored:
         """From the logits (N, K) of these rows (N,) of a feed, whose labels belong to this task."""
 
-        def pixels(chosen: list[int]) -> NDArray[np.uint8]:
-            channels_last = next(pictures.batches([rows[chosen]])).pixels.permute(0, 2, 3, 1)
-            array: NDArray[np.uint8] = channels_last.numpy()
-            return array
-
         names = [pictures.names[int(row)] for row in rows]
-        return cls(task, logits.numpy(), pictures.labels[rows].numpy(), names, pixels, precision)
+        return cls(task, logits.numpy(), pictures.labels[rows].numpy(), names, by_place(pictures, rows), precision)
 
     def metrics(self) -> Metrics:
         """The main numbers, such as accuracy and loss."""
@@ -77,15 +72,28 @@ class Scored:
         ]
 
 
+def by_place(pictures: Feed, rows: Tensor) -> Callable[[list[int]], NDArray[np.uint8]]:
+    """From places in `rows` (N,) of a feed to the pixels (M, H, W, C) of these pictures."""
+
+    def pixels(chosen: list[int]) -> NDArray[np.uint8]:
+        channels_last = next(pictures.batches([rows[chosen]])).pixels.permute(0, 2, 3, 1)
+        array: NDArray[np.uint8] = channels_last.numpy()
+        return array
+
+    return pixels
+
+
 def logits_of(
     engine: Engine,
     pictures: Feed,
     progress: Callable[[int, int], None] | None = None,
     ranks: Ranks | None = None,
+    answer: Callable[[Batch], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order.
 
     Several processes share the work, and each of them gets the whole result. The network is left in eval mode.
+    `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it.
     """
     engine.net.eval()
     ranks = ranks or Ranks()
@@ -94,7 +102,7 @@ def logits_of(
     most = engine.preprocess.at_a_time(BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
-            logits.append(engine.logits(batch.pixels))
+            logits.append(engine.logits(batch.pixels) if answer is None else answer(batch))
             readable.append(batch.rows)
         done = min(done + most, len(rows))
         if progress is not None:

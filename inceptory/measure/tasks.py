@@ -63,6 +63,8 @@ class Task(ABC):
     answers; two columns of history end with its name."""
     drawings: ClassVar[tuple[str, ...]]
     """The plots of `details`: names in `report.plots.DRAWINGS`."""
+    one_answer: ClassVar[bool]
+    """Whether an answer is one class, right or wrong as a whole: then single mistakes can be explained."""
 
     @abstractmethod
     def criterion(self) -> Criterion:
@@ -106,6 +108,7 @@ class SingleLabel(Task):
     epoch = SingleEpoch
     shares: ClassVar[dict[str, str]] = {"top1": "top-1"}
     drawings = ("confusion", "calibration")
+    one_answer = True
 
     def criterion(self) -> Criterion:
         """Cross-entropy."""
@@ -170,6 +173,7 @@ class MultiLabel(Task):
     epoch = MultiEpoch
     shares: ClassVar[dict[str, str]] = {"exact": "exact", "mean_ap": "mAP"}
     drawings = ()
+    one_answer = False
 
     def criterion(self) -> Criterion:
         """Binary cross-entropy of each class."""

@@ -75,11 +75,23 @@ def _show(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
     axes.set_title(title, fontsize=9, fontfamily=plots.families(), parse_math=False)
 
 
-def _heat(axes: Axes, heat: NDArray[np.float32]) -> None:
+def veil(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W, 4) red, green, blue and opacity from 0 to 1 of heat (H, W): what is laid over the picture.
+
+    The strongest heat hides three quarters of it, none hides nothing; without any heat all is clear.
+    """
+    from matplotlib import colormaps
+
     strongest = float(heat.max())
-    if strongest > 0:
-        shares = heat / strongest
-        axes.imshow(shares, cmap="inferno", vmin=0, vmax=1, alpha=COVER * shares, interpolation="bilinear")
+    shares = heat / strongest if strongest > 0 else heat
+    colours: NDArray[np.float32] = colormaps["inferno"](shares).astype(heat.dtype)
+    colours[..., 3] = COVER * shares
+    return colours
+
+
+def _heat(axes: Axes, heat: NDArray[np.float32]) -> None:
+    if heat.max() > 0:
+        axes.imshow(veil(heat), interpolation="bilinear")
     else:
         style: dict[str, Any] = {"fontsize": 8, "color": "white", "backgroundcolor": "#000000b0"}
         axes.text(0.5, 0.5, "nothing here\nspeaks for it", ha="center", va="center", transform=axes.transAxes, **style)

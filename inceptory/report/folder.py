@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from inceptory.errors import DataError
-from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake, Run, best_epoch
+from inceptory.measure.results import Details, Ending, Epoch, Metrics, Run, best_epoch
 from inceptory.measure.tasks import Task, task_of
+from inceptory.measure.vectors import NOTHING, Insight, Reason
 from inceptory.nets.catalogue import Plan
 from inceptory.report import plots
+from inceptory.report.scatter import features
 from inceptory.report.story import Story
 from inceptory.system import clock, files
 from inceptory.weights.card import Card, read_card
@@ -50,7 +52,7 @@ def write_batch(folder: Path, pixels: NDArray[np.uint8], labels: Sequence[Sequen
 
 def expected(drawing: float, classes: int) -> float:
     """Seconds that `write_run` will take if `write_batch` took `drawing`: more classes make a larger matrix."""
-    return drawing * (2.5 + (classes if classes <= plots.DRAWN else 0) / 28)
+    return drawing * (4 + (classes if classes <= plots.DRAWN else 0) / 28)
 
 
 def write_run(
@@ -65,12 +67,13 @@ def write_run(
     ending: Ending,
     command: str,
     kept: Epoch | None = None,
+    insight: Insight = NOTHING,
 ) -> Metrics:
-    """Write the results of a finished run: metrics.json, report.html, curves.png and the plots of its task.
+    """Write the results of a finished run: metrics.json, report.html, curves.png, features.png, plots of its task.
 
     `model.safetensors` must be in the folder already, first-batch.png may be. `test` holds the answers to the split
-    of this name; `command` is the line that repeats the run; `kept` is the epoch of the network that is kept, if it is
-    not the best one. Returns the metrics of `test`.
+    of this name; `insight` is what they rest on; `command` is the line that repeats the run; `kept` is the epoch of
+    the network that is kept, if it is not the best one. Returns the metrics of `test`.
     """
     metrics, details = test.metrics(), test.details(card.labels)
     speed = images_per_second(epochs)
@@ -81,6 +84,8 @@ def write_run(
     files.write(folder / "metrics.json", json_page(record(metrics, details, plan, model, split=split, **effort)))
     pngs = {"curves": plots.curves(plan.architecture, epochs, kept or best_epoch(epochs))}
     pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
+    if insight.plane is not None:
+        pngs["features"] = features(insight.plane, card.labels)
     for name, png in pngs.items():
         files.write(folder / f"{name}.png", png)
     if (folder / BATCH).exists():
@@ -92,7 +97,10 @@ def write_run(
         epochs=epochs,
         metrics=metrics,
         details=details,
-        mistakes=[_upright(card, mistake) for mistake in test.mistakes(card.labels, MISTAKES)],
+        mistakes=[
+            replace(mistake, pixels=_upright(card, mistake.pixels)) for mistake in test.mistakes(card.labels, MISTAKES)
+        ],
+        insight=replace(insight, reasons=[_with_upright(card, reason) for reason in insight.reasons]),
         split=split,
         minutes=minutes,
         ending=ending,
@@ -109,10 +117,15 @@ def images_per_second(epochs: Sequence[Epoch]) -> float:
     return sum(row.images_per_second * row.seconds for row in epochs) / sum(row.seconds for row in epochs)
 
 
-def _upright(card: Card, mistake: Mistake) -> Mistake:
-    """The mistake with its picture in RGB, also if the network reads BGR."""
+def _upright(card: Card, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (H, W, C) in RGB, also if the network reads BGR."""
     swapped = card.preprocess is not None and card.preprocess.order == "BGR"
-    return replace(mistake, pixels=mistake.pixels[:, :, ::-1].copy()) if swapped else mistake
+    return pixels[:, :, ::-1].copy() if swapped else pixels
+
+
+def _with_upright(card: Card, reason: Reason) -> Reason:
+    neighbours = [replace(each, pixels=_upright(card, each.pixels)) for each in reason.neighbours]
+    return replace(reason, neighbours=tuple(neighbours))
 
 
 def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **more: Any) -> dict[str, Any]:

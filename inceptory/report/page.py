@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from inceptory.errors import printable
+from inceptory.report.explained import veil
 from inceptory.system.outputs import MARK
 from inceptory.system.text import shown
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from numpy.typing import NDArray
 
-THUMBNAIL = 160
-"""Longest side of a picture of a mistake, in pixels."""
+THUMBNAIL, NEIGHBOUR = 160, 96
+"""Longest side of a picture of a mistake, and of a picture near it, in pixels."""
 
 
 def render(template: str, **values: object) -> str:
@@ -50,7 +51,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals |= {"mark": MARK, "style": Markup(source("page.css"))}
-    environment.globals |= {"shown": shown, "drawing": drawing, "thumbnail": thumbnail}
+    environment.globals |= {"shown": shown, "drawing": drawing, "thumbnail": thumbnail, "heated": heated}
+    environment.globals |= {"NEIGHBOUR": NEIGHBOUR}
     return environment
 
 
@@ -73,19 +75,33 @@ def drawing(png: bytes, photos: bool) -> Picture:
     return Picture(_uri(png, "png"), width, " ".join(["wide"] * (width > 2 * height) + ["photos"] * photos))
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> Picture:
-    """A picture (H, W, C), shrunk to 160 pixels if it is larger; small ones are enlarged without smoothing."""
+def thumbnail(pixels: NDArray[np.uint8], side: int = THUMBNAIL) -> Picture:
+    """A picture (H, W, C), shrunk to so many pixels if it is larger; small ones are enlarged without smoothing."""
     from PIL import Image
 
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    small = max(picture.size) <= THUMBNAIL // 2
+    small = max(picture.size) <= side // 2
     content = io.BytesIO()
     if small:
         picture.save(content, "PNG")
     else:
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        picture.thumbnail((side, side))
         picture.save(content, "JPEG", quality=85)
     return Picture(_uri(content.getvalue(), "png" if small else "jpeg"), picture.width, "small" if small else "")
+
+
+def heated(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> Picture:
+    """The thumbnail of a picture (H, W, C) under its heat (H, W), as `explain` lays it over."""
+    return thumbnail(covered(pixels, heat))
+
+
+def covered(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(H, W, 3): a picture (H, W, C) under the veil of its heat (H, W)."""
+    import numpy as np
+
+    over = veil(heat)
+    mixed = (1 - over[..., 3:]) * pixels + 255 * over[..., 3:] * over[..., :3]
+    return np.rint(mixed).astype(np.uint8)
 
 
 def _uri(content: bytes, kind: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from inceptory.measure.results import Details, Ending, Epoch, Metrics, Mistake, best_epoch
 from inceptory.measure.tasks import Task
+from inceptory.measure.vectors import NOTHING, Insight, Reason
 from inceptory.nets.catalogue import Plan
 from inceptory.report import page
 from inceptory.report.plots import names
@@ -32,9 +33,11 @@ class Story:
     images_per_second: float
     file_bytes: int
     command: str
+    insight: Insight = NOTHING
+    """What the mistakes rest on."""
 
     def html(self, plots: Mapping[str, bytes]) -> str:
-        """The page, with the PNGs inside: "curves", those of the task, and "batch" where there is one."""
+        """The page, with the PNGs inside: "curves", those of the task, "features" and "batch" where there are these."""
         title = f"{self.plan.architecture} on {self._data('name', 'data of unknown name')}"
         return page.render("report.html.j2", story=self, plots=plots, title=title)
 
@@ -152,6 +155,10 @@ class Story:
             f"learnable parameters; {numbers['total']:,} with statistics": f"{numbers['parameters']:,}",
             "model.safetensors": f"{self.file_bytes / 2**20:.1f} MiB",
         }
+
+    def explained(self) -> list[tuple[Mistake, Reason]]:
+        """The most confident mistakes and what each rests on."""
+        return list(zip(self.mistakes, self.insight.reasons, strict=False))
 
     def numbered(self) -> str:
         """The classes that the plot names by their number, since matplotlib has no letters for their names."""

@@ -49,6 +49,7 @@ def test_a_run_learns_and_says_what_it_did(run: Path):
         "confusion.png",
         "curves.png",
         "events",
+        "features.png",
         "first-batch.png",
         "history.csv",
         "last.safetensors",

@@ -18,9 +18,10 @@ from inceptory.measure.evaluate import Scored
 from inceptory.measure.results import Ending
 from inceptory.measure.single_label import SingleEpoch
 from inceptory.measure.tasks import SINGLE_LABEL
+from inceptory.measure.vectors import NOTHING, Insight, Neighbour, Plane, Reason
 from inceptory.report import folder as report
 from inceptory.weights.card import read_card
-from tests.report.test_page import check_alone, picture
+from tests.report.test_page import check_alone, headings, picture
 
 LABELS = ("cat", "</title><script>", "狐\udcff")
 PLAN = inceptory.plan("cifar_inception_v1", classes=3, width=0.25)
@@ -39,7 +40,7 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
-def write(folder: Path, logits: NDArray[np.float32] = LOGITS, order: str = "RGB"):
+def write(folder: Path, logits: NDArray[np.float32] = LOGITS, order: str = "RGB", insight: Insight = NOTHING):
     (folder / "model.safetensors").write_bytes(b"x" * 1000)
     steps = Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3, order=order)
     pixels = np.zeros((4, 8, 8, 3), dtype=np.uint8)
@@ -56,6 +57,7 @@ def write(folder: Path, logits: NDArray[np.float32] = LOGITS, order: str = "RGB"
         minutes=2.5,
         ending=Ending("time", 5, 3),
         command="again & again",
+        insight=insight,
     )
 
 
@@ -98,6 +100,35 @@ def test_logits_that_are_not_numbers_leave_no_nan_behind(tmp_path: Path):
     found = read(tmp_path / "metrics.json")
     assert found["log_loss"] is None
     assert found["n"] == 4
+
+
+def test_what_vectors_say_is_drawn_and_shown(tmp_path: Path):
+    points = np.array([[0.0, 1], [1, 0], [2, 2], [3, 1]])
+    plane = Plane(points, (0.6, 0.3), np.array([0, 0, 1, 0]), np.array([False, True, False, False]), 9)
+    write(tmp_path, insight=Insight(plane=plane))
+    with Image.open(tmp_path / "features.png") as image:
+        assert min(image.size) > 300
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert headings(text).index("Features") == headings(text).index("Calibration") - 1
+    assert "4 of 9 test pictures" in " ".join(" ".join(check_alone(text).words).split())
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_neighbours_are_shown_in_red_green_blue_and_heat_lies_over_the_picture(tmp_path: Path, order):
+    blue = np.zeros((8, 8, 3), dtype=np.uint8)
+    blue[..., 2 if order == "RGB" else 0] = 200
+    reason = Reason(np.eye(8, dtype=np.float32), (Neighbour("<b>/x.png", "狐", 0.98765, blue),))
+    write(tmp_path, order=order, insight=Insight([reason], "Mixed_7c", 2000, 5000))
+    found = check_alone((tmp_path / "report.html").read_text(encoding="utf-8"))
+    images = {each["alt"]: picture(each["src"]) for tag, each in found.elements if tag == "img"}
+    assert images["Near in training"].getpixel((0, 0)) == (0, 0, 200)
+    plain, hot = (images["Heat of the answer"].getpixel(place) for place in ((0, 1), (1, 1)))
+    assert plain == ((200, 0, 0) if order == "RGB" else (0, 0, 200))
+    assert min(hot) > 100, "three quarters of the brightest heat"
+    words = " ".join(" ".join(found.words).split())
+    assert "Grad-CAM after Mixed_7c" in words
+    assert "among 2,000 of 5,000" in words
+    assert "狐 0.988 x.png" in words
 
 
 @pytest.mark.parametrize(("order", "colour"), [("RGB", (200, 0, 0)), ("BGR", (0, 0, 200))])

@@ -22,11 +22,13 @@ from inceptory.learn.fit import Start, trained
 from inceptory.learn.settings.job import Job
 from inceptory.learn.transfer.fitted import Fitted, head_of, held_out_once, with_head
 from inceptory.learn.transfer.seen import Seen
+from inceptory.learn.transfer.unlike import novelty_of
 from inceptory.measure.calibration import Calibration
 from inceptory.measure.evaluate import Scored
 from inceptory.measure.gain import Gain
 from inceptory.measure.results import Ending, Epoch
 from inceptory.measure.tasks import Task, task_of
+from inceptory.measure.vectors import sampled
 from inceptory.nets.network import Network
 from inceptory.system.ranks import Ranks
 from inceptory.system.signals import Stop
@@ -41,6 +43,11 @@ class Candidate:
     validation: Scored
     test: Scored | None
     calibration: dict[str, Any]
+    novelty: dict[str, Any]
+    sample: Seen
+    """What it sees in some of the pictures that it was trained on."""
+    measured: Seen
+    """The same of the test pictures, or else of those of validation."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,21 @@ def _measured(folder: Path, source: Source, task: Task, settings: Settings, look
     """The network of the last epoch, measured as a backbone is looked through."""
     with open_model(folder / "last.safetensors") as model, Extractor(model, settings) as extractor:
         net = model.network()
-        head, scored = head_of(net), dict[str, Scored]()
-        for name in [name for name in source.splits if name != "train"]:
-            seen = Seen.of(extractor, source, [name], 1, look)
-            scored[name] = seen.scored(task, head(seen.vectors[:, 0]), np.arange(len(seen)))
-        held = scored.get("calibration")
-        calibration = {} if held is None else Calibration.of(held.logits, held.labels, "held-out").to_json()
-        return Candidate(net, scored["validation"], scored.get("test"), calibration)
+        head, seen, scored = head_of(net), dict[str, Seen](), dict[str, Scored]()
+        for name, split in source.splits.items():
+            part = split.take(sampled(len(split), settings.seed)) if name == "train" else split
+            some = replace(source, splits={name: part})
+            seen[name] = Seen.of(extractor, some, [name], 1, look)
+            scored[name] = seen[name].scored(task, head(seen[name].vectors[:, 0]), np.arange(len(seen[name])))
+    held = scored.get("calibration")
+    calibration = {} if held is None else Calibration.of(held.logits, held.labels, "held-out").to_json()
+    # Validation pictures have compared two networks, which says nothing of how far from the training they are.
+    apart = [seen[name] for name in ("validation", "calibration") if name in seen]
+    vectors = np.concatenate([each.vectors[:, 0] for each in (seen["train"], *apart)])
+    rows, count = np.arange(len(vectors)), len(seen["train"])
+    novelty = novelty_of(vectors, rows[:count], rows[count:], rows[:0])
+    answers = scored["validation"], scored.get("test"), calibration, novelty
+    return Candidate(net, *answers, seen["train"], seen.get("test", seen["validation"]))
 
 
 def _stopping(stop: Stop, job: Job, folder: Path) -> Callable[[], None]:

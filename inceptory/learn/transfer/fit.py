@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from inceptory.data.sources.source import Source
 from inceptory.errors import ConfigError, InterruptedRun
@@ -30,6 +31,7 @@ from inceptory.learn.transfer.fitted import (
     with_fresh_head,
     with_head,
 )
+from inceptory.learn.transfer.mistakes import head_explained
 from inceptory.learn.transfer.seen import Seen
 from inceptory.learn.transfer.unlike import novelty_of
 from inceptory.measure.evaluate import Scored
@@ -59,6 +61,10 @@ class Result:
     split: str
     """Whose pictures `scored` has."""
     ending: Ending
+    training: tuple[Seen, NDArray[np.int64]]
+    """What the network sees in pictures that it was fitted on (these rows), or in a sample of them."""
+    measured: tuple[Seen, NDArray[np.int64]]
+    """The same of those of `scored`."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +172,11 @@ def _head_alone(begun: Begun) -> Result:
         print(f"{len(shares)} parts in turn: {_percent(shares)} answered rightly", file=sys.stderr)
     row = _row(task, begun, training.metrics(), held.metrics())
     card = _card(begun, net, row.epoch, held.metrics(), shares)
-    split = TURNS if shares else "validation"
+    split, measured = TURNS if shares else "validation", (seen, fitted.held.rows)
     if test is not None:
-        split, held = "test", test.scored(task, fitted.head(test.vectors[:, 0]), np.arange(len(test)))
-    return Result(net, card, (row,), held, split, Ending("head", 0, 1))
+        split, measured = "test", (test, np.arange(len(test)))
+        held = test.scored(task, fitted.head(test.vectors[:, 0]), measured[1])
+    return Result(net, card, (row,), held, split, Ending("head", 0, 1), (seen, fitted.training.rows), measured)
 
 
 def _after_tuning(head: Result, tuned: Tuned) -> Result:
@@ -182,13 +189,17 @@ def _after_tuning(head: Result, tuned: Tuned) -> Result:
     # No part took turns for this network.
     recipe |= {**tuned.recipe, "folds": 0, "right_by_fold": []}
     metrics = {"epoch": tuned.epochs[-1].epoch, **better.validation.metrics().to_json()}
-    card = replace(head.card, recipe=recipe, metrics=metrics, calibration=better.calibration)
+    known, seen = better.calibration, (better.sample, np.arange(len(better.sample)))
+    card = replace(head.card, recipe=recipe, metrics=metrics, calibration=known, novelty=better.novelty)
     split = "validation" if better.test is None else "test"
-    return Result(better.net, card, epochs, better.test or better.validation, split, tuned.ending)
+    measured = better.measured, np.arange(len(better.measured))
+    return Result(better.net, card, epochs, better.test or better.validation, split, tuned.ending, seen, measured)
 
 
 def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
     """Write all that there is to tell of a network that is saved."""
+    used, scored = clock.now() - began, result.scored
+    insight = head_explained(*result.training, *result.measured, scored, result.net, job.recipe.seed, used)
     minutes = (clock.now() - began) / 60
     metrics = report.write_run(
         folder,
@@ -201,6 +212,7 @@ def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
         ending=result.ending,
         command=job.command,
         kept=next(row for row in result.epochs if row.epoch == result.card.metrics["epoch"]),
+        insight=insight,
     )
     job.done(folder)
     state.remove(folder)

@@ -69,14 +69,13 @@ class Seen:
 
     def scored(self, task: Task, logits: NDArray[np.float64], rows: NDArray[np.int64]) -> Scored:
         """Answers (n, K) to some of the pictures."""
+        return Scored(task, logits, self.labels[rows], *self.shown(rows), self.extractor.device.precision)
+
+    def shown(self, rows: NDArray[np.int64]) -> tuple[list[str], Callable[[list[int]], NDArray[np.uint8]]]:
+        """(names of some pictures, a function from places among these to their pixels (m, H, W, C))."""
         places = [self.places[row] for row in rows.tolist()]
         names = [self.source.splits[split].names[row] for split, row in places]
-
-        def pixels(chosen: list[int]) -> NDArray[np.uint8]:
-            return np.concatenate([self._pixels(*places[row]) for row in chosen])
-
-        precision = self.extractor.device.precision
-        return Scored(task, logits, self.labels[rows], names, pixels, precision)
+        return names, lambda chosen: np.concatenate([self._pixels(*places[place]) for place in chosen])
 
     def _pixels(self, split: str, row: int) -> NDArray[np.uint8]:
         """(1, H, W, C) as the network sees a picture."""

@@ -130,6 +130,8 @@ class Budget:
     """Seconds to write the checkpoints of an epoch; reading the best one takes about as long."""
     drawing: float = 0.0
     """Seconds for the report."""
+    explaining: float = 0.0
+    """Seconds for what the mistakes rest on."""
     _lengths: deque[float] | None = field(default=None, init=False, repr=False)
     """Seconds of the latest steps; None before the first step of this process."""
 
@@ -161,6 +163,7 @@ class Budget:
             - (self.full or self._look()) * final
             - 2 * self.keeping
             - self.drawing
+            - self.explaining
         )
 
     def _validation(self) -> float:
