@@ -6,6 +6,11 @@ Trains a small backbone on 8 of CIFAR-10's classes for so many minutes (16), twi
 keeps vectors and runs in FOLDER. For each it asks every kind of distance, fitted on 8,000 of the training vectors, to
 tell the test pictures of the 8 classes from those of the 2 left out, from scikit-learn's digits and from noise. A
 third set takes the first backbone for pictures that it was not trained on: 8 classes of the digits.
+
+    python benchmarks/novelty.py FOLDER end-to-end
+
+Takes the first backbone for two heads by `train --from`, on 8 classes of the digits and on CIFAR-10's pictures of its 8
+classes that it has not seen, and has `predict` tell test pictures of these from others by the p-value.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -229,7 +235,73 @@ def table(path: Path) -> None:
     print(f"\n{len(text) / 1024:.0f} KB of JSON; p-value at most 0.05: {told}")
 
 
+def end_to_end(folder: Path) -> None:
+    """A row for each head and kind of strange pictures: `train --from`, then `predict` with what it kept."""
+    backbone = folder / ("cifar10-without-" + "-".join(map(str, LEFT_OUT[0])))
+    (train, truths), (tests, test_truths), (small, numbers) = cifar("train"), cifar("test"), digits()
+    fitted, like = train_test_split(np.flatnonzero(numbers < 8), train_size=0.5, random_state=0)
+    unseen = [np.flatnonzero(truths == label)[TRAINING:] for label in range(10) if label not in LEFT_OUT[0]]
+    rows = np.random.default_rng(0).permutation(np.concatenate(unseen))[:4_000]
+    inside, mixed = ~np.isin(test_truths, LEFT_OUT[0]), np.random.default_rng(0).permutation(len(tests))[:2_000]
+    coded = np.unique(truths[rows], return_inverse=True)[1]
+    heads = {
+        "digits 0 to 7": (
+            (small[fitted], numbers[fitted]),
+            {"test": small[like], "digits 8, 9": small[numbers > 7], "cifar10": tests[mixed], "noise": noise()},
+        ),
+        "cifar10 without cat, dog": (
+            (train[rows], coded),
+            {"test": tests[inside], "cat, dog": tests[~inside], "digits": small, "noise": noise()},
+        ),
+    }
+    print(
+        "| head on | pictures | n | marked | AUROC of the p-value | of the largest softmax |\n|---|---|---|---|---|---|"
+    )
+    for name, (data, kinds) in heads.items():
+        with tempfile.TemporaryDirectory() as place:
+            run = inceptory.train(data, backbone=backbone, out=Path(place, "run"), tensorboard=False)
+            answers = {kind: predicted(run.folder, pixels, Path(place, kind)) for kind, pixels in kinds.items()}
+        for kind, (p_values, sure, marks) in answers.items():
+            areas = [f"{auroc(-answers['test'][i], -other):.3f}" for i, other in enumerate((p_values, sure))]
+            told = " | ".join(areas if kind != "test" else ["", ""])
+            print(f"| {name} | {kind} | {len(marks):,} | {100 * marks.mean():.1f} % | {told} |", flush=True)
+
+    spread(backbone, train[rows], tests[inside])
+
+
+def spread(backbone: Path, train: np.ndarray, test: np.ndarray) -> None:
+    """How many test pictures are marked by 30 draws of the held-out ones, and of which arithmetic vectors are."""
+    vectors = {
+        (name, precision): inceptory.extract_features(
+            backbone, inceptory.from_arrays({"train": pixels}, {"train": [0] * len(pixels)}), precision=precision
+        ).vectors
+        for name, pixels in (("train", train), ("test", test))
+        for precision in ("bf16", "fp32")
+    }
+    for precision in ("bf16", "fp32"):
+        shares = []
+        for seed in range(30):
+            order = np.random.default_rng(seed).permutation(len(train))
+            kept = Novelty.of(*(vectors["train", "bf16"][some] for some in (order[:3_240], order[-360:])))
+            shares.append(100 * kept.unlike(kept.p_values(vectors["test", precision])).mean())
+        told = f"{np.mean(shares):.2f} % (deviation {np.std(shares):.2f}, {min(shares):.2f} to {max(shares):.2f})"
+        print(f"trained in bf16, predicted in {precision}: {told} of {len(test):,} test pictures are marked")
+
+
+def predicted(run: Path, pixels: np.ndarray, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(p-values, largest probabilities, marks) of pictures, which are written as files."""
+    folder.mkdir()
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(folder / f"{number:05}.png")
+    found = [(one.p_value, one.probabilities[0], one.unlike) for one in inceptory.predict(run, folder, top=1)]
+    p_values, sure, marks = map(np.asarray, zip(*found, strict=True))
+    return p_values, sure, marks
+
+
 def main() -> None:
+    if sys.argv[2:] == ["end-to-end"]:
+        end_to_end(Path(sys.argv[1]))
+        return
     folder, minutes = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 16
     folder.mkdir(parents=True, exist_ok=True)
     train_and_keep(folder, minutes)
