@@ -160,8 +160,9 @@ def strangeness(vectors: Vectors, part: NDArray[np.int64]) -> NDArray[np.float64
 
     The distance is that of `Novelty` from the pictures of all other parts; at least two parts are wanted. Its logarithm
     is taken for normal, and the deviation is the one that its 90 % quantile tells, so that a tenth of the pictures may
-    be strange and widen nothing: a rank among the same pictures is never rare. On vectors of CIFAR-10 and of digits by
-    a small backbone the upper tail is no heavier (benchmarks/README.md). 0 where nothing varies.
+    be strange and widen nothing: a rank among the same pictures is never rare. Where the upper tail is heavier more
+    are far away than this says: of 4,000 CIFAR-10 pictures by a small backbone none is listed, of 1,438 digits ten
+    (benchmarks/README.md). 0 where nothing varies.
     """
     distances = np.empty(len(vectors))
     for number in np.unique(part):

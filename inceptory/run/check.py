@@ -15,6 +15,9 @@ from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError
 from inceptory.system.outputs import claimed, marked
 
+BARRED = ("unusable", "empty-class", "one-class", "corrupt-class")
+"""Kinds of findings with which there is nothing to look at, or nothing to compare it with."""
+
 
 def check(
     data: str,
@@ -62,7 +65,8 @@ def check(
         labels are listed as are expected to be wrong: each picture is answered by a head that was fitted without it,
         and the probabilities that labels were given without a look are added up. Near duplicates are ten times
         nearer than pictures of different splits usually are, and than the second nearest. Of those unlike the rest,
-        at most 5 % are expected to belong to it. Nothing is looked for in data that cannot be trained on.
+        at most 5 % are expected to belong to it. Nothing is looked for where the data cannot be opened, has one class
+        only, or a class with too many unreadable pictures.
     image
         Height and width in pixels that it is to be trained at; without it, the network's own. With --from also the
         side of the pictures that it sees.
@@ -95,7 +99,7 @@ def check(
             page = stack.enter_context(claimed(out, marked("a page"), inputs=[data, opened.path], force=force))
         extractor = stack.enter_context(Extractor(opened, Settings(image=image, device=device)))
         report = plain.check(data, model=model, image=image, strict=strict, json=json, layout=layout)
-        if report.verdict == "unusable":
+        if any(finding.kind in BARRED for finding in report.findings):
             return report
         from inceptory.run.suspects import with_suspects  # loads torch, which wrong words need not wait for
 
