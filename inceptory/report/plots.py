@@ -140,10 +140,10 @@ def _whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
-def _over_epochs(axes: Axes, name: str, last: int) -> None:
+def _over_epochs(axes: Axes, name: str, first: int, last: int) -> None:
     # At least half an epoch, so that a run of one epoch has an axis as well.
     margin = max(0.5, 0.02 * last)
-    _tidy(axes, xlabel="epoch", ylabel=name, xlim=(1 - margin, last + margin))
+    _tidy(axes, xlabel="epoch", ylabel=name, xlim=(first - margin, last + margin))
     _whole_numbers(axes)
 
 
@@ -181,7 +181,7 @@ def curves(title: str, epochs: Sequence[Epoch], kept: Epoch) -> bytes:
         _line(axes, numbers, train, TRAIN, label="training (augmented, in train mode, weights of each step)")
         _line(axes, numbers, validation, VALIDATION, label="validation (weights that are kept)")
         axes.axvline(kept.epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {kept.epoch}")
-        _over_epochs(axes, name, numbers[-1])
+        _over_epochs(axes, name, numbers[0], numbers[-1])
     # Below both plots, since the labels are too long for a corner.
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"{title}: validation {kept.choice} {100 * kept.chosen:.1f} % in epoch {kept.epoch}, which is kept")
@@ -330,11 +330,12 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
     """
     figure = blank(11, 4.8)
     left, right = figure.subplots(1, 2)
+    first = min(int(history[0]["epoch"]) for _, history, _ in runs)
     last = max(int(history[-1]["epoch"]) for _, history, _ in runs)
     for axes, name, what, factor in ((left, LOSS, "log_loss", 1), (right, f"{measure}, %", "top1", 100)):
         drawn = [_one_of_many(axes, row, run, what, factor) for row, run in enumerate(runs)]
         _scale(axes, [value for values in drawn for value in values], name)
-        _over_epochs(axes, name, last)
+        _over_epochs(axes, name, first, last)
         axes.plot([], [], color=GREY, linestyle=":", label="training, in each colour")
         axes.plot([], [], color=GREY, linestyle="", marker="D", label="best epoch")
         for text in axes.legend(frameon=False, fontsize=9).get_texts():
