@@ -38,3 +38,16 @@ def test_the_cost_of_crops_is_told_for_every_way():
     rows = [line for line in child.stdout.splitlines() if line.startswith(("| 299", "| 32"))]
     assert len(rows) == 7
     assert all(float(row.split("|")[2]) >= 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_head_is_timed_with_features_computed_and_with_features_kept():
+    environment = {key: value for key, value in os.environ.items() if key != "INCEPTORY_KERAS_PYTHON"}
+    command = [sys.executable, ROOT / "benchmarks/transfer.py", "--quick"]
+    child = subprocess.run(
+        command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    rows = [line.split("|") for line in child.stdout.splitlines() if line.startswith("| ours")]
+    assert [row[1].strip() for row in rows] == ["ours, nothing cached", "ours again, another strength"]
+    assert all(float(row[2].split()[0]) > 0 for row in rows)
