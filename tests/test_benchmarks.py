@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import inceptory
+from inceptory.data.picture.preprocess import Preprocess
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -38,3 +41,35 @@ def test_the_cost_of_crops_is_told_for_every_way():
     rows = [line for line in child.stdout.splitlines() if line.startswith(("| 299", "| 32"))]
     assert len(rows) == 7
     assert all(float(row.split("|")[2]) >= 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_head_is_timed_with_features_computed_and_with_features_kept():
+    environment = {key: value for key, value in os.environ.items() if key != "INCEPTORY_KERAS_PYTHON"}
+    command = [sys.executable, ROOT / "benchmarks/transfer.py", "--quick"]
+    child = subprocess.run(
+        command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    rows = [line.split("|") for line in child.stdout.splitlines() if line.startswith("| ours")]
+    assert [row[1].strip() for row in rows] == ["ours, nothing cached", "ours again, another strength"]
+    assert all(float(row[2].split()[0]) > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_backbone_and_fresh_weights_are_trained_for_the_same_time(tmp_path: Path):
+    net = inceptory.create("cifar_inception_v1", width=0.25, classes=3)
+    card = inceptory.Card.of(net.plan, labels=("a", "b", "c"), preprocess=Preprocess(32, (0.5,) * 3, (0.5,) * 3))
+    inceptory.save(net, tmp_path / "backbone.safetensors", card)
+    command = [sys.executable, ROOT / "benchmarks/transfer_sets.py", tmp_path / "backbone.safetensors"]
+    child = subprocess.run(
+        [*command, "--sets", "digits", "--seeds", "1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    head, spent, fresh, given = (float(cell.split()[0]) for cell in child.stdout.splitlines()[-1].split("|")[2:6])
+    assert min(head, fresh) > 5
+    assert given >= min(spent, 15)

@@ -11,7 +11,6 @@ from torch import Tensor
 from inceptory.data.augment import geometry as augment
 from inceptory.data.augment.colour import jitter
 from inceptory.data.augment.mixing import cutmix, mixup
-from inceptory.data.augment.trivial import trivial_augment
 from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Batch
 from inceptory.data.picture.preprocess import Preprocess
@@ -76,6 +75,9 @@ def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generato
         furthest = int(recipe.shift * pixels.shape[3])
         pixels = augment.shift(pixels, furthest, generator, recipe.shift_kind)
     if recipe.trivial:
+        # It brings torchvision, which takes as long to load as torch itself: nobody else waits for that.
+        from inceptory.data.augment.trivial import trivial_augment
+
         pixels = trivial_augment(pixels, generator)
     if recipe.colour:
         # The strengths of SimCLR (arXiv 2002.05709, appendix A): that of the hue is a quarter of the others.

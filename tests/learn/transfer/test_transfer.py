@@ -16,6 +16,7 @@ from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, InterruptedRun, UsageError
 from inceptory.weights.card import read_card
 from tests.conftest import COLOURS, paint
+from tests.imports import loaded_by
 
 FP32 = Recipe(precision="fp32")
 
@@ -24,6 +25,13 @@ FP32 = Recipe(precision="fp32")
 def transferred(colours, backbone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "head"
     return train(str(colours), backbone=backbone, out=folder, recipe=FP32)
+
+
+def test_nothing_is_loaded_that_a_head_does_not_need(colours, backbone, tmp_path):
+    code = "from inceptory.cli import main; assert main(['train', *sys.argv[1:], '--no-tensorboard']) == 0"
+    loaded = loaded_by(code, str(colours), "--from", str(backbone), "--out", str(tmp_path / "run"))
+    assert "torch" in loaded
+    assert not {"torchvision", "torch._dynamo", "pandas"} & loaded
 
 
 def test_the_head_tells_the_colours_apart(transferred, colours):
