@@ -14,6 +14,7 @@ import pytest
 
 from inceptory import Recipe, Variant
 from inceptory.cli import application
+from inceptory.learn.reasons import reserved
 from inceptory.learn.settings.command import train_command
 from inceptory.learn.settings.job import Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
@@ -83,6 +84,11 @@ def test_the_time_is_used_and_what_comes_after_the_steps_is_kept_free(lengths):
     rates, used = went(lengths, plan)
     end = used + (2.0 if len(rates) % plan.per_epoch else 0.0) + 3.0 + 0.5 + 7.0
     assert 1000 - 3 * max(lengths[1 : len(rates)]) - 3 < end <= 1000
+
+
+def test_time_for_what_the_mistakes_rest_on_is_kept_free_too():
+    assert budget(pace=1.0).left(10.0) - budget(pace=1.0, explaining=reserved(1000.0)).left(10.0) == 20
+    assert reserved(1e6) == 60
 
 
 def test_a_pause_is_no_measure_of_the_steps_to_come():
