@@ -49,7 +49,8 @@ def label_suspects(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer
     in the set, and so is a share e of them: T and e are the likeliest, with T near 1 beforehand. It tells a hard
     picture, of which there are as many as the network says, from a wrong label, which it did not expect. The sum of
     the probabilities that labels are wrong is the number expected, and as many are listed, but none whose label is the
-    likeliest class.
+    likeliest class. A few labels that are all wrong in one way, such as three dogs among the cats of a small set, may
+    pass for an overlap of the two classes.
     Confident learning (Northcutt, Jiang, Chuang 2021) takes a network's own mistakes for wrong labels: of 5,000
     pictures of CIFAR-10, of which a weak one names 75 % rightly, it calls 1,053 wrong, this two
     (benchmarks/README.md).

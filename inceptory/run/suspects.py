@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ def with_suspects(report: Report, source: Source, extractor: Extractor, page: Ou
     splits = [name for name, split in source.splits.items() if len(split)]
     seen = Seen.of(extractor, source, splits, 1, lambda: None)
     require_varied(seen.vectors, extractor.model.path)
+    print(f"fitting heads that have not seen the pictures which they answer, {len(seen):,} in all", file=sys.stderr)
     wrong, expected = mislabelled(seen)
     suspects = {
         "label-suspect": wrong,
