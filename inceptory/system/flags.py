@@ -45,7 +45,7 @@ def refuse_fractions(app: App, words: Sequence[str]) -> None:
         given.append((flag, value if equals else after))
     fractions = [(flag, value) for flag, value in given if flag.startswith("-") and FRACTION.fullmatch(value)]
     if not fractions:
-        return  # to ask what flags take is as slow as all the rest of a command's start
+        return  # to ask what flags take costs a tenth of a second
     whole = set[str]()
     for argument in app[words[0]].assemble_argument_collection():
         kinds = list(_parts(argument.hint))
