@@ -65,7 +65,8 @@ def write_run(
     ending: Ending,
     command: str,
 ) -> Metrics:
-    """Write the results of a finished run: metrics.json, report.html, curves.png and the plots of its task.
+    """Write the results of a finished run: metrics.json, report.html, the plots of its task, and curves.png where there
+    were epochs: a head alone has none.
 
     `model.safetensors` must be in the folder already, first-batch.png may be. `test` holds the answers to the split
     of this name; `command` is the line that repeats the run. Returns the metrics of `test`.
@@ -77,12 +78,6 @@ def write_run(
     model = folder / "model.safetensors"
     # Numbers first: plots and page can be made from them again.
     files.write(folder / "metrics.json", json_page(record(metrics, details, plan, model, split=split, **effort)))
-    pngs = {"curves": plots.curves(plan.architecture, epochs)}
-    pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
-    for name, png in pngs.items():
-        files.write(folder / f"{name}.png", png)
-    if (folder / BATCH).exists():
-        pngs["batch"] = files.read(folder / BATCH)
     story = Story(
         task=test.task,
         card=card,
@@ -98,6 +93,12 @@ def write_run(
         file_bytes=model.stat().st_size,
         command=command,
     )
+    pngs = {} if story.is_head else {"curves": plots.curves(plan.architecture, epochs)}
+    pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
+    for name, png in pngs.items():
+        files.write(folder / f"{name}.png", png)
+    if (folder / BATCH).exists():
+        pngs["batch"] = files.read(folder / BATCH)
     files.write(folder / "report.html", story.html(pngs))
     return metrics
 
