@@ -69,7 +69,8 @@ def write_run(
     kept: Epoch | None = None,
     insight: Insight = NOTHING,
 ) -> Metrics:
-    """Write the results of a finished run: metrics.json, report.html, curves.png, features.png, plots of its task.
+    """Write the results of a finished run: metrics.json, report.html, features.png, the plots of its task, and
+    curves.png where there were epochs: a head alone has none.
 
     `model.safetensors` must be in the folder already, first-batch.png may be. `test` holds the answers to the split
     of this name; `insight` is what they rest on; `command` is the line that repeats the run; `kept` is the epoch of
@@ -82,14 +83,6 @@ def write_run(
     model = folder / "model.safetensors"
     # Numbers first: plots and page can be made from them again.
     files.write(folder / "metrics.json", json_page(record(metrics, details, plan, model, split=split, **effort)))
-    pngs = {"curves": plots.curves(plan.architecture, epochs, kept or best_epoch(epochs))}
-    pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
-    if insight.plane is not None:
-        pngs["features"] = features(insight.plane, card.labels)
-    for name, png in pngs.items():
-        files.write(folder / f"{name}.png", png)
-    if (folder / BATCH).exists():
-        pngs["batch"] = files.read(folder / BATCH)
     story = Story(
         task=test.task,
         card=card,
@@ -108,6 +101,16 @@ def write_run(
         file_bytes=model.stat().st_size,
         command=command,
     )
+    pngs = {}
+    if story.has_curves:
+        pngs["curves"] = plots.curves(plan.architecture, epochs, kept or best_epoch(epochs))
+    pngs |= {name: plots.DRAWINGS[name](details) for name in test.task.drawings}
+    if insight.plane is not None:
+        pngs["features"] = features(insight.plane, card.labels)
+    for name, png in pngs.items():
+        files.write(folder / f"{name}.png", png)
+    if (folder / BATCH).exists():
+        pngs["batch"] = files.read(folder / BATCH)
     files.write(folder / "report.html", story.html(pngs))
     return metrics
 

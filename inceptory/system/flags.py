@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, Literal, get_args, get_origin
@@ -15,6 +16,7 @@ from inceptory.errors import UsageError
 TIMES = ("--time", "--checkpoint-every")
 SHOWN = {"STR": "NAME", "STR...": "NAME...", "STR|PATH|RECIPE": "NAME|FILE.toml", "PATH|STR": "PATH"}
 """The placeholder of a value in the help, by cyclopts' own: a type may allow more than a shell can pass."""
+FRACTION = re.compile(r"[-+]?[\d_]*\.[\d_]*(e[-+]?\d+)?", re.IGNORECASE)
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -37,15 +39,20 @@ def refuse_fractions(app: App, words: Sequence[str]) -> None:
     """Raise UsageError for a fraction where a flag takes whole numbers, which cyclopts would round."""
     if not words or words[0].startswith("-") or words[0] not in app:
         return
+    given = list[tuple[str, str]]()
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
+        flag, equals, value = word.partition("=")
+        given.append((flag, value if equals else after))
+    fractions = [(flag, value) for flag, value in given if flag.startswith("-") and FRACTION.fullmatch(value)]
+    if not fractions:
+        return  # to ask what flags take costs a tenth of a second
     whole = set[str]()
     for argument in app[words[0]].assemble_argument_collection():
         kinds = list(_parts(argument.hint))
         if int in kinds and float not in kinds:
             whole.update(argument.names)
-    for word, after in zip_longest(words, words[1:], fillvalue=""):
-        flag, equals, value = word.partition("=")
-        value = value if equals else after
-        if flag in whole and "." in value:
+    for flag, value in fractions:
+        if flag in whole:
             raise UsageError(f"{flag} {value}: of the wrong kind (a whole number is wanted)")
 
 

@@ -136,7 +136,7 @@ def test_a_time_has_no_part_in_it(colours: Path, tmp_path: Path, monkeypatch, ca
     assert points[0] == points[1]
     assert "--time 1s" in found.command, "the training has its time"
     lines = capsys.readouterr().err.splitlines()
-    known = lines.index("3 classes of 24 to 24 training pictures")
+    known = lines.index("3 classes of 24 training pictures each")
     assert known < next(row for row, line in enumerate(lines) if line.startswith("trying learning rates"))
 
 

@@ -57,8 +57,13 @@ def cheap(source: Source) -> list[str]:
         if finding.grade == "fault":
             raise DataError(finding.message)
     numbers = per_class(source.split("train").labels, len(source.classes))
-    counted = f"{len(source.classes):,} classes of {numbers.min():,} to {numbers.max():,} training pictures"
-    return [counted, *source.notes, *(printable(finding.message) for finding in findings)]
+    least, most = numbers.min(), numbers.max()
+    each = f"{least:,} training pictures each" if least == most else f"{least:,} to {most:,} training pictures"
+    return [
+        f"{len(source.classes):,} classes of {each}",
+        *source.notes,
+        *(printable(finding.message) for finding in findings),
+    ]
 
 
 def counts(source: Source) -> dict[str, dict[str, int]]:

@@ -307,7 +307,7 @@ def test_ten_thousand_classes_are_fine():
     pictures = [np.full((4, 4), row % 256, np.uint8) for row in range(2 * count)]
     split = Split(pictures, np.arange(2 * count) % count, [f"a:{row}" for row in range(2 * count)])
     lines = cheap(Source("many", tuple(map(str, range(count))), {"train": split}))
-    assert lines == ["10,000 classes of 2 to 2 training pictures"]
+    assert lines == ["10,000 classes of 2 training pictures each"]
 
 
 def test_a_report_of_ten_thousand_classes_is_short():

@@ -32,7 +32,7 @@ def first_is_empty(tmp_path):
 def test_a_first_picture_that_cannot_be_fetched_spoils_neither_fingerprint_nor_counts(first_is_empty):
     source = open_source(first_is_empty)
     assert len(source.fingerprint()) == 64
-    assert cheap(source) == ["2 classes of 2 to 2 training pictures"]
+    assert cheap(source) == ["2 classes of 2 training pictures each"]
     handed = from_dataset(hub.labelled([{"bytes": None, "path": None}, {"bytes": PICTURES[0]}], [0, 1]))
     assert len(handed.fingerprint()) == 64
 
