@@ -89,7 +89,7 @@ def test_curves_of_any_length_are_drawn(count):
 def test_a_single_epoch_has_one_whole_number_on_its_axis():
     figure = plots.blank(4, 4)
     axes = figure.subplots()
-    plots._over_epochs(axes, "loss", 1)
+    plots._over_epochs(axes, "loss", 1, 1)
     figure.canvas.draw()
     low, high = axes.get_xlim()
     assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]

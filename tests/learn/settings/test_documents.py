@@ -111,8 +111,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper_xception": {**PAPER, "lr": 0.045, "nesterov": False, "weight_decay": 1e-5},
     "paper_xception_aligned": {**PAPER, "lr": 0.05, "weight_decay": 4e-5},
 }
-RECIPES["finetune"] = {**QUICK, "epochs": 10, "batch": 32, "lr": 0.03, "warmup": 0.1, "average": 0.99}
-RECIPES["finetune"] |= {"clip": 1.0, "depth_rate": 0.9, "validation": 0.2}
+RECIPES["finetune"] = {**QUICK, "epochs": 10, "batch": 32, "lr": 0.01, "warmup": 0.1, "average": 0.99}
+RECIPES["finetune"] |= {"clip": 1.0, "depth_rate": 0.9, "freeze_norms": True, "validation": 0.2}
 RECIPES["tutorial-finetune"] = {**TUTORIAL, "epochs": 5, "batch": 16, "lr": 0.001, "schedule": "inverse", "drops": ()}
 RECIPES["tutorial-finetune"] |= {"penalty": 0.0, "statistics": "own", "shift": 0.0, "shift_kind": "reflect"}
 OF_PAPERS = {
