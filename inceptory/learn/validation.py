@@ -48,7 +48,7 @@ class Validation:
         self._batches = batches
         # A momentum that the recipe names is respected. Otherwise the running statistics may come from older
         # weights, and never from the averaged ones.
-        learning = any(True for _ in norms.norms_of(stepper.net))
+        learning = not self.recipe.freeze_norms
         self.renews = learning and (stepper.average is not None or self.recipe.norm_momentum == "auto")
         """Whether the statistics of batch norms are computed anew before each measurement."""
         self.looked_over = min(max(per_epoch * self.recipe.accumulate // 10, FEWEST), MOST)

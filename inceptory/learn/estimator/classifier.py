@@ -31,7 +31,6 @@ from inceptory.learn.settings.options import Options, decided
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.settings.transfer import Backbone, Transfer
 from inceptory.learn.transfer.choice import chosen, require_varied
-from inceptory.learn.transfer.fitted import head_of
 from inceptory.learn.transfer.head import ARRIVED, Fitter, Linear
 from inceptory.learn.transfer.parts import check_classes, parted
 from inceptory.system import clock
@@ -162,6 +161,7 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _fit_all(self, source: Source, asked: Transfer, seed: int) -> None:
         """Fit the head and train the network further, as `train --finetune` does, in a folder that is removed."""
         from inceptory.learn.transfer.fit import transfer
+        from inceptory.learn.transfer.fitted import head_of
 
         given = {"seed": seed, "device": self.device, "precision": self.precision, "class_weights": self.class_weights}
         recipe = decided(self.recipe, Options(**given), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -39,7 +40,7 @@ from inceptory.measure.results import Ending, Epoch, Metrics, Run
 from inceptory.measure.tasks import Task, task_of
 from inceptory.nets.network import Network
 from inceptory.report import folder as report
-from inceptory.system import clock
+from inceptory.system import clock, files
 from inceptory.system.lock import locked
 from inceptory.system.signals import Stop, watched
 from inceptory.weights.card import Card
@@ -112,7 +113,11 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
             save(result.net, folder / "model.safetensors", result.card)
             report.write_history(folder, [row.to_json() for row in result.epochs])
         else:
-            save(result.net, folder / "last.safetensors", result.card)
+            with (
+                files.pending(folder / "last.safetensors") as last,
+                open(folder / "model.safetensors", "rb") as model_file,
+            ):
+                shutil.copyfileobj(model_file, last)
             events = Events(folder, 1, job.tensorboard)
             events.epoch(1, result.epochs[0])
             events.close()

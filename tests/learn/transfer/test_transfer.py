@@ -35,7 +35,11 @@ def test_nothing_is_loaded_that_a_head_does_not_need(colours, backbone, tmp_path
 
 
 def test_no_curves_are_drawn_over_epochs_that_were_not(transferred):
-    assert {path.name for path in transferred.folder.glob("*.png")} == {"confusion.png", "calibration.png", "features.png"}
+    assert {path.name for path in transferred.folder.glob("*.png")} == {
+        "confusion.png",
+        "calibration.png",
+        "features.png",
+    }
 
 
 def test_the_head_tells_the_colours_apart(transferred, colours):
