@@ -33,7 +33,6 @@ from inceptory.learn.settings.job import FILE, Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
-from inceptory.measure.calibration import Calibration
 from inceptory.measure.evaluate import Scored, logits_of
 from inceptory.measure.results import Run
 from inceptory.measure.tasks import task_of
@@ -48,14 +47,9 @@ from inceptory.system.progress import Meter, meter
 from inceptory.system.ranks import Ranks, joined
 from inceptory.system.signals import Stop, watched
 from inceptory.system.streams import is_first
-from inceptory.weights.card import Card, read_card
+from inceptory.weights.card import Card
 from inceptory.weights.model import load
-from inceptory.weights.store import save, versions
-
-
-FEWEST = 50
-"""Pictures that calibrate, and as many that choose the epoch: of fewer validation pictures all choose. With 50 the sets
-for 90 % hold the truth of 86 to 94 % of other pictures in two thirds of all runs."""
+from inceptory.weights.store import versions
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,6 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, sta
     takes the place of fresh weights, and of the mean and deviation of the training pictures; a run that is resumed
     needs the same again.
     """
-    source = source.with_calibration(FEWEST) if job.calibrates else source
     with cleared_on_failure(folder, resumed):
         device = choose(job.recipe.device, job.recipe.precision)
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
@@ -311,15 +304,11 @@ def _finished(loop: Loop, stop: Stop) -> Run:
     logits, rows = logits_of(engine, loop.validation.final, ranks=ranks, answer=kept.logits)
     test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
     insight = _explained(loop, engine, test, rows, kept, stop)
-    card = replace(loop.card, calibration=_calibration(loop, engine))
     minutes = loop.used() / 60
     if ranks.first:
-        if card.calibration:
-            chosen = read_card(folder / "model.safetensors")
-            save(best, folder / "model.safetensors", replace(chosen, calibration=card.calibration))
         metrics = report.write_run(
             folder,
-            card=card,
+            card=loop.card,
             plan=loop.stepper.net.plan,
             epochs=loop.position.history,
             test=test,
@@ -334,15 +323,6 @@ def _finished(loop: Loop, stop: Stop) -> Run:
     else:
         metrics = test.metrics()
     return Run(folder, metrics, split, loop.position.history, minutes)
-
-
-def _calibration(loop: Loop, engine: Engine) -> dict[str, Any]:
-    """What the answers to pictures that chose nothing say of others; nothing where there are no such pictures."""
-    apart = loop.validation.apart
-    if apart is None:
-        return {}
-    logits, rows = logits_of(engine, apart, ranks=loop.ranks)
-    return Calibration.of(logits.numpy(), apart.labels[rows].numpy(), "held-out").to_json()
 
 
 def _explained(loop: Loop, engine: Engine, test: Scored, rows: Tensor, kept: Kept, stop: Stop) -> Insight:

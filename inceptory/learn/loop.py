@@ -70,10 +70,8 @@ class Loop:
         """Steps after which the run ends; None where only the time ends it."""
         self.keeps_best = keeps_best
         """Whether the best epoch so far is written to model.safetensors; else whoever asked measures the last one."""
-        once = "test" if keeps_best and "test" in feeds else "validation"
-        measured = {once, "calibration"} if keeps_best else feeds.keys() - {"train"}
-        self._final = sum(len(feeds[name].labels) for name in measured & feeds.keys())
-        self._final += 0 if keeps_best else min(len(self.train), DRAWN)
+        others = sum(len(each.labels) for name, each in feeds.items() if name != "train")
+        self._final = len(self.validation.final) if keeps_best else others + min(len(self.train), DRAWN)
         """Pictures of the final measurement."""
         self.budget = self._budget()
         self.every = Every.of(job.checkpoint_every)

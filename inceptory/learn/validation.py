@@ -43,8 +43,6 @@ class Validation:
         self.train, self.pictures = feeds["train"], feeds["validation"]
         self.final = feeds.get("test", self.pictures)
         """Pictures on which the best checkpoint is measured at the end."""
-        self.apart = feeds.get("calibration")
-        """Pictures that only calibrate it."""
         self._batches = batches
         # A momentum that the recipe names is respected. Otherwise the running statistics may come from older
         # weights, and never from the averaged ones.

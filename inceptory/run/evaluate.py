@@ -159,7 +159,7 @@ def calibration_of(model: Model) -> Calibration:
     from inceptory.measure.calibration import Calibration
 
     if not model.card.calibration:
-        remedy = "train with --from, or with 100 validation pictures or more, or leave --coverage out"
+        remedy = "train with --from, which keeps one, or leave --coverage out"
         raise ConfigError(f"{model.path}: holds no calibration ({remedy})")
     try:
         return Calibration.from_json(model.card.calibration)

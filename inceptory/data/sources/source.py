@@ -96,17 +96,6 @@ class Source:
         splits = {**self.splits, "train": train.take(kept), "validation": train.take(held)}
         return replace(self, splits=splits, listing=None)
 
-    def with_calibration(self, least: int) -> Source:
-        """The source with half of its validation split as a split "calibration", stratified.
-
-        As it is where either half would have fewer than `least` pictures.
-        """
-        held = self.splits["validation"]
-        kept, apart = stratified(held.labels, 0.5)
-        if min(len(kept), len(apart)) < least:
-            return self
-        return replace(self, splits={**self.splits, "validation": held.take(kept), "calibration": held.take(apart)})
-
     def fingerprint(self) -> str:
         """sha256 over classes, splits, names, labels and the sizes of files: the same pictures, the same value."""
         digest = hashlib.sha256(json.dumps(self.classes).encode() + self.content.encode())

@@ -55,8 +55,6 @@ class Job:
     """The trained network that it begins from, in place of fresh weights."""
     transfer: Transfer = ALONE
     """What is done with that network."""
-    calibrates: bool = False
-    """Whether a part of the validation pictures only calibrates what comes of it (`Source.with_calibration`)."""
 
     @property
     def recipes_of(self) -> str | None:
