@@ -45,7 +45,7 @@ from inceptory.system.signals import Stop, watched
 from inceptory.system.streams import is_first
 from inceptory.weights.card import Card
 from inceptory.weights.model import load
-from inceptory.weights.store import versions
+from inceptory.weights.store import save, versions
 
 
 @dataclass(frozen=True)
@@ -271,8 +271,11 @@ def _finished(loop: Loop) -> Run:
     split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
     # In full precision, whatever the training used, so that `evaluate` gives the same numbers.
     engine = Engine(best, loop.preprocess, Device(loop.device.name))
-    logits, rows = logits_of(engine, loop.validation.final, ranks=ranks)
+    logits, rows = logits_of(engine, loop.validation.final, ranks=ranks, rows=loop.validation.final_rows)
     test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
+    loop.card = replace(loop.card, calibration=loop.validation.calibration(engine))
+    if ranks.first and loop.card.calibration:
+        save(best, folder / "model.safetensors", replace(best.card, calibration=loop.card.calibration))
     minutes = loop.used() / 60
     if ranks.first:
         metrics = report.write_run(
