@@ -76,6 +76,8 @@ class Validation:
 
     def calibration(self, engine: Engine) -> dict[str, Any]:
         """What the pictures kept apart say of an engine's answers, for its card; nothing where there are none."""
+        if not len(self.calibrating):
+            return {}
         logits, rows = logits_of(engine, self.pictures, ranks=self.ranks, rows=self.calibrating)
         labels = self.pictures.labels[rows]
         return Calibration.of(logits.numpy(), labels.numpy(), "held-out").to_json() if len(rows) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from inceptory.cli import main
 from inceptory.errors import InterruptedRun
 from inceptory.learn import halves
 from inceptory.learn.halves import Halves
+from inceptory.learn.loop import Loop
 from inceptory.learn.validation import Validation
 from inceptory.measure.calibration import Calibration
 from inceptory.weights.card import read_card
@@ -163,11 +165,16 @@ def test_pictures_of_several_classes_are_calibrated_too(tmp_path):
     assert found.n == 61
 
 
-def test_the_test_split_calibrates_nothing_and_is_measured_whole(tmp_path):
+def test_the_test_split_calibrates_nothing_and_is_measured_whole(tmp_path, monkeypatch):
+    """And the time at the end is kept for both."""
     parts = {"train": pictures(90), "validation": pictures(120, 1), "test": pictures(45, 2)}
-    run = trained(parts, tmp_path / "run")
+    budgets, budget = [], Loop._budget
+    monkeypatch.setattr(Loop, "_budget", lambda self: budgets.append(budget(self)) or budgets[-1])
+    run = trained(parts, tmp_path / "run", recipe=replace(FAST, epochs=1, time="10m"))
     assert (run.split, run.metrics.n) == ("test", 45)
     assert read_card(run.folder / "model.safetensors").calibration["n"] == 60
+    assert budgets[0].pictures[:3] == (32, 60, 45 + 60)
+    assert budgets[0].full > 0, "it is timed on a batch"
 
 
 @pytest.mark.parametrize("older", [False, True])
