@@ -49,7 +49,7 @@ from inceptory.system.signals import Stop, watched
 from inceptory.system.streams import is_first
 from inceptory.weights.card import Card
 from inceptory.weights.model import load
-from inceptory.weights.store import versions
+from inceptory.weights.store import save, versions
 
 
 @dataclass(frozen=True)
@@ -300,9 +300,13 @@ def _finished(loop: Loop, stop: Stop) -> Run:
     split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
     # In full precision, whatever the training used, so that `evaluate` gives the same numbers.
     engine = Engine(best, loop.preprocess, Device(loop.device.name))
-    kept = Kept.of(engine, loop.validation.final, loop.recipe.seed)
-    logits, rows = logits_of(engine, loop.validation.final, ranks=ranks, answer=kept.logits)
-    test = Scored.of(loop.stepper.task, logits, rows, loop.validation.final)
+    final, measured = loop.validation.final, loop.validation.final_rows
+    kept = Kept.of(engine, measured, loop.recipe.seed)
+    logits, rows = logits_of(engine, final, ranks=ranks, rows=measured, answer=kept.logits)
+    test = Scored.of(loop.stepper.task, logits, rows, final)
+    loop.card = replace(loop.card, calibration=loop.validation.calibration(engine))
+    if ranks.first and loop.card.calibration:
+        save(best, folder / "model.safetensors", replace(best.card, calibration=loop.card.calibration))
     insight = _explained(loop, engine, test, rows, kept, stop)
     minutes = loop.used() / 60
     if ranks.first:

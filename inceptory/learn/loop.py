@@ -19,6 +19,7 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, InterruptedRun
 from inceptory.learn import state
 from inceptory.learn.events import Events
+from inceptory.learn.halves import Halves
 from inceptory.learn.pictures import prepared
 from inceptory.learn.reasons import reserved
 from inceptory.learn.settings.job import Every, Job
@@ -65,13 +66,15 @@ class Loop:
         if not self.per_epoch:
             problem = f"{len(self.train)} training pictures are too few for {self.ranks.world} processes"
             raise ConfigError(f"{problem} (each needs two in a batch: start fewer)")
-        self.validation = Validation(stepper, feeds, preprocess, self.per_epoch, self._shuffled)
+        self.halves = Halves.of(feeds["validation"].labels.numpy(), job.calibrated)
+        self.validation = Validation(stepper, feeds, self.halves, preprocess, self.per_epoch, self._shuffled)
         self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
         """Steps after which the run ends; None where only the time ends it."""
         self.keeps_best = keeps_best
         """Whether the best epoch so far is written to model.safetensors; else whoever asked measures the last one."""
         others = sum(len(each.labels) for name, each in feeds.items() if name != "train")
-        self._final = len(self.validation.final) if keeps_best else others + min(len(self.train), DRAWN)
+        own = len(self.validation.final_rows) + len(self.validation.calibrating)
+        self._final = own if keeps_best else others + min(len(self.train), DRAWN)
         """Pictures of the final measurement."""
         self.budget = self._budget()
         self.every = Every.of(job.checkpoint_every)
@@ -92,7 +95,7 @@ class Loop:
         validation = self.validation
         renewed = validation.looked_over * self.recipe.batch if validation.renews else 0
         step = self.recipe.batch * self.recipe.accumulate
-        pictures = (step, len(validation.pictures), self._final, renewed)
+        pictures = (step, len(validation.choosing), self._final, renewed)
         length = clock.seconds(self.recipe.time, "--time")
         return Budget(length, self.per_epoch, pictures, self.steps, **self.position.budget)
 
@@ -102,6 +105,8 @@ class Loop:
         events = Events(self.folder, at.step, self.job.tensorboard and self.ranks.first)
         with meter("training", self.steps, at.step, self.ranks.first) as bar:
             bar.say(f"training {self.card.architecture} on {self.device}: {self._length()}")
+            if self.halves.note:
+                bar.say(self.halves.note)
             if self.ranks.first:
                 self._show_first_batch()
             self._mark = clock.now()

@@ -81,9 +81,9 @@ class Kept:
     _vectors: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def of(cls, engine: Engine, pictures: Feed, seed: int) -> Kept:
-        """To keep those of as many pictures as a plane shows."""
-        return cls(engine, torch.from_numpy(sampled(len(pictures.labels), seed)))
+    def of(cls, engine: Engine, rows: Tensor, seed: int) -> Kept:
+        """To keep those of as many pictures as a plane shows, of these rows (n,) of a feed."""
+        return cls(engine, rows[torch.from_numpy(sampled(len(rows), seed))])
 
     def logits(self, batch: Batch) -> Tensor:
         """The engine's logits of a batch, as `logits_of` asks for them."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +14,10 @@ from inceptory.data.feed.feed import Feed
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.device import Device
 from inceptory.engines.torch import Engine
+from inceptory.learn.halves import Halves
 from inceptory.learn.step import Stepper
 from inceptory.learn.update import norms
+from inceptory.measure.calibration import Calibration, temperature
 from inceptory.measure.evaluate import logits_of
 from inceptory.measure.results import Epoch, Metrics
 from inceptory.system import clock
@@ -34,6 +38,7 @@ class Validation:
         self,
         stepper: Stepper,
         feeds: dict[str, Feed],
+        halves: Halves,
         preprocess: Preprocess,
         per_epoch: int,
         batches: Callable[[int], list[Tensor]],
@@ -41,8 +46,11 @@ class Validation:
         self.stepper, self.preprocess, self.recipe = stepper, preprocess, stepper.recipe
         self.ranks, self.device = stepper.ranks, stepper.device
         self.train, self.pictures = feeds["train"], feeds["validation"]
+        self.choosing, self.calibrating = torch.from_numpy(halves.choose), torch.from_numpy(halves.calibrate)
+        """Rows of them, as `Halves` says."""
         self.final = feeds.get("test", self.pictures)
         """Pictures on which the best checkpoint is measured at the end."""
+        self.final_rows = torch.arange(len(self.final.labels)) if "test" in feeds else self.choosing
         self._batches = batches
         # A momentum that the recipe names is respected. Otherwise the running statistics may come from older
         # weights, and never from the averaged ones.
@@ -60,14 +68,25 @@ class Validation:
             self.ranks.share_statistics(norms.remembered(self.stepper.answering))
 
     def measure(self, look: Callable[[int, int], None]) -> Metrics:
-        """Metrics on the validation split; `look` is called after each batch, and may raise."""
+        """Metrics on the validation pictures that choose; `look` is called after each batch, and may raise."""
         net = self.stepper.answering
-        logits, rows = logits_of(Engine(net, self.preprocess, self.device), self.pictures, look, self.ranks)
+        engine = Engine(net, self.preprocess, self.device)
+        logits, rows = logits_of(engine, self.pictures, look, self.ranks, self.choosing)
         labels = self.pictures.labels[rows]
         return self.stepper.task.measure(logits.numpy(), labels.numpy(), self.device.precision)
 
+    def calibration(self, engine: Engine) -> dict[str, Any]:
+        """What the pictures kept apart say of an engine's answers, for its card; nothing where there are none."""
+        if not len(self.calibrating):
+            return {}
+        logits, rows = logits_of(engine, self.pictures, ranks=self.ranks, rows=self.calibrating)
+        labels = self.pictures.labels[rows]
+        return Calibration.of(logits.numpy(), labels.numpy(), "held-out").to_json() if len(rows) else {}
+
     def seconds_at_the_end(self) -> float:
-        """Seconds for each picture of the final measurement, which is in full precision; timed on one batch."""
+        """Seconds for each picture that is looked at at the end, in full precision; timed on one batch."""
+        if len(self.calibrating):
+            temperature(np.eye(2), np.arange(2))  # loads scipy, which happens only once
         start = clock.now()
         batch = next(self.final.batches([torch.arange(min(len(self.final.labels), self.recipe.batch))]))
         Engine(self.stepper.answering, self.preprocess, Device(self.device.name)).logits(batch.pixels)

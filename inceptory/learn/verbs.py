@@ -160,7 +160,7 @@ def train(
     source, notes = _opened(data, settings, layout)
     decide(model, len(source.classes), variant)
     kept = {"checkpoint_every": checkpoint_every, "tensorboard": tensorboard, "workers": workers, "layout": layout}
-    kept |= {"backbone": begun, "transfer": transfer}
+    kept |= {"backbone": begun, "transfer": transfer, "calibrated": begun is None or transfer.fresh_head}
     job = Job(_place(data, source), model, variant, settings, source.fingerprint(), "", given=in_memory, **kept)  # type: ignore[arg-type]
     job = replace(job, command=_line(None if in_memory else str(data), job, out))
     # Only the first of several processes makes the folder; the others never write.

@@ -88,16 +88,17 @@ def logits_of(
     pictures: Feed,
     progress: Callable[[int, int], None] | None = None,
     ranks: Ranks | None = None,
+    rows: Tensor | None = None,
     answer: Callable[[Batch], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order.
+    """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order; of these `rows` if given.
 
     Several processes share the work, and each of them gets the whole result. The network is left in eval mode.
     `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it.
     """
     engine.net.eval()
     ranks = ranks or Ranks()
-    rows = ranks.part(torch.arange(len(pictures.labels)))
+    rows = ranks.part(torch.arange(len(pictures.labels)) if rows is None else rows)
     logits, readable, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
     most = engine.preprocess.at_a_time(BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]

@@ -69,7 +69,9 @@ class Story:
     def _training(self) -> str:
         sizes = self._data("splits", {})
         held = " and ".join(f"{count:,} {name}" for name, count in sizes.items() if name != "train")
-        beside = f"; {held} pictures were kept apart" if held else ""
+        known = self.card.calibration
+        apart = f", {known['n']:,} of those of validation to calibrate it" if known else ""
+        beside = f"; {held} pictures were kept apart{apart}" if held else ""
         recipe = self.card.recipe
         phrases = {"batch": "batches of {}", "lr": "a peak learning rate of {:g}", "seed": "seed {}"}
         settings = ", ".join(words.format(recipe[name]) for name, words in phrases.items() if name in recipe)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from inceptory.data.sources.given import source_of
-from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut
+from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut, words
 from inceptory.data.sources.opening import is_place, place_of
 from inceptory.errors import ConfigError, DataError, printable
 from inceptory.measure.classes import Matching, matched
@@ -33,6 +33,8 @@ EVERY = "all"
 """Name of the split where all pictures were measured."""
 FITTED = "; its head was fitted on all of them (the run's own metrics.json has honest figures)"
 """What to say of pictures on which a head was fitted after parts of them had taken turns to choose it."""
+PARTED = "; those that calibrate it had no part in the run's own figures"
+"""What to say of validation pictures of which half chose the best epoch."""
 COVERAGES = (0.8, 0.9, 0.95)
 """Coverages that are looked at where a checkpoint keeps a calibration."""
 
@@ -141,8 +143,7 @@ def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict
     Nothing of a model without one, and nothing on pictures that may have been part of it, on which any set does well:
     the training data of the model but for its test split.
     """
-    card = model.card
-    if not card.calibration or (split != "test" and str(card.data.get("name")) == place_of(source.name)):
+    if not model.card.calibration or (split != "test" and _trained_on(model.card, source)):
         return {}
     from inceptory.measure.calibration import coverage_of
 
@@ -154,12 +155,21 @@ def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict
     }
 
 
+def _trained_on(card: Card, source: Source) -> bool:
+    """Whether a model may have seen these pictures: its data, wherever they lie now, or a part of their folder."""
+    trained, place = str(card.data.get("name")), place_of(source.name)
+    if trained == place or _held(source, card).fingerprint() == card.data.get("fingerprint"):
+        return True
+    inside = is_place(trained) and Path(trained) in Path(place).parents and "test" not in words(Path(place).name)
+    return inside or Path(place) in Path(trained).parents
+
+
 def calibration_of(model: Model) -> Calibration:
     """What a checkpoint knows of how sure its answers may be; raises ConfigError for one that knows nothing."""
     from inceptory.measure.calibration import Calibration
 
     if not model.card.calibration:
-        remedy = "train with --from, which keeps one, or leave --coverage out"
+        remedy = "train with 100 validation pictures or more, or with --from, or leave --coverage out"
         raise ConfigError(f"{model.path}: holds no calibration ({remedy})")
     try:
         return Calibration.from_json(model.card.calibration)
@@ -174,21 +184,35 @@ def measured(source: Source, card: Card, split: str | None) -> tuple[Source, str
     was trained on exactly this data, which its fingerprint shows: then the pictures that were held out of the
     training are found again and measured.
     """
-    held = source.with_validation(float(card.recipe.get("validation", VALIDATION)))
+    held = _held(source, card)
     if split is not None or "test" in source.splits or "validation" in source.splits:
         chosen = split or ("test" if "test" in source.splits else "validation")
         line = f"measuring {len(held.split(chosen)):,} pictures of {source.name}, its {chosen} split"
-        return held, chosen, line + (FITTED if card.recipe.get("folds") and chosen != "test" else "")
+        return held, chosen, line + _beside(card, held, chosen)
     count, fingerprint = len(source.split("train")), card.data.get("fingerprint")
     if fingerprint is not None and fingerprint == held.fingerprint():
         if card.recipe.get("folds"):
             return source, "train", f"measuring all {count:,} pictures of {source.name}{FITTED}"
         part = f"{len(held.split('validation')):,} of {count:,} pictures of {source.name}"
-        return held, "validation", f"measuring {part}: those held out when the checkpoint was trained on it"
+        line = f"measuring {part}: those held out when the checkpoint was trained on it"
+        return held, "validation", line + _beside(card, held, "validation")
     line = f"measuring all {count:,} pictures of {source.name}, which has no validation or test split"
     if fingerprint is not None:
         line += _not_the_same(str(card.data.get("name")), source.name)
     return source, "train", line
+
+
+def _beside(card: Card, source: Source, split: str) -> str:
+    """What to say of pictures that the training has used, but not for the weights alone."""
+    if card.recipe.get("folds"):
+        return FITTED if split != "test" else ""
+    parted = split == "validation" and card.calibration and "from" not in card.recipe
+    return PARTED if parted and _trained_on(card, source) else ""
+
+
+def _held(source: Source, card: Card) -> Source:
+    """The data with a validation split as the model's training has cut it, if it has none."""
+    return source.with_validation(float(card.recipe.get("validation", VALIDATION)))
 
 
 def _not_the_same(trained: str, name: str) -> str:

@@ -76,7 +76,7 @@ def predict(
         In place of the best classes, all that are needed for the truth to be among them with at least this
         probability, such as 0.95, on pictures like those of the training, which the network below the head must not
         have been trained on before. Probabilities are then calibrated. No class at all means a picture that is unlike
-        them. For checkpoints of `train --from`, which keep a calibration.
+        them. For checkpoints that keep a calibration: `train` keeps one where there are 100 validation pictures.
     out
         Also write the answers to this .csv, .jsonl or .parquet file; that this is possible is checked before
         the work begins. In .csv a name that begins like a formula gets an apostrophe in front; .jsonl and

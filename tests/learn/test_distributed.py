@@ -24,9 +24,11 @@ from inceptory.learn import loop as train
 from inceptory.learn import state, step
 from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import Targets
+from inceptory.measure.calibration import Calibration
 from inceptory.system import files
 from inceptory.system.ranks import Ranks
 from inceptory.system.signals import Stop
+from inceptory.weights.card import read_card
 from tests.learn.running import MODEL, begun, digests
 
 pytestmark = pytest.mark.skipif(
@@ -237,6 +239,16 @@ def test_a_stopped_pair_goes_on_bit_for_bit(broken, pair, tmp_path: Path):
     assert codes == [0, 0], told
     assert "resumed at step 3 of 8" in told[0]
     assert digests(folder) == digests(pair[0])
+
+
+@pytest.mark.slow
+def test_the_calibration_is_of_the_pictures_of_both(tmp_path: Path):
+    words = ["digits", "--validation", "0.2", "--epochs", "1", *OPTIONS]
+    codes, told = together(2, tmp_path, unwatched, *words, "--batch", "64", "--out", str(tmp_path / "run"))
+    assert codes == [0, 0], told
+    assert "".join(told).count("of 287 validation pictures 144 choose") == 1, "one of them speaks"
+    found = Calibration.from_json(read_card(tmp_path / "run" / "model.safetensors").calibration)
+    assert found.n == len(found.lac) == 143
 
 
 @pytest.mark.slow

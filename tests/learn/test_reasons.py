@@ -47,7 +47,7 @@ def pictures(engine):
 @pytest.fixture(scope="module")
 def measured(engine, pictures):
     """(answers, vectors, their places)."""
-    kept = Kept.of(engine, pictures, 0)
+    kept = Kept.of(engine, torch.arange(len(pictures.labels)), 0)
     logits, rows = logits_of(engine, pictures, answer=kept.logits)
     vectors, chosen = kept.all(Ranks())
     return Scored.of(SINGLE_LABEL, logits, rows, pictures), vectors, np.searchsorted(rows.numpy(), chosen)

@@ -167,9 +167,9 @@ def test_a_timed_run_stopped_in_its_last_validation_is_measured_on_resume(moved,
 
         look = validation.logits_of
 
-        def looked(engine, pictures, progress, ranks):
+        def looked(engine, pictures, progress, *others):
             progress(1, 1)
-            return look(engine, pictures, progress, ranks)
+            return look(engine, pictures, progress, *others)
 
         patched.setattr(train.Loop, "_too_late", too_late)
         patched.setattr(train.Loop, "_validated", validated)

@@ -6,6 +6,7 @@ import re
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from inceptory.data.feed import feed as feeding
 from inceptory.engines.device import Device
 from inceptory.errors import ConfigError, UsageError
 from inceptory.learn import fit, step
+from inceptory.learn.halves import Halves
 from inceptory.learn.settings.command import train_call
 from inceptory.learn.settings.recipe import OPTIMIZERS
 from inceptory.learn.update import norms
@@ -72,7 +74,14 @@ def measured(stepper, recipe):
     stepper.recipe, stepper.device = recipe, Device("cpu")
     stepper.average = SimpleNamespace() if recipe.average else None
     stepper.ranks = SimpleNamespace(total=lambda *numbers: list(numbers))
-    return Validation(stepper, {"train": None, "validation": None}, None, 10, lambda _: [])
+    return Validation(
+        stepper,
+        {"train": None, "validation": None},
+        Halves.of(np.empty(0, dtype=np.int64), False),
+        None,
+        10,
+        lambda _: [],
+    )
 
 
 @pytest.mark.parametrize(

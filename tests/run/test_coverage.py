@@ -13,6 +13,7 @@ import pytest
 import inceptory
 from inceptory.cli import main
 from inceptory.measure.calibration import Calibration
+from inceptory.run import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,12 @@ def test_evaluate_says_what_sets_achieve_on_pictures_that_are_not_of_the_calibra
     out = tmp_path / "m.json"
     assert main(["evaluate", str(calibrated), str(colours), "--out", str(out)]) == 0
     assert "coverage" not in json.loads(out.read_text()), "the model was trained on these"
-    other = tmp_path / "other"
+    copy, other = tmp_path / "copy", tmp_path / "other"
+    shutil.copytree(colours, copy)
+    assert main(["evaluate", str(calibrated), str(copy), "--out", str(out)]) == 0
+    assert "coverage" not in json.loads(out.read_text()), "nor where they lie elsewhere"
     shutil.copytree(colours, other)
+    next(other.rglob("*.png")).unlink()  # not the same data any more
     assert main(["evaluate", str(calibrated), str(other), "--out", str(out)]) == 0
     coverage = json.loads(out.read_text())["coverage"]
     assert list(coverage) == ["0.8", "0.9", "0.95"]
@@ -94,3 +99,22 @@ def test_evaluate_says_what_sets_achieve_on_pictures_that_are_not_of_the_calibra
     held = [path.parent.name in each.labels for path, each in zip(pictures, predictions, strict=True)]
     assert coverage["0.9"]["share"] == pytest.approx(np.mean(held))
     assert coverage["0.9"]["size"] == pytest.approx(np.mean([len(each.labels) for each in predictions]))
+
+
+@pytest.mark.parametrize(
+    ("trained", "measured", "seen"),
+    [
+        ("photos", "photos", True),
+        ("photos", "photos/val", True),
+        ("photos", "photos/test", False),
+        ("photos", "photos-of-others", False),
+        ("photos/train", "photos", True),
+        ("photos/train", "photos/val", False),
+    ],
+)
+def test_part_of_the_training_data_is_known_again(trained, measured, seen, calibrated, tmp_path):
+    """The only part of a folder that is not of the calibration is its test split."""
+    part = inceptory.from_arrays(np.zeros((4, 8, 8, 3), dtype=np.uint8), [0, 0, 1, 1])
+    card = inceptory.load(calibrated).card
+    card = replace(card, data={**card.data, "name": str(tmp_path / trained)})
+    assert evaluate._trained_on(card, replace(part, name=str(tmp_path / measured))) == seen

@@ -55,6 +55,9 @@ class Job:
     """The trained network that it begins from, in place of fresh weights."""
     transfer: Transfer = ALONE
     """What is done with that network."""
+    calibrated: bool = False
+    """Whether validation pictures are kept apart to calibrate fresh weights. Not in a run that an older version began:
+    there all of them have chosen."""
 
     @property
     def recipes_of(self) -> str | None:

@@ -190,7 +190,11 @@ class Recipe:
 
     # The rest
     validation: float = option(
-        VALIDATION, "Share of each class held out for validation where the data has no such split.", above=0, high=0.5
+        VALIDATION,
+        "Share of each class held out for validation where the data has no such split. Of 100 validation pictures and "
+        "more half, at most 2,000, choose nothing and calibrate the answers (without --from).",
+        above=0,
+        high=0.5,
     )
     seed: int = option(0, "Seed of all random numbers.", low=0, high=2**63 - 1)
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute; auto takes cuda, mps, cpu.")

@@ -113,7 +113,7 @@ class Budget:
     per_epoch: int
     """Steps in an epoch."""
     pictures: tuple[int, int, int, int]
-    """Numbers of pictures: in a step, a validation, the final measurement, the renewal of the norms' statistics."""
+    """Numbers of pictures: in a step, a validation, the measurements at the end, the renewal of the norms."""
     most: int | None = None
     """Steps after which the run ends, even if there is time left."""
     share: float = 0.0
@@ -125,9 +125,9 @@ class Budget:
     looking: float = 0.0
     """Seconds to measure a picture; 0 while unknown."""
     full: float = 0.0
-    """Seconds to measure a picture in the final measurement, which is in full precision; 0 while unknown."""
+    """Seconds to measure a picture in the measurements at the end, in full precision; 0 while unknown."""
     keeping: float = 0.0
-    """Seconds to write the checkpoints of an epoch; reading the best one takes about as long."""
+    """Seconds to write the checkpoints of an epoch; reading and calibrating the best one takes about as long."""
     drawing: float = 0.0
     """Seconds for the report."""
     explaining: float = 0.0
