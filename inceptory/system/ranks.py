@@ -8,6 +8,7 @@ others; counters and answers are on the CPU and go over gloo.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ def joined(device: str) -> Iterator[Ranks]:
         if local >= torch.cuda.device_count():
             raise ConfigError(f"process {local}: has no GPU of its own (--nproc-per-node {torch.cuda.device_count()})")
         torch.cuda.set_device(local)
+    # The wrapper loads this when it is made; loaded while there is a group it keeps that, and gloo's threads, for good.
+    importlib.import_module("torch._dynamo")
     dist.init_process_group(BACKENDS.get(device, "gloo"))
     try:
         yield Ranks(rank, world)

@@ -18,7 +18,7 @@ from inceptory.data.sources.source import Source
 from inceptory.engines.device import choose
 from inceptory.errors import InterruptedRun
 from inceptory.features.extract import Extractor, Settings
-from inceptory.learn.fit import Start, trained
+from inceptory.learn.fit import Start, ready, train
 from inceptory.learn.settings.job import Job
 from inceptory.learn.transfer.fitted import Fitted, head_of, held_out_once, with_head
 from inceptory.learn.transfer.seen import Seen
@@ -87,7 +87,8 @@ def finetuned(
     before = task.right(head(seen.vectors[parts.choose, 0]), seen.labels[parts.choose])
     start = Start(with_head(model.network(), head, job.variant.image), seen.extractor.preprocess, best=False)
     recipe, device = job.recipe, choose(job.recipe.device, job.recipe.precision)
-    with trained(job, source, device, Ranks(), stop, folder, began, start, resumed) as loop:
+    with ready(job, source, device, Ranks(), stop, folder, began, start) as loop:
+        train(loop, stop, resumed)
         epochs, ending = tuple(loop.position.history), loop.ending()
     settings = Settings(seed=recipe.seed, device=recipe.device, precision=recipe.precision, cache=False)
     better = _measured(folder, source, task, settings, _stopping(stop, job, folder))
