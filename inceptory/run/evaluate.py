@@ -206,7 +206,7 @@ def _beside(card: Card, source: Source, split: str) -> str:
     """What to say of pictures that the training has used, but not for the weights alone."""
     if card.recipe.get("folds"):
         return FITTED if split != "test" else ""
-    parted = split == "validation" and card.calibration and "from" not in card.recipe
+    parted = split == "validation" and card.calibration and "strength" not in card.recipe
     return PARTED if parted and _trained_on(card, source) else ""
 
 

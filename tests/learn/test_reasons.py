@@ -68,6 +68,8 @@ def test_vectors_are_kept_while_logits_are_as_ever(engine, pictures, measured, m
     some = Kept(engine, torch.tensor([3, 5, 9]))
     logits_of(engine, pictures, answer=some.logits)
     assert some.all(Ranks())[1].tolist() == [3, 9], "one cannot be read"
+    half = torch.tensor([1, 4, 8, 12])
+    assert Kept.of(engine, half, 0).chosen.tolist() == half.tolist(), "of the pictures that are measured, not of all"
 
 
 def test_a_process_without_pictures_has_vectors_of_the_right_length(engine, measured):
