@@ -54,7 +54,7 @@ def test_every_command_and_every_line_of_python_runs(place: Path, capsys: pytest
         for words in commands:
             assert words[0] == "inceptory"
             words = ["network.safetensors" if word == NETWORK else word for word in words[1:]]
-            # The guide's 20 minutes are for photographs; the epochs end it here.
+            # The guide's 8 minutes are for photographs; the epochs end it here.
             words += ["--epochs", "1", "--batch", "8"] if "--finetune" in words else []
             assert main(words) in (0, None), (words, capsys.readouterr().err)
         (code,) = blocks(GUIDES[0], "python")
