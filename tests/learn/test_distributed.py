@@ -286,6 +286,7 @@ def test_another_number_of_processes_goes_on_and_says_that_it_is_another(broken,
     assert "processes 2, now 1" in told[0]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_in_one_ends_both_at_the_same_step(colours: Path, tmp_path: Path):
     words = [str(colours), "--out", str(tmp_path / "run"), "--batch", "16", "--checkpoint-every", "1steps", *OPTIONS]
     codes, told = together(2, tmp_path, spoilt, *words)

@@ -114,6 +114,7 @@ def test_a_grid_search_takes_features_from_the_cache(classifier, fitted, paths, 
     assert sum(counts) == 0
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(classifier, paths, names):
     scores = cross_val_score(classifier.set_params(strength=0.01), paths, names, cv=2, n_jobs=2, error_score="raise")
     assert scores.tolist() == [1.0, 1.0]
@@ -135,6 +136,7 @@ def test_what_is_pickled_is_bytes_of_safetensors_arrays_and_plain_values(fitted,
     assert "_backbone" not in clone(fitted).__getstate__()
 
 
+@pytest.mark.slow
 def test_it_answers_bit_equal_in_another_process_without_the_file(fitted, backbone, paths, names, tmp_path):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(backbone.read_bytes())
@@ -257,6 +259,7 @@ def test_a_class_of_one_picture_is_told(classifier, paths, names):
         classifier.fit(paths[:21], names[:21])
 
 
+@pytest.mark.slow
 def test_fine_tuning_gives_it_a_network_of_its_own(backbone, pixels, names):
     """A head of such strength answers anything, so there is much to gain; pickled it needs neither file nor folder."""
     recipe = inceptory.Recipe(

@@ -116,6 +116,7 @@ def trained(tmp_path, model, **changed):
     return found.metrics.top1, *(evaluate(run, "digits", split=split).top1 for split in ("validation", "train"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "dialect", "image", "least"), WORST)
 def test_short_runs_answer_in_eval_mode_what_they_learnt(tmp_path, capsys, model, dialect, image, least):
     test, validation, training = trained(tmp_path, model, dialect=dialect, image=image)
