@@ -61,9 +61,11 @@ class Story:
         traits += [f"width {plan.width:g}"] * (plan.width != 1)
         traits += ["squeeze and excitation"] * plan.se + ["auxiliary heads"] * plan.aux
         pictures = f"{'grey' if plan.in_channels == 1 else 'colour'} pictures of {plan.image} x {plan.image} pixels"
+        begun = self.card.recipe.get("from")
+        further = f"further, from the weights of {begun} and a new last layer, " if begun else ""
         return (
             f"{plan.architecture} ({', '.join(traits)}) with {numbers['parameters']:,} learnable parameters was "
-            f"trained to {self.task.purpose(plan.classes)} {pictures}."
+            f"trained {further}to {self.task.purpose(plan.classes)} {pictures}."
         )
 
     def _training(self) -> str:
@@ -132,6 +134,8 @@ class Story:
                 f"without it ({spread}), and the figures below are of these answers; the layer that is kept was fitted "
                 "on all."
             )
+        if self.card.recipe["strength"] is None and "fine_tuning" not in self.card.recipe:
+            return f"The figures below are of the {n} validation pictures, which chose nothing."
         return (
             f"The figures below are of the {n} validation pictures, which chose among several: there is no test split, "
             "so they are a little too good."

@@ -147,7 +147,9 @@ def test_the_head_is_kept_where_the_classes_are_the_same(gained, colours, tmp_pa
     mine, theirs = inceptory.load(run.folder).state_dict(), inceptory.load(gained.folder).state_dict()
     assert all(torch.allclose(mine[name], theirs[name]) for name in theirs)
     assert read_card(run.folder / "model.safetensors").calibration["n"] > 0
-    assert "kept its last layer" in (run.folder / "report.html").read_text()
+    page = (run.folder / "report.html").read_text()
+    assert "kept its last layer" in page
+    assert "which chose nothing" in page
 
 
 def test_a_kept_head_answers_in_the_order_of_the_data(gained, tmp_path):
@@ -182,6 +184,8 @@ def test_the_tutorials_recipe_starts_from_a_fresh_head(colours, backbone, tmp_pa
     assert card.recipe["from"] == str(backbone)
     assert (card.recipe["schedule"], card.recipe["nesterov"], card.recipe["batch"]) == ("inverse", True, 16)
     assert "fine_tuning" not in card.recipe
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert f"trained further, from the weights of {backbone} and a new last layer" in page
     assert card.preprocess == read_card(backbone).preprocess
     command = json.loads((tmp_path / "r" / "run.json").read_text())["command"]
     assert "--finetune --fresh-head --recipe tutorial-finetune --epochs 1" in command
@@ -264,3 +268,20 @@ def test_a_true_gain_is_seen_and_told():
     assert "80.0 to 90.0 % of 400 validation pictures" in str(gain)
     assert "lost 10.0" in str(Gain.of(after, before))
     assert "may be chance: kept the head alone" in str(Gain.of(before[:10], after[:10]))
+
+
+@pytest.mark.slow
+def test_several_labels_a_picture_and_grey_ones_are_trained_further_too(backbone, tmp_path):
+    """Each channel bright or not is a label of its own; grey pictures become colour as everywhere."""
+    chance = np.random.default_rng(0)
+    shows = chance.integers(0, 2, (90, 3)).astype(np.uint8)
+    pictures = 150 * shows[:, None, None, :] + chance.integers(0, 100, (90, 32, 32, 3))
+    recipe = replace(LEARNS, freeze_norms=True, lr=0.05, epochs=25)
+    run = train((pictures.astype(np.uint8), shows), backbone=backbone, out=tmp_path / "r", recipe=recipe, transfer=WEAK)
+    verdict = read_card(run.folder / "model.safetensors").recipe["fine_tuning"]
+    assert verdict["kept"]
+    assert run.metrics.exact == verdict["after"] > 0.35  # one of eight is right by chance
+    levels = np.arange(60) % 2
+    grey = (120 * levels[:, None, None] + chance.integers(0, 100, (60, 32, 32))).astype(np.uint8)
+    run = train((grey, levels), backbone=backbone, out=tmp_path / "g", recipe=recipe, transfer=WEAK)
+    assert run.metrics.top1 > 0.8
