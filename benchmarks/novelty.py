@@ -40,7 +40,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 import inceptory
 from inceptory.data.feed.batches import normalise
 from inceptory.data.sources.opening import open_source
-from inceptory.engines.torch import open_engine
+from inceptory.engines.torch import torch_engine
 from inceptory.measure.novelty import NUMBERS, Novelty
 from inceptory.weights.model import open_model
 
@@ -75,7 +75,7 @@ class Backbone:
 
     def __init__(self, run: Path) -> None:
         with open_model(str(run)) as model:
-            self._engine = open_engine(model)
+            self._engine = torch_engine(model)
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,7 @@ def test_tensors_that_convert_wrote_are_replaced_and_pytorchs_never(tmp_path, ca
 
 
 def test_an_out_that_cannot_be_written_is_told_before_the_work(place, monkeypatch, capsys):
-    monkeypatch.setattr("inceptory.engines.torch.open_engine", lambda *_: pytest.fail("the work must not begin"))
+    monkeypatch.setattr("inceptory.engines.torch.torch_engine", lambda *_: pytest.fail("the work must not begin"))
     monkeypatch.setattr("inceptory.measure.evaluate.score", lambda *_: pytest.fail("the work must not begin"))
     (place / "file").write_text("x")
     for command, name in (("predict", "x.csv"), ("evaluate", "x.json")):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from inceptory.data.feed.batches import normalise
 from inceptory.engines.branches import Joint
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.nets.network import Network
 
 
@@ -56,7 +56,7 @@ class _Taps:
     """Of a residual stage: what its shortcut gives."""
 
 
-def attribute(engine: Engine, pixels: NDArray[np.uint8], stage: str, joint: Joint, top: int) -> Attribution:
+def attribute(engine: TorchEngine, pixels: NDArray[np.uint8], stage: str, joint: Joint, top: int) -> Attribution:
     """What the `top` best labels of pixels (N, C, H, W) rest on: the map after `stage`, the parts of `joint`.
 
     Takes one pass back for each label, and none below the two stages. Freezes the engine's network.
@@ -87,7 +87,7 @@ def attribute(engine: Engine, pixels: NDArray[np.uint8], stage: str, joint: Join
 
 
 def heat_of(
-    engine: Engine, pixels: NDArray[np.uint8], labels: NDArray[np.int64], stage: str
+    engine: TorchEngine, pixels: NDArray[np.uint8], labels: NDArray[np.int64], stage: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(heat (N, H, W) after a stage of one label each, bottleneck vectors (N, length)) of pixels (N, C, H, W).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,42 +12,43 @@ from torch import Tensor
 
 from inceptory.data.feed.batches import normalise
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.answers import Answers, Name, Precision
 from inceptory.engines.device import Device, choose
 from inceptory.nets.blocks import BOTTLENECK, EMBEDDING
 from inceptory.nets.network import Network
 from inceptory.weights.model import Model
 
 
-class Answers(NamedTuple):
-    """What a network says of N pictures."""
-
-    vectors: NDArray[np.float32]
-    """(N, length) what the classifier is given."""
-    logits: NDArray[np.float32]
-    """(N, K)."""
-    probabilities: NDArray[np.float32]
-    """(N, K); in a multi-label model each class has a probability of its own."""
-
-
 @dataclass(frozen=True)
-class Engine:
+class TorchEngine:
     """A network with its preprocessing: from pixels to answers."""
 
     net: Network
-    """On the device, in eval mode."""
+    """On the device."""
     preprocess: Preprocess
     device: Device
     multi_label: bool = False
+    name: ClassVar[Name] = "torch"
 
-    @torch.inference_mode()
-    def logits(self, pixels: Tensor) -> Tensor:
-        """(N, K) in 32 bits on the processor, of pixels (N, C, H, W) uint8. The head computes in 32 bits always."""
-        logits: Tensor = self.net.head(self._map(pixels, self.net.stage_names[-1]))
-        return logits.cpu()
+    def __post_init__(self) -> None:
+        self.net.eval()
+
+    @property
+    def classes(self) -> int:
+        """Number of logits."""
+        return self.net.plan.classes
+
+    @property
+    def precision(self) -> Precision:
+        """Arithmetic of the convolutions."""
+        return self.device.precision
+
+    def __str__(self) -> str:
+        return f"torch {self.device}"
 
     @torch.inference_mode()
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
-        """What `vectors` and `logits` give, in one pass, from pixels (N, C, H, W)."""
+        """Of pixels (N, C, H, W); whatever the precision, the head computes in 32 bits."""
         head = self.net.head
         assert head.classifier is not None, "an engine answers with logits"
         vectors = head.bottleneck(self._map(torch.from_numpy(pixels), self.net.stage_names[-1]))
@@ -76,7 +77,7 @@ class Engine:
         return logits.sigmoid() if self.multi_label else logits.softmax(1)
 
 
-def open_engine(model: Model, device: str = "auto", precision: str = "fp32") -> Engine:
+def torch_engine(model: Model, device: str = "auto", precision: str = "fp32") -> TorchEngine:
     """The network of an open model, ready to answer.
 
     Raises ConfigError for a device that the machine does not have, and for a model that knows no preprocessing.
@@ -85,4 +86,4 @@ def open_engine(model: Model, device: str = "auto", precision: str = "fp32") -> 
     preprocess = model.require_preprocess()
     net = model.network().float().eval()
     net = net.to(chosen.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Engine(net, preprocess, chosen, card.multi_label)
+    return TorchEngine(net, preprocess, chosen, card.multi_label)

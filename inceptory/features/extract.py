@@ -38,7 +38,7 @@ from inceptory.weights.model import Model
 
 if TYPE_CHECKING:
     from inceptory.engines.device import Device
-    from inceptory.engines.torch import Engine
+    from inceptory.engines.torch import TorchEngine
 
 FORMAT = 1
 """Of what the cache holds; another one is another key."""
@@ -110,7 +110,7 @@ class Extractor:
         self.batch = self.preprocess.at_a_time(BATCH[self.device.name])
         self.difference: float | None = None
         """Largest relative difference from vectors in 32 bits on the first pictures; None where 32 bits were used."""
-        self._engine: Engine | None = None
+        self._engine: TorchEngine | None = None
         self._digest = model.weights.digest("sha256")
         self._stack = ExitStack()
         self._cache = self._opened()
@@ -248,10 +248,10 @@ class Extractor:
         """(n, length) of n pictures, filled up to a batch. Raises DataError for vectors that say nothing."""
         import torch
 
-        from inceptory.engines.torch import open_engine
+        from inceptory.engines.torch import torch_engine
 
         if self._engine is None:
-            opened = open_engine(self.model, self.device.name, self.device.precision)
+            opened = torch_engine(self.model, self.device.name, self.device.precision)
             self._engine = replace(opened, preprocess=self.preprocess)
         filled = np.zeros((batch, *pixels.shape[1:]), dtype=np.uint8)
         filled[: len(pixels)] = pixels

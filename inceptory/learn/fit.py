@@ -20,7 +20,7 @@ from inceptory.data.picture.crops import Crops
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Source
 from inceptory.engines.device import Device, choose
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, printable
 from inceptory.learn import state
 from inceptory.learn.compiled import compiled
@@ -284,7 +284,7 @@ def _finished(loop: Loop, stop: Stop) -> Run:
     best = best.to(loop.device.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = "test" if loop.validation.final is not loop.validation.pictures else "validation"
     # In full precision, whatever the training used, so that `evaluate` gives the same numbers.
-    engine = Engine(best, loop.preprocess, Device(loop.device.name))
+    engine = TorchEngine(best, loop.preprocess, Device(loop.device.name))
     final, measured = loop.validation.final, loop.validation.final_rows
     kept = Kept.of(engine, measured, loop.recipe.seed)
     logits, rows = logits_of(engine, final, ranks=ranks, rows=measured, answer=kept.logits)
@@ -314,7 +314,7 @@ def _finished(loop: Loop, stop: Stop) -> Run:
     return Run(folder, metrics, split, loop.position.history, minutes)
 
 
-def _explained(loop: Loop, engine: Engine, test: Scored, rows: Tensor, kept: Kept, stop: Stop) -> Insight:
+def _explained(loop: Loop, engine: TorchEngine, test: Scored, rows: Tensor, kept: Kept, stop: Stop) -> Insight:
     """What the mistakes in `test`, the answers to these rows of the feed, rest on; the first process finds it out."""
     vectors, chosen = kept.all(loop.ranks)
     if not loop.ranks.first:

@@ -18,7 +18,7 @@ from torch import Tensor
 from inceptory.data.feed.feed import Batch, Feed
 from inceptory.engines.attribution import heat_of
 from inceptory.engines.branches import located
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.errors import printable
 from inceptory.measure.evaluate import Scored, by_place
 from inceptory.measure.vectors import NOTHING, Gallery, Insight, Plane, Reason, Rows, flattened, sampled
@@ -74,14 +74,14 @@ def reserved(length: float) -> float:
 class Kept:
     """Vectors of some pictures of a feed, kept while the network answers to all of them."""
 
-    engine: Engine
+    engine: TorchEngine
     chosen: Tensor
     """Rows of the feed."""
     _rows: list[Tensor] = field(default_factory=list)
     _vectors: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def of(cls, engine: Engine, rows: Tensor, seed: int) -> Kept:
+    def of(cls, engine: TorchEngine, rows: Tensor, seed: int) -> Kept:
         """To keep those of as many pictures as a plane shows, of these rows (n,) of a feed."""
         return cls(engine, rows[torch.from_numpy(sampled(len(rows), seed))])
 
@@ -113,7 +113,7 @@ def plane_of(test: Scored, vectors: NDArray[np.float32], places: Rows) -> Plane 
 
 
 def explained(
-    engine: Engine,
+    engine: TorchEngine,
     test: Scored,
     classes: Sequence[str],
     plane: Callable[[], Plane | None],
@@ -142,7 +142,9 @@ def explained(
         return NOTHING
 
 
-def _heated(engine: Engine, test: Scored, time: Time) -> list[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+def _heated(
+    engine: TorchEngine, test: Scored, time: Time
+) -> list[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
     """(row of `test`, heat (H, W) of the answer, vector (length,)) of the most confident mistakes."""
     wrong = test.task.wrong(test.logits, test.labels, EXPLAINED)
     every: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]] = []
@@ -157,7 +159,7 @@ def _heated(engine: Engine, test: Scored, time: Time) -> list[tuple[int, NDArray
     return every
 
 
-def looked_over(engine: Engine, pictures: Feed, seed: int, time: Time) -> Gallery:
+def looked_over(engine: TorchEngine, pictures: Feed, seed: int, time: Time) -> Gallery:
     """Pictures of a feed that the seed chooses, as many as the network looks at in time."""
     rows = sampled(len(pictures.labels), seed)
     # Each group is a sample of all classes, however few of the groups are reached.

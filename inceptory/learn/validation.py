@@ -13,7 +13,7 @@ from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Feed
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.device import Device
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.learn.halves import Halves
 from inceptory.learn.step import Stepper
 from inceptory.learn.update import norms
@@ -70,12 +70,12 @@ class Validation:
     def measure(self, look: Callable[[int, int], None]) -> Metrics:
         """Metrics on the validation pictures that choose; `look` is called after each batch, and may raise."""
         net = self.stepper.answering
-        engine = Engine(net, self.preprocess, self.device)
+        engine = TorchEngine(net, self.preprocess, self.device)
         logits, rows = logits_of(engine, self.pictures, look, self.ranks, self.choosing)
         labels = self.pictures.labels[rows]
         return self.stepper.task.measure(logits.numpy(), labels.numpy(), self.device.precision)
 
-    def calibration(self, engine: Engine) -> dict[str, Any]:
+    def calibration(self, engine: TorchEngine) -> dict[str, Any]:
         """What the pictures kept apart say of an engine's answers, for its card; nothing where there are none."""
         if not len(self.calibrating):
             return {}
@@ -89,7 +89,7 @@ class Validation:
             temperature(np.eye(2), np.arange(2))  # loads scipy, which happens only once
         start = clock.now()
         batch = next(self.final.batches([torch.arange(min(len(self.final.labels), self.recipe.batch))]))
-        Engine(self.stepper.answering, self.preprocess, Device(self.device.name)).logits(batch.pixels)
+        TorchEngine(self.stepper.answering, self.preprocess, Device(self.device.name)).answers(batch.pixels.numpy())
         return (clock.now() - start) / max(len(batch.rows), 1) / self.ranks.world
 
     def doubt(self, row: Epoch) -> str | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from inceptory.data.feed.feed import Batch, Feed, feed
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
-from inceptory.engines.torch import Engine
+from inceptory.engines.answers import Engine
 from inceptory.measure.results import Details, Metrics, Mistake
 from inceptory.measure.tasks import Task, task_of
 from inceptory.system.progress import meter
@@ -93,17 +93,17 @@ def logits_of(
 ) -> tuple[Tensor, Tensor]:
     """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order; of these `rows` if given.
 
-    Several processes share the work, and each of them gets the whole result. The network is left in eval mode.
+    Several processes share the work, and each of them gets the whole result.
     `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it.
     """
-    engine.net.eval()
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)) if rows is None else rows)
-    logits, readable, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
+    logits, readable, done = [torch.empty(0, engine.classes)], [rows[:0]], 0
     most = engine.preprocess.at_a_time(BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
-            logits.append(engine.logits(batch.pixels) if answer is None else answer(batch))
+            own = torch.from_numpy(engine.answers(batch.pixels.numpy()).logits) if answer is None else answer(batch)
+            logits.append(own)
             readable.append(batch.rows)
         done = min(done + most, len(rows))
         if progress is not None:
@@ -119,4 +119,4 @@ def score(engine: Engine, classes: Sequence[str], split: Split, name: str) -> Sc
     with meter("evaluating", len(split)) as bar:
         logits, rows = logits_of(engine, pictures, bar)
     pictures.close()
-    return Scored.of(task_of(engine.multi_label), logits, rows, pictures, engine.device.precision)
+    return Scored.of(task_of(engine.multi_label), logits, rows, pictures, engine.precision)

@@ -17,7 +17,7 @@ from inceptory.system.outputs import MARK, Kind, Output, claimed, keyed
 
 if TYPE_CHECKING:
     from inceptory.engines.attribution import Attribution
-    from inceptory.engines.torch import Engine
+    from inceptory.engines.torch import TorchEngine
 
 BATCH = 8
 """Pictures explained at a time: a way back through a network keeps its maps."""
@@ -142,10 +142,10 @@ def explain(
 
         distinct = Distinct()
         record, places = place(RECORD, RECORDS), [place(distinct(path.stem, ".png"), DRAWING) for path in paths]
-        from inceptory.engines.torch import open_engine
+        from inceptory.engines.torch import torch_engine
         from inceptory.report.folder import json_page
 
-        engine = open_engine(opened, device, "fp32")
+        engine = torch_engine(opened, device, "fp32")
         reading = Reading(paths, engine.preprocess)
         explanations = [*_explained(reading, engine, opened.card.labels, places, stage, joint, top)]
         settings = {"model": str(opened.path), "network": opened.plan.architecture}
@@ -157,7 +157,7 @@ def explain(
 
 def _explained(
     reading: Reading,
-    engine: Engine,
+    engine: TorchEngine,
     labels: Sequence[str],
     places: Sequence[Output],
     stage: str,

@@ -15,6 +15,9 @@ from inceptory.system import files
 from inceptory.system.progress import meter
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from inceptory.data.feed.decoding import Decoded
 
 
@@ -79,6 +82,12 @@ class Reading:
     preprocess: Preprocess
     skipped: list[str] = field(default_factory=list)
     """A line for each picture that could not be read so far."""
+
+    def sample(self, most: int) -> NDArray[np.uint8]:
+        """Pixels (N, C, H, W) of so many of the pictures, or fewer: those that can be read."""
+        from inceptory.data.feed.decoding import sample
+
+        return sample(self.paths, [str(path) for path in self.paths], self.preprocess, most)
 
     def batches(self, title: str, most: int) -> Iterator[Decoded]:
         """Those that can be read, `most` or less at a time; at the end the others are named and counted.

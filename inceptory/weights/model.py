@@ -14,12 +14,15 @@ import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from numpy.typing import NDArray
 
 from inceptory.data.imagenet import labels
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError, DataError, Doubt
 from inceptory.nets.catalogue import Plan
+from inceptory.weights.arrays import adopted_arrays, own_arrays
 from inceptory.weights.card import KEY, Card
 from inceptory.weights.certificate import Certificate, of_another, of_own
 from inceptory.weights.files.formats import Weights, open_weights, weights_in
@@ -28,7 +31,7 @@ from inceptory.weights.keras.facts import settle
 from inceptory.weights.origins.registry import Origin
 from inceptory.weights.published.hub_config import with_config
 from inceptory.weights.published.records import Published, by_hash, find, published
-from inceptory.weights.resolve import Resolved, resolve
+from inceptory.weights.published.resolve import Resolved, resolve
 from inceptory.weights.seal import UNSEALED, is_sealed
 from inceptory.weights.view import View, view
 
@@ -83,6 +86,15 @@ class Model:
         else:
             net = adopted(self.weights, self.inside, self.identity, self.card)
         return net if classes is None else with_new_head(net, classes, seeded=seeded)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The network's tensors by name, without torch; raises DataError for damaged ones."""
+        if self.identity is None or self.inside is None:
+            arrays = own_arrays(self.weights, self.plan)
+        else:
+            arrays = dict(adopted_arrays(self.weights, self.inside, self.identity))
+        self.weights.require_unchanged()
+        return arrays
 
     def certificate(self) -> Certificate:
         """What the file holds, and where each of its tensors goes; reads the whole file for its hash."""

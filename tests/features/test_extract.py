@@ -14,7 +14,7 @@ from inceptory import extract_features, from_arrays, load, open_model, save
 from inceptory.data.feed.batches import normalise
 from inceptory.data.picture.decode import open_picture
 from inceptory.engines.device import Device
-from inceptory.engines.torch import open_engine
+from inceptory.engines.torch import torch_engine
 from inceptory.errors import ConfigError, DataError, UnknownName, UsageError
 from inceptory.features import extract
 from inceptory.features.cache import kept
@@ -130,7 +130,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bits(model, photos):
 
 def test_a_second_run_does_not_load_the_network(model, photos, monkeypatch):
     given(model, photos)
-    monkeypatch.setattr("inceptory.engines.torch.open_engine", lambda *_: pytest.fail("the network was loaded"))
+    monkeypatch.setattr("inceptory.engines.torch.torch_engine", lambda *_: pytest.fail("the network was loaded"))
     assert len(given(model, photos)) == 5
 
 
@@ -354,7 +354,7 @@ def test_processes_give_the_bits_that_threads_give(model, photos, monkeypatch):
 
 def test_the_engine_gives_vectors_of_both_kinds_for_any_batch(model):
     with open_model(model) as opened:
-        engine = open_engine(opened, "cpu")
+        engine = torch_engine(opened, "cpu")
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     assert engine.vectors(pixels).dtype == torch.float32
     half = replace(engine, device=Device("cpu", "bf16")).vectors(pixels)

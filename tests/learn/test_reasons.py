@@ -12,7 +12,7 @@ from inceptory.data.sources.source import Split
 from inceptory.engines.attribution import attribute, heat_of
 from inceptory.engines.branches import joint_of, located
 from inceptory.engines.device import Device
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.learn import reasons
 from inceptory.learn.reasons import Kept, Time, explained, looked_over, plane_of
 from inceptory.measure.evaluate import Scored, logits_of
@@ -28,13 +28,13 @@ LONG = Time(1e12)
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
+def engine() -> TorchEngine:
     torch.manual_seed(0)
     net = create("cifar_inception_v2", width=0.25, classes=4).eval()
     for part in net.modules():
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)
-    return Engine(net, Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3), Device("cpu"))
+    return TorchEngine(net, Preprocess(size=32, mean=(0.5,) * 3, std=(0.5,) * 3), Device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +129,13 @@ def test_training_pictures_are_looked_over_until_the_time_is_up(engine, pictures
     monkeypatch.setattr(reasons, "GROUP", 3)
     hands = [100.0]
     monkeypatch.setattr(clock, "now", lambda: hands[0])
-    real = Engine.vectors
+    real = TorchEngine.vectors
 
     def slow(self, pixels):
         hands[0] += 10
         return real(self, pixels)
 
-    monkeypatch.setattr(Engine, "vectors", slow)
+    monkeypatch.setattr(TorchEngine, "vectors", slow)
     gallery = looked_over(engine, pictures, 0, Time(125.0))
     assert hands[0] == 120, "a third group would not be done"
     assert 5 <= len(gallery.vectors) <= 6

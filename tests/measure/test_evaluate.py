@@ -11,7 +11,7 @@ from inceptory.data.feed.feed import feed
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
 from inceptory.engines.device import Device
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.measure.evaluate import Scored, logits_of
 from inceptory.measure.tasks import MULTI_LABEL, SINGLE_LABEL
 from inceptory.nets.network import create
@@ -35,7 +35,7 @@ def images():
 
 def test_logits_are_those_of_the_network_in_eval_mode(net, images):
     net.train()
-    found, rows = logits_of(Engine(net, STEPS, CPU), images)
+    found, rows = logits_of(TorchEngine(net, STEPS, CPU), images)
     assert not net.training
     assert rows.tolist() == [0, 1, 2, 3, 4, 6, 7], "what cannot be read is left out"
     with torch.inference_mode():
@@ -45,9 +45,9 @@ def test_logits_are_those_of_the_network_in_eval_mode(net, images):
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
 def test_logits_keep_the_order_whatever_the_batch(net, images, batch, monkeypatch):
-    whole, _ = logits_of(Engine(net, STEPS, CPU), images)
+    whole, _ = logits_of(TorchEngine(net, STEPS, CPU), images)
     monkeypatch.setattr("inceptory.measure.evaluate.BATCH", batch)
-    found, rows = logits_of(Engine(net, STEPS, CPU), images)
+    found, rows = logits_of(TorchEngine(net, STEPS, CPU), images)
     assert rows.tolist() == [0, 1, 2, 3, 4, 6, 7]
     torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-6)
 
@@ -55,23 +55,23 @@ def test_logits_keep_the_order_whatever_the_batch(net, images, batch, monkeypatc
 def test_measuring_leaves_the_statistics_of_the_network_alone(net, images):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net.train()
-    logits_of(Engine(net, STEPS, CPU), images)
+    logits_of(TorchEngine(net, STEPS, CPU), images)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 def test_measuring_in_bf16_gives_logits_of_32_bits(net, images):
-    assert logits_of(Engine(net, STEPS, Device("cpu", "bf16")), images)[0].dtype == torch.float32
+    assert logits_of(TorchEngine(net, STEPS, Device("cpu", "bf16")), images)[0].dtype == torch.float32
 
 
 def test_progress_is_told_after_every_batch(net, images, monkeypatch):
     told = []
     monkeypatch.setattr("inceptory.measure.evaluate.BATCH", 3)
-    logits_of(Engine(net, STEPS, CPU), images, lambda done, total: told.append((done, total)))
+    logits_of(TorchEngine(net, STEPS, CPU), images, lambda done, total: told.append((done, total)))
     assert told == [(3, 8), (6, 8), (8, 8)]
 
 
 def test_answers_to_a_feed_know_their_pictures(net, images):
-    logits, rows = logits_of(Engine(net, STEPS, CPU), images)
+    logits, rows = logits_of(TorchEngine(net, STEPS, CPU), images)
     scored = Scored.of(SINGLE_LABEL, logits, rows, images)
     assert list(scored.names) == list("abcdegh")
     assert scored.labels.tolist() == [0, 1, 2, 3, 0, 2, 3]

@@ -11,7 +11,7 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.attribution import attribute
 from inceptory.engines.branches import joint_of
 from inceptory.engines.device import Device
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from tests.peers.proof import FOUND
 
 grad_cam = pytest.importorskip("pytorch_grad_cam")
@@ -42,7 +42,7 @@ def test_heat_maps_are_those_of_the_package(name: str, stage: str):
     net = random(name)
     preprocess = Preprocess(size=139, mean=(0.5,) * 3, std=(0.5,) * 3)
     pixels = np.random.default_rng(1).integers(0, 256, (2, 3, 139, 139), dtype=np.uint8)
-    found = attribute(Engine(net, preprocess, Device("cpu")), pixels, stage, joint_of(net.plan), 3)
+    found = attribute(TorchEngine(net, preprocess, Device("cpu")), pixels, stage, joint_of(net.plan), 3)
     net.requires_grad_(True)
     values = torch.from_numpy(preprocess.values(pixels.transpose(0, 2, 3, 1)))
     correlations = []

@@ -50,10 +50,10 @@ def test_the_same_numbers_come_out_of_both(precision, run, tested):
     assert log_loss == pytest.approx(measured.log_loss, rel=1e-5 if precision == "fp32" else 1e-2)
 
 
-def test_both_are_in_full_precision_unless_told_otherwise(run, tested):
+def test_both_are_in_full_precision_until_another_is_proved_or_wished(run, tested):
     for word in (inceptory.evaluate, inceptory.predict):
         known = inspect.signature(word).parameters
-        assert (known["device"].default, known["precision"].default) == ("auto", "fp32")
+        assert (known["device"].default, known["precision"].default) == ("auto", "auto")
     plain, half = by_predict(run, tested), by_predict(run, tested, precision="bf16")
     assert plain == by_predict(run, tested, precision="fp32")
     assert plain != half

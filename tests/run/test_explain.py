@@ -18,14 +18,14 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.attribution import attribute, grad_cam
 from inceptory.engines.branches import joint_of
 from inceptory.engines.device import Device
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.errors import ConfigError, DataError, MissingError, UnknownName, UsageError
 from inceptory.weights.card import Card
 
 GREY = Preprocess(size=32, mean=(0.5,), std=(0.5,), order="L")
 
 
-def engine(name: str = "cifar_inception_v2", *, image: int = 32, multi_label: bool = False, **options) -> Engine:
+def engine(name: str = "cifar_inception_v2", *, image: int = 32, multi_label: bool = False, **options) -> TorchEngine:
     """A tiny network with fresh weights that let a signal through, and whose logits are no rounding."""
     torch.manual_seed(0)
     net = inceptory.create(name, **{"classes": 5, "width": 0.25, "image": image, **options}).eval()
@@ -36,7 +36,7 @@ def engine(name: str = "cifar_inception_v2", *, image: int = 32, multi_label: bo
             torch.nn.init.normal_(part.weight, std=0.5)
             torch.nn.init.normal_(part.bias, std=0.5)
     preprocess = Preprocess(size=image, mean=(0.5,) * 3, std=(0.5,) * 3)
-    return Engine(net, preprocess, Device("cpu"), multi_label)
+    return TorchEngine(net, preprocess, Device("cpu"), multi_label)
 
 
 def pixels(image: int = 32, count: int = 2) -> np.ndarray:
@@ -229,7 +229,7 @@ def test_when_no_picture_can_be_read_nothing_is_left(model, tmp_path):
 
 
 def test_misuse_names_the_input_and_the_remedy_and_loads_no_network(model, colours, tmp_path, monkeypatch):
-    monkeypatch.setattr("inceptory.engines.torch.open_engine", lambda *_: pytest.fail("the work must not begin"))
+    monkeypatch.setattr("inceptory.engines.torch.torch_engine", lambda *_: pytest.fail("the work must not begin"))
     picture, why = colours / "red" / "0.png", tmp_path / "why"
     with pytest.raises(UnknownName, match=r"'Mixed_5x': no such stage of cifar_inception_v2 .*known: .*Mixed_5b"):
         inceptory.explain(model, picture, out=why, layer="Mixed_5x")

@@ -12,6 +12,7 @@ import pytest
 
 import inceptory
 from inceptory.cli import main
+from inceptory.engines.opening import Wish
 from inceptory.errors import UsageError, WriteError
 from inceptory.run.predictions import Prediction
 from inceptory.run.sort import copy, folder_names, sort_pictures
@@ -60,15 +61,20 @@ def test_what_is_not_sure_lies_apart(run, photos, tmp_path):
 
 
 def test_of_a_multi_label_checkpoint_a_picture_lies_in_each_of_its_classes(run, photos, tmp_path, monkeypatch):
-    from inceptory.engines.torch import open_engine as real
+    from inceptory.run.predict import open_engine as real
 
     found = [
         Prediction(str(photos / "a" / "same.png"), ("red", "green"), (0.9, 0.6)),
         Prediction(str(photos / "b" / "same.png"), ("red",), (0.7,)),
         Prediction(str(photos / "b" / "2.png"), (), ()),
     ]
+
+    def several(*given, **more):
+        engine, _ = real(given[0], Wish("torch"), **more)
+        return replace(engine, multi_label=True), ""
+
     monkeypatch.setattr("inceptory.run.predict._answers", lambda *_: iter(found))
-    monkeypatch.setattr("inceptory.engines.torch.open_engine", lambda *given: replace(real(*given), multi_label=True))
+    monkeypatch.setattr("inceptory.run.predict.open_engine", several)
     inceptory.predict(run, photos, sort_into=tmp_path / "sorted", unsure=0.8)
     assert sorted(tree(tmp_path / "sorted")) == ["red/same.png", "unsure/2.png", "unsure/same.png"]
     inceptory.predict(run, photos, sort_into=tmp_path / "again")
@@ -78,7 +84,7 @@ def test_of_a_multi_label_checkpoint_a_picture_lies_in_each_of_its_classes(run, 
 def test_a_place_that_would_be_searched_or_cannot_be_written_is_told_before_the_work(
     run, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("inceptory.engines.torch.open_engine", lambda *_: pytest.fail("the work must not begin"))
+    monkeypatch.setattr("inceptory.run.predict.open_engine", lambda *_, **__: pytest.fail("the work must not begin"))
     before = tree(photos)
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "link").symlink_to(photos / "a")

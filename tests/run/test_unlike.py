@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 import inceptory
 from inceptory.cli import main
-from inceptory.engines.torch import open_engine
+from inceptory.engines.torch import torch_engine
 from inceptory.errors import DataError
 from inceptory.measure.novelty import Novelty
 from inceptory.run.pictures import Reading
@@ -22,7 +23,7 @@ from inceptory.weights.model import open_model
 
 def vectors_of(model, pictures):
     with open_model(model) as opened:
-        engine = open_engine(opened)
+        engine = torch_engine(opened)
         batches = Reading(pictures, opened.card.preprocess).batches("looking", 32)
         return np.concatenate([engine.answers(batch.pixels).vectors for batch in batches])
 
@@ -47,7 +48,7 @@ def strange(tmp_path_factory):
 
 
 def test_noise_is_marked_and_pictures_like_the_training_ones_are_not(known, colours, strange):
-    found = inceptory.predict(known, strange, colours)
+    found = inceptory.predict(known, strange, colours, engine="torch")
     noise, like = found.found[:4], found.found[4:]
     assert [(one.p_value, one.unlike) for one in noise] == [(1 / 37, True)] * 4
     assert sum(one.unlike for one in like) <= 2
@@ -66,10 +67,19 @@ def test_answers_are_bit_for_bit_those_of_a_checkpoint_that_knows_nothing(run, k
 
 
 def test_the_network_is_run_once(known, colours, monkeypatch):
-    from inceptory.nets.network import Network
+    from inceptory.run import predict
 
-    passes, own = [], Network.features
-    monkeypatch.setattr(Network, "features", lambda net, x, *names: passes.append(len(x)) or own(net, x, *names))
+    passes, own = [], predict.open_engine
+
+    def opened(*given, **more):
+        engine, why = own(*given, **more)
+        return SimpleNamespace(
+            answers=lambda pixels: passes.append(len(pixels)) or engine.answers(pixels),
+            multi_label=engine.multi_label,
+            precision=engine.precision,
+        ), why
+
+    monkeypatch.setattr(predict, "open_engine", opened)
     inceptory.predict(known, *sorted((colours / "red").iterdir())[:5])
     assert passes == [5]
 

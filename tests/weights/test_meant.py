@@ -20,7 +20,7 @@ from inceptory.weights import model as opening
 from inceptory.weights import resolve as resolving
 from inceptory.weights.files.formats import open_weights
 from inceptory.weights.published.records import Declared, record
-from inceptory.weights.resolve import Resolved
+from inceptory.weights.published.resolve import Resolved
 from inceptory.weights.verify import inspect
 
 

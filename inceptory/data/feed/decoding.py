@@ -97,3 +97,9 @@ class Decoder:
         good = np.asarray([fault is None for fault in faults], dtype=bool)
         failures = [(int(row), fault) for row, fault in zip(rows, faults, strict=True) if fault is not None]
         return Decoded(pixels if good.all() else pixels[good], rows[good], failures)
+
+
+def sample(pictures: Sequence[Picture], names: Sequence[str], preprocess: Preprocess, most: int) -> NDArray[np.uint8]:
+    """Pixels (n, C, H, W) of `most` pictures from all over, or fewer: those of them that can be read."""
+    rows = np.unique(np.linspace(0, len(pictures) - 1, min(most, len(pictures))).astype(np.int64))
+    return Decoder(pictures, preprocess)(rows, [names[row] for row in rows.tolist()]).pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from inceptory.engines.device import Device
-from inceptory.engines.torch import Engine
+from inceptory.engines.torch import TorchEngine
 from inceptory.learn.reasons import Time, explained, plane_of
 from inceptory.learn.transfer.seen import Seen
 from inceptory.measure.evaluate import Scored
@@ -20,7 +20,9 @@ def head_explained(
 
     `net` has that head, and the vectors are its own; `used` are the seconds that the run took. Freezes `net`.
     """
-    engine = Engine(net.to(seen.extractor.device.name), seen.extractor.preprocess, Device(seen.extractor.device.name))
+    engine = TorchEngine(
+        net.to(seen.extractor.device.name), seen.extractor.preprocess, Device(seen.extractor.device.name)
+    )
     places = sampled(len(rows), seed)
 
     def near() -> Gallery:

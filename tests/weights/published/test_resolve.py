@@ -13,7 +13,7 @@ import inceptory
 from inceptory.cli import main
 from inceptory.data.imagenet import labels
 from inceptory.weights.published.records import record
-from inceptory.weights.resolve import resolve
+from inceptory.weights.published.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,224 @@
+"""Which engine: measured on this machine once, remembered, and in 16 bits only where the answers were compared.
+
+Remembered is a small JSON file for each model, machine and set of versions, in the folder "engines" of the cache: the
+measured rates and on how many pictures an arithmetic agreed with fp32. No picture is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptory.engines import machine
+from inceptory.engines.answers import Answers, Engine, Name, Precision
+from inceptory.errors import InceptoryError
+from inceptory.system import files
+from inceptory.system.fetch import cache_folder
+from inceptory.weights.model import Model
+
+FORMAT = 1
+FEW = 256
+"""Pictures from which on it pays to measure."""
+WORTH = 1024
+"""Pictures from which on it pays to compare an arithmetic with fp32, which takes as long as SAMPLE pictures twice."""
+SAMPLE, LEAST = 256, 200
+"""Pictures that are compared, and how many of them must be there to prove anything."""
+AGREED = 0.995
+"""Share of them whose first label must be that of fp32."""
+BATCH = 16
+ROUNDS, BUDGET = 3, 6.0
+"""Rounds of a measurement, and seconds after which no further round begins."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to compute."""
+
+    engine: Name
+    precision: Precision = "fp32"
+    threads: int = 0
+    """0: as many as there are cores."""
+    streams: int = 1
+    """Parts of a batch that are answered beside one another."""
+
+    def __str__(self) -> str:
+        streams = f", {self.streams} streams" if self.streams > 1 else ""
+        return f"{self.engine} {self.precision}{streams}{', 1 thread' * (self.threads == 1)}"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What was measured of a setting."""
+
+    setting: Setting
+    images_per_s: float
+    """In batches of BATCH."""
+
+
+@dataclass
+class Note:
+    """What is remembered of a model on a machine."""
+
+    model: str = ""
+    date: str = ""
+    busy: bool = False
+    """Whether others kept the machine busy meanwhile: such a measurement is done again."""
+    rates: list[Rate] = field(default_factory=list)
+    proofs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By engine and precision: on how many pictures it agreed with fp32, and on how many it was compared."""
+
+    def proves(self, setting: Setting) -> bool:
+        """Whether answers may be computed so."""
+        if setting.precision == "fp32":
+            return True
+        agreed, count = self.proofs.get(f"{setting.engine} {setting.precision}", (0, 0))
+        return count >= LEAST and agreed >= AGREED * count
+
+
+class Choice:
+    """From the settings that a wish leaves to one of them."""
+
+    def __init__(self, model: Model, settings: list[Setting], make: Callable[[Setting], Engine]) -> None:
+        self.model, self.settings, self._make = model, settings, make
+        self._made: dict[Setting, Engine] = {}
+
+    def taken(self, setting: Setting) -> Engine:
+        """The engine of a setting, made once; the others are let go."""
+        engine = self._made.get(setting) or self._make(setting)
+        self._made.clear()
+        return engine
+
+    def settle(
+        self, pictures: int, sample: Callable[[int], NDArray[np.uint8]] | None, *, proved: bool = False
+    ) -> tuple[Setting, str]:
+        """(setting, why) for so many pictures; `proved`: the person has asked for the precision."""
+        place = self._place()
+        note = _read(place)
+        known = {rate.setting: rate for rate in note.rates}
+        if pictures >= FEW and (note.busy or not known.keys() >= set(self.settings)):
+            note.rates = self._measured()
+            note.busy = bool(machine.busy())
+            note.model, note.date = str(self.model.path), time.strftime("%Y-%m-%d")
+            known = {rate.setting: rate for rate in note.rates}
+            _write(place, note)
+        if not known:
+            return self.settings[0], ""
+        order = sorted((known[one] for one in self.settings if one in known), key=lambda rate: -rate.images_per_s)
+        if not proved and pictures >= WORTH and sample is not None and self._prove(note, order, sample):
+            _write(place, note)
+        usable = [rate for rate in order if proved or note.proves(rate.setting)]
+        best = usable[0] if usable else Rate(self.settings[0], 0.0)
+        return best.setting, _told(best, order, note, proved)
+
+    def _measured(self) -> list[Rate]:
+        """Rates of all settings, in rounds, so that what disturbs one disturbs all; those that fail are left out."""
+        preprocess = self.model.require_preprocess()
+        shape = (preprocess.at_a_time(BATCH), len(preprocess.mean), preprocess.size, preprocess.size)
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        for setting in self.settings:
+            with suppress(InceptoryError):
+                engine = self._make(setting)
+                engine.answers(pixels)
+                self._made[setting] = engine
+        seconds: dict[Setting, list[float]] = {setting: [] for setting in self._made}
+        start = time.perf_counter()
+        for _ in range(ROUNDS):
+            for setting, engine in self._made.items():
+                begun = time.perf_counter()
+                engine.answers(pixels)
+                seconds[setting].append(time.perf_counter() - begun)
+            if time.perf_counter() - start > BUDGET:
+                break
+        return [Rate(setting, len(pixels) / statistics.median(times)) for setting, times in seconds.items()]
+
+    def _prove(self, note: Note, order: list[Rate], sample: Callable[[int], NDArray[np.uint8]]) -> bool:
+        """Compare what is faster than the fastest in fp32 with that; gives whether anything new is known."""
+        exact = next((rate.setting for rate in order if rate.setting.precision == "fp32"), None)
+        if exact is None:
+            return False
+        faster = [rate.setting for rate in order[: [rate.setting for rate in order].index(exact)]]
+        unknown = {f"{one.engine} {one.precision}": one for one in reversed(faster)}
+        unknown = {name: one for name, one in unknown.items() if name not in note.proofs}
+        if not unknown:
+            return False
+        pixels = sample(SAMPLE)
+        if len(pixels) < LEAST:
+            return False
+        truth = self._answered(exact, pixels)
+        for name, setting in unknown.items():
+            note.proofs[name] = (agreement(truth, self._answered(setting, pixels)), len(pixels))
+        return True
+
+    def _answered(self, setting: Setting, pixels: NDArray[np.uint8]) -> list[Answers]:
+        engine = self._made.get(setting) or self._make(setting)
+        self._made[setting] = engine
+        return [engine.answers(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+
+    def _place(self) -> Path:
+        model = self.model
+        facts = {
+            "format": FORMAT,
+            "weights": model.weights.digest("sha256"),
+            "network": [model.plan.architecture, model.plan.dialect, model.plan.options()],
+            "preprocess": model.require_preprocess().to_json(),
+            "machine": [machine.processor(), machine.cores()],
+            "versions": {name: _version(name) for name in (*machine.PACKAGES, "inceptory")},
+        }
+        name = hashlib.sha256(files.json_text(facts).encode()).hexdigest()[:32]
+        return cache_folder() / "engines" / f"{name}.json"
+
+
+def agreement(exact: Iterable[Answers], other: Iterable[Answers]) -> int:
+    """On how many pictures both name the same label first."""
+    return sum(int((one.logits.argmax(1) == two.logits.argmax(1)).sum()) for one, two in zip(exact, other, strict=True))
+
+
+def _told(best: Rate, order: list[Rate], note: Note, proved: bool) -> str:
+    slowest: Mapping[str, Rate] = {f"{rate.setting.engine} {rate.setting.precision}": rate for rate in reversed(order)}
+    others = [
+        f"{name} {rate.images_per_s:.1f}"
+        for name, rate in slowest.items()
+        if name != f"{best.setting.engine} {best.setting.precision}"
+    ]
+    told = [f"{best.images_per_s:.1f} images/s" + (f"; {', '.join(others)}" if others else "")]
+    if not proved and best.setting.precision != "fp32":
+        agreed, count = note.proofs[f"{best.setting.engine} {best.setting.precision}"]
+        told.append(f"same first label as fp32 on {agreed:,} of {count:,} pictures")
+    if note.busy:
+        told.append("measured on a busy machine, and so again the next time")
+    return f"engine: {best.setting} ({'; '.join(told)})"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _read(place: Path) -> Note:
+    """What is remembered; nothing where the file is not there or damaged."""
+    try:
+        return msgspec.convert(json.loads(files.read(place)), Note)
+    except (InceptoryError, OSError, ValueError):
+        return Note()
+
+
+def _write(place: Path, note: Note) -> None:
+    """Remember it, where there is room to."""
+    plain: dict[str, Any] = asdict(note)
+    with suppress(InceptoryError, OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        files.write(place, files.json_text(plain))

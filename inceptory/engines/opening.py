@@ -1,0 +1,147 @@
+"""`open_engine`: from an open model to an engine, as a person wished or as it was measured on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptory.engines import machine
+from inceptory.engines.answers import Engine, Name, Precision
+from inceptory.engines.choice import Choice, Setting
+from inceptory.errors import ConfigError, UnknownName, UsageError
+from inceptory.weights.model import Model
+
+ENGINES: tuple[Name, ...] = ("torch", "onnxruntime", "openvino")
+EXTRA = 'pip install "inceptory[fast]"'
+
+Sample = Callable[[int], NDArray[np.uint8]]
+"""From a number to so many pictures of the work ahead, or fewer: pixels (N, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks of an engine; auto leaves it to measurement."""
+
+    engine: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+REFERENCE = Wish("torch", "fp32")
+"""The exact one."""
+
+
+def open_engine(
+    model: Model, wish: Wish = REFERENCE, *, pictures: int = 1, sample: Sample | None = None
+) -> tuple[Engine, str]:
+    """An engine for so many pictures, and a line that says which it is and why; "" where nobody had to choose.
+
+    Without a wish for a precision, only one is used whose answers were compared with those in fp32 on `sample`.
+    Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, and a
+    model that knows no preprocessing.
+    """
+    model.require_preprocess()
+    maker = _Maker(model, wish)
+    settings = maker.settings()
+    if len(settings) == 1:
+        return maker.make(settings[0]), ""
+    choice = Choice(model, settings, maker.make)
+    setting, why = choice.settle(pictures, sample, proved=wish.precision != "auto")
+    return choice.taken(setting), why
+
+
+class _Maker:
+    """What a wish leaves to choose from, and engines made of it. The graph is written once."""
+
+    def __init__(self, model: Model, wish: Wish) -> None:
+        self.model, self.wish = model, wish
+
+    @cached_property
+    def graph(self) -> bytes:
+        """The network's, for the engines without torch."""
+        from inceptory.engines.graph import graph_of
+
+        model = self.model
+        made = graph_of(model.plan.tree, model.arrays(), model.require_preprocess(), multi_label=model.card.multi_label)
+        content: bytes = made.SerializeToString()
+        return content
+
+    def settings(self) -> list[Setting]:
+        """Candidates, the one first that answers soonest exactly. Raises ConfigError where there is none."""
+        wish, present = self.wish, machine.installed()
+        if wish.engine != "auto" and wish.engine not in ENGINES:
+            raise UnknownName("engine", wish.engine, ["auto", *ENGINES])
+        if wish.precision == "int8":
+            remedy = "inceptory export MODEL --to openvino --precision int8 --data PICTURES --out DIR, then give DIR"
+            raise ConfigError(f"--precision int8: needs pictures to calibrate by ({remedy})")
+        if wish.engine not in ("auto", *present):
+            raise ConfigError(f"--engine {wish.engine}: is not installed ({EXTRA})")
+        if wish.engine not in ("auto", "torch") and wish.device not in ("auto", "cpu"):
+            raise UsageError(f"--engine {wish.engine}: computes on the processor (leave --device {wish.device} out)")
+        on_gpu = wish.device in ("cuda", "mps") or (
+            wish.engine in ("auto", "torch") and wish.device == "auto" and machine.may_have_gpu()
+        )
+        names = ("torch",) if on_gpu else present if wish.engine == "auto" else (wish.engine,)
+        settings = [setting for name in names for setting in self._of(name)]
+        if wish.precision != "auto":
+            settings = [setting for setting in settings if setting.precision == wish.precision]
+        if not settings:
+            raise ConfigError(f"--precision {wish.precision}: not with --engine {wish.engine} here (take fp32 or auto)")
+        return settings
+
+    def _of(self, name: Name) -> list[Setting]:
+        match name:
+            case "openvino":
+                from inceptory.engines.openvino import precisions
+
+                cores = machine.cores()
+                ways = {(0, 1), (0, cores), *([(1, 1)] if "amx" in machine.processor() else [])}
+                return [
+                    Setting(name, precision, threads, streams)
+                    for precision in ("fp32", *precisions())
+                    for threads, streams in sorted(ways)
+                ]
+            case "onnxruntime":
+                return [Setting(name)]
+            case "torch":
+                return self._of_torch()
+
+    def _of_torch(self) -> list[Setting]:
+        # Loading torch takes seconds: where its precision is wished, nothing must be asked of it.
+        if self.wish.precision != "auto":
+            return [Setting("torch", self.wish.precision)]
+        on_processor = self.wish.device in ("auto", "cpu") and not machine.may_have_gpu()
+        if self.wish.engine == "auto" and "openvino" in machine.installed() and on_processor:
+            return []  # it is slower than that one in every precision
+        from inceptory.engines.device import choose
+
+        fastest: Precision = choose(self.wish.device).precision
+        return [Setting("torch", precision) for precision in dict.fromkeys(("fp32", fastest))]
+
+    def make(self, setting: Setting) -> Engine:
+        """The engine of a setting."""
+        model, precision = self.model, setting.precision
+        if setting.engine == "torch":
+            from inceptory.engines.torch import torch_engine
+
+            return torch_engine(model, self.wish.device, precision)
+        preprocess, several = model.require_preprocess(), model.card.multi_label
+        if setting.engine == "openvino":
+            from inceptory.engines.openvino import OpenVinoEngine
+
+            return OpenVinoEngine(
+                self.graph,
+                preprocess,
+                multi_label=several,
+                precision=precision,
+                threads=setting.threads,
+                streams=setting.streams,
+            )
+        from inceptory.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(self.graph, preprocess, multi_label=several, threads=setting.threads)
