@@ -343,7 +343,7 @@ def test_no_room_for_them_is_told_before_anything_is_computed(monkeypatch):
 
 def test_processes_give_the_bits_that_threads_give(model, photos, monkeypatch):
     threads = given(model, photos, views=2, cache=False)
-    monkeypatch.setattr(extract, "FEW", 0)
+    monkeypatch.setattr("inceptory.data.feed.ahead.FEW", 0)
     asked = []
     plain = extract.Processes
     monkeypatch.setattr(extract, "Processes", lambda *words: asked.append(words[2]) or plain(*words))
