@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from inceptory.data.picture.preprocess import Views
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut, words
 from inceptory.data.sources.opening import is_place, place_of
@@ -52,6 +53,7 @@ def evaluate(
     weights: Path | None = None,
     raw: bool = False,
     layout: LaidOut = AUTO,
+    views: Views = "1",
 ) -> Metrics:
     """Measure a checkpoint on labelled pictures.
 
@@ -89,6 +91,9 @@ def evaluate(
         If a weight file holds averaged weights as well, take the weights without averaging.
     layout
         How the pictures are laid out, if the files do not show it.
+    views
+        Parts of each picture whose probabilities are averaged, as for `predict`. The metrics are those of the
+        averages; what sets of classes hold is measured on the pictures as they are, on which they were fitted.
     """
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
@@ -102,7 +107,7 @@ def evaluate(
         from inceptory.engines.torch import open_engine
         from inceptory.measure.evaluate import score
 
-        scored = score(open_engine(opened, device, precision), card.labels, part, source.name)
+        scored = score(open_engine(opened, device, precision), card.labels, part, source.name, views)
         print(printable(matching), printable(line), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
         coverage = _coverages(opened, source, chosen, scored)
@@ -116,6 +121,7 @@ def evaluate(
                 "model": str(opened.path),
                 "data": source.name,
             }
+            origin |= {} if views == "1" else {"views": views}
             origin |= {"coverage": {asked: vars(each) for asked, each in coverage.items()}} if coverage else {}
             output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
     return metrics
@@ -147,9 +153,9 @@ def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict
         return {}
     from inceptory.measure.calibration import coverage_of
 
-    calibration = calibration_of(model)
+    calibration, logits = calibration_of(model), scored.logits if scored.plain is None else scored.plain
     return {
-        f"{asked:g}": coverage_of(calibration.sets(scored.logits, asked), scored.labels)
+        f"{asked:g}": coverage_of(calibration.sets(logits, asked), scored.labels)
         for asked in COVERAGES
         if calibration.reaches(asked)
     }

@@ -48,7 +48,7 @@ class Decoder:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a picture."""
-        return len(self.preprocess.mean), self.preprocess.size, self.preprocess.size
+        return self.preprocess.channels, self.preprocess.size, self.preprocess.size
 
     def into(self, target: NDArray[np.uint8], row: int, name: str, draws: Sequence[float] | None = None) -> str | None:
         """Decode one picture into `target` (C, H, W); gives the fault, with `name`, where it cannot be read.
