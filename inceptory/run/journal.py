@@ -78,22 +78,20 @@ class Journal(Frozen[Prediction]):
 
     def take_up(self, batch: int, total: int) -> None:
         """Go on behind what the file holds of `total` pictures: whole batches, without a line that was torn."""
-        starts, end = array("q"), 0
+        starts, faults, end = array("q"), dict[int, str](), 0
         for line in self._file:
-            if not _is_whole(line):
+            entry = _entry(line)
+            if entry is None:
                 break
+            if isinstance(entry, str):
+                faults[len(starts)] = entry
             starts.append(end)
             end += len(line)
         # The network answers the same batches again, so that a resumed call has the same bits.
         whole = len(starts) if len(starts) == total else len(starts) // batch * batch
         self._file.truncate(starts[whole] if whole < len(starts) else end)
-        for start in starts[:whole]:
-            self._file.seek(start)
-            entry = json.loads(self._file.readline())
-            if isinstance(entry, str):
-                self.faults.append(entry)
-            else:
-                self._starts.append(start)
+        self.faults += [fault for place, fault in faults.items() if place < whole]
+        self._starts.extend(start for place, start in enumerate(starts[:whole]) if place not in faults)
 
     def close(self) -> None:
         """Give up the file's name where it has one; the answers can still be read."""
@@ -103,6 +101,11 @@ class Journal(Frozen[Prediction]):
             shutil.copyfileobj(self._file, nameless)
             self._file.close()
             self._hold(nameless)
+
+
+def parts(out: Path) -> Path:
+    """The folder beside an output for what is not complete."""
+    return out.with_name(f"{out.name}.parts")
 
 
 def nameless() -> Journal:
@@ -117,7 +120,7 @@ def beside(out: Path, asked: dict[str, object], batch: int, pictures: Sequence[P
     Goes away when the work within succeeds, or has answered nothing. Raises ConfigError where an earlier call asked
     for something else, unless `force` starts over, or while another process is at work; WriteError.
     """
-    folder = out.with_name(f"{out.name}.parts")
+    folder = parts(out)
     asked = {"format": FORMAT, "pictures": _digest(pictures), **asked, "batch": batch}
     try:
         folder.mkdir(exist_ok=True)
@@ -183,8 +186,10 @@ def _digest(pictures: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _is_whole(line: bytes) -> bool:
+def _entry(line: bytes) -> dict[str, Any] | str | None:
+    """What a line holds: an answer or a fault; None for one that was torn."""
     try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), str | dict)
+        entry = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
-        return False
+        return None
+    return entry if isinstance(entry, dict | str) else None

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from inceptory.data.feed.decoding import Decoded
 
 
-def pictures_meant(images: Sequence[Path | str], command: str) -> Sequence[Path]:
-    """Every picture meant, in little memory: files as they are, folders searched.
+def pictures_meant(images: Sequence[Path | str], command: str, results: Sequence[Path] = ()) -> Sequence[Path]:
+    """Every picture meant, in little memory: files as they are, folders searched, where `results` are no pictures.
+
+    `results` are files, or folders and all that is in them, which the command itself writes.
 
     Raises UsageError for what is no path or for none at all, MissingError for what is not there, DataError for an
     empty folder.
@@ -32,13 +34,15 @@ def pictures_meant(images: Sequence[Path | str], command: str) -> Sequence[Path]
         if not isinstance(image, str | os.PathLike):
             kind = type(image).__name__
             raise UsageError(f"{command}: a picture of the type {kind} is not a path (give files, or folders of them)")
-    return paths(Texts("", _searched(map(Path, images))))
+    return paths(Texts("", _searched(map(Path, images), [os.path.realpath(result) for result in results])))
 
 
-def _searched(images: Iterable[Path]) -> Iterator[str]:
+def _searched(images: Iterable[Path], results: Sequence[str]) -> Iterator[str]:
     for image in images:
         if files.is_folder(image):
-            inside = Listing(image).files()
+            own = [os.path.relpath(result, os.path.realpath(image)) for result in results]
+            within = tuple(os.path.join(result, "") for result in own)
+            inside = (file for file in Listing(image).files() if file not in own and not file.startswith(within))
             first = next(inside, None)
             if first is None:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")

@@ -18,7 +18,7 @@ from inceptory.errors import DataError, UsageError
 from inceptory.measure.tasks import task_of
 from inceptory.nets.arithmetic import steps
 from inceptory.run.evaluate import calibration_of, classifier
-from inceptory.run.journal import Journal, beside, nameless
+from inceptory.run.journal import Journal, beside, nameless, parts
 from inceptory.run.pictures import Reading, pictures_meant, require_outside
 from inceptory.run.predictions import KINDS, Prediction, Predictions, format_of
 from inceptory.run.sort import sort_pictures
@@ -132,7 +132,7 @@ def predict(
     if coverage is not None and views != "1":
         raise UsageError(f"--views {views}, --coverage: give one of them (a calibration is of pictures as they are)")
     kind = "" if out is None else format_of(out, format)
-    pictures = pictures_meant(images, "predict")
+    pictures = pictures_meant(images, "predict", () if out is None else (Path(out), parts(Path(out))))
     if sort_into is not None:
         require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
