@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -304,6 +305,26 @@ def test_answers_come_out_of_the_file_as_they_went_in():
     assert journal[-1] == answers[2]
     assert journal[:2] == answers[:2]
     assert (journal.done, journal.faults) == (4, ["broken"])
+
+
+def test_a_line_that_was_torn_goes_and_its_batch_is_answered_again(tmp_path):
+    answers = [Prediction(str(number), ("x",), (0.5,)) for number in range(7)]
+
+    def done_before(first: int, end: int, torn: bytes) -> int:
+        """What a call finds, which adds some answers and half a line."""
+        with contextlib.suppress(Stopped), beside(tmp_path / "x", {}, 2, range(7), False) as journal:
+            done = journal.done
+            assert [*journal] == answers[:done]
+            journal.add(answers[first:end], [])
+            with open(tmp_path / "x.parts" / "answers.jsonl", "ab") as file:
+                file.write(torn)
+            raise Stopped
+        return done
+
+    assert done_before(0, 3, b'{"picture": "3') == 0
+    assert done_before(2, 5, b"[]\n") == 2
+    assert done_before(4, 7, b"\xff\n") == 4
+    assert done_before(7, 7, b"") == 7
 
 
 # What is printed
