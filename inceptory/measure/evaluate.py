@@ -94,18 +94,19 @@ def logits_of(
     ranks: Ranks | None = None,
     rows: Tensor | None = None,
     answer: Callable[[Batch], Tensor] | None = None,
-    most: int = BATCH,
+    most: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order; of these `rows` if given.
 
     Several processes share the work, and each of them gets the whole result. The network is left in eval mode.
-    `answer` gives the engine's logits (n, K) of a batch of `most` pictures or less, for a caller who wants more of it.
+    `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it. A batch has at most `most`
+    pictures, else BATCH.
     """
     engine.net.eval()
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)) if rows is None else rows)
     logits, readable, done = [torch.empty(0, engine.net.plan.classes)], [rows[:0]], 0
-    most = engine.preprocess.at_a_time(most)
+    most = engine.preprocess.at_a_time(most or BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
             logits.append(engine.logits(batch.pixels) if answer is None else answer(batch))

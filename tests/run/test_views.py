@@ -16,6 +16,7 @@ import inceptory
 from inceptory.cli import main
 from inceptory.data.picture.decode import open_picture
 from inceptory.data.picture.preprocess import VIEWS, Preprocess
+from inceptory.engines.views import logits_behind
 from inceptory.errors import DataError, UnknownName
 
 STEPS = Preprocess(size=24, mean=(0.5,) * 3, std=(0.25,) * 3, resize=30, filter="bilinear")
@@ -128,6 +129,15 @@ def test_evaluate_measures_the_averaged_probabilities(roomy, colours, tmp_path):
     assert metrics.log_loss == pytest.approx(expected, abs=1e-5)
     assert metrics.log_loss != pytest.approx(inceptory.evaluate(roomy, tmp_path / "few").log_loss, abs=1e-6)
     assert json.loads(out.read_text())["views"] == "ten"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_logits_give_their_probabilities_again_and_stay_finite(several):
+    probabilities = np.float32([[0.0, 1.0], [0.25, 0.75], [1e-7, 1 - 1e-7]])
+    logits = torch.from_numpy(logits_behind(probabilities, several))
+    assert torch.isfinite(logits).all()
+    again = logits.sigmoid() if several else logits.softmax(1)
+    assert again.numpy() == pytest.approx(probabilities, abs=1e-6)
 
 
 def test_several_views_are_noted_in_every_row(roomy, colours, tmp_path):
