@@ -35,16 +35,18 @@ IN_MEMORY = 2**22
 class Journal(Frozen[Prediction]):
     """The answers so far, in the order of their pictures; those that could not be read are in `faults`."""
 
-    def __init__(self, file: IO[bytes], name: Path | str = "answers") -> None:
+    def __init__(self, file: IO[bytes], end: IO[bytes] | None = None, name: Path | str = "answers") -> None:
+        """Of a file that is read, and the same one open without a buffer to be written to, where it is not the same."""
         self._name = name
-        self._hold(file)
+        self._hold(file, end or file)
         self._starts = array("q")
         self.faults: list[str] = []
         """A line for each picture that could not be read."""
 
-    def _hold(self, file: IO[bytes]) -> None:
-        self._file = file
-        weakref.finalize(self, file.close)
+    def _hold(self, file: IO[bytes], end: IO[bytes]) -> None:
+        self._file, self._end = file, end
+        for each in (file, end):
+            weakref.finalize(self, _close, each)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -65,9 +67,10 @@ class Journal(Frozen[Prediction]):
         entries: list[dict[str, Any] | str] = [*map(asdict, predictions), *faults]
         lines = [(files.json_text(entry) + "\n").encode() for entry in entries]
         try:
-            start = self._file.seek(0, os.SEEK_END)
-            self._file.write(b"".join(lines))
-            self._file.flush()
+            start = self._end.seek(0, os.SEEK_END)
+            rest = memoryview(b"".join(lines))
+            while len(rest):
+                rest = rest[self._end.write(rest) :]
         except OSError as fault:
             remedy = "make room; the same call then goes on from here"
             raise WriteError(f"{self._name}: cannot be written, {reason(fault)} ({remedy})") from fault
@@ -89,7 +92,7 @@ class Journal(Frozen[Prediction]):
             end += len(line)
         # The network answers the same batches again, so that a resumed call has the same bits.
         whole = len(starts) if len(starts) == total else len(starts) // batch * batch
-        self._file.truncate(starts[whole] if whole < len(starts) else end)
+        self._end.truncate(starts[whole] if whole < len(starts) else end)
         self.faults += [fault for place, fault in faults.items() if place < whole]
         self._starts.extend(start for place, start in enumerate(starts[:whole]) if place not in faults)
 
@@ -100,7 +103,8 @@ class Journal(Frozen[Prediction]):
             self._file.seek(0)
             shutil.copyfileobj(self._file, nameless)
             self._file.close()
-            self._hold(nameless)
+            self._end.close()
+            self._hold(nameless, nameless)
 
 
 def parts(out: Path) -> Path:
@@ -132,14 +136,13 @@ def beside(out: Path, asked: dict[str, object], batch: int, pictures: Sequence[P
                 _forget(folder)
             _agree(folder, json.loads(files.json_text(asked)))
             try:
-                file = open(folder / LINES, "a+b")  # noqa: SIM115
-                file.seek(0)
+                end = open(folder / LINES, "ab", buffering=0)  # noqa: SIM115
+                journal = Journal(open(folder / LINES, "rb"), end, folder / LINES)  # noqa: SIM115
+                journal.take_up(batch, len(pictures))
             except OSError as fault:
-                raise WriteError(
-                    f"{folder / LINES}: cannot be opened, {reason(fault)} (choose another --out)"
-                ) from fault
-            journal, succeeded = Journal(file, folder / LINES), False
-            journal.take_up(batch, len(pictures))
+                remedy = "choose another --out"
+                raise WriteError(f"{folder / LINES}: cannot be opened, {reason(fault)} ({remedy})") from fault
+            succeeded = False
             try:
                 yield journal
                 succeeded = True
@@ -184,6 +187,11 @@ def _digest(pictures: Sequence[Path]) -> str:
     for path in pictures:
         digest.update(str(path).encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # a disk without room has been told of
+        file.close()
 
 
 def _entry(line: bytes) -> dict[str, Any] | str | None:
