@@ -198,11 +198,14 @@ def test_the_options_of_every_command_are_these(capsys):
             *("data", "model", "backbone", "out", "resume", "recipe"),
             *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "transfer", "options", "layout"),
         ],
-        "evaluate": ["model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"],
+        "evaluate": [
+            *("model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"),
+            "views",
+        ],
         "compare": ["runs", "out", "force", "json"],
         "predict": [
             *("model", "images", "top", "coverage", "out", "format", "force", "device", "precision", "weights", "raw"),
-            *("sort_into", "unsure"),
+            *("sort_into", "unsure", "views"),
         ],
         "explain": ["model", "images", "out", "layer", "module", "top", "force", "device", "weights", "raw"],
         "features": [

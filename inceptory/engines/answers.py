@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from inceptory.nets.blocks import BOTTLENECK
 
 Name = Literal["torch", "onnxruntime", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
+ENGINES: tuple[Name, ...] = get_args(Name)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Answers(NamedTuple):

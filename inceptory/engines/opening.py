@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.engines import machine
-from inceptory.engines.answers import Engine, Name, Precision
+from inceptory.engines.answers import ENGINES, Engine, Name, Precision
 from inceptory.engines.choice import Choice, Setting
 from inceptory.errors import ConfigError, UnknownName, UsageError
 from inceptory.weights.model import Model
 
-ENGINES: tuple[Name, ...] = ("torch", "onnxruntime", "openvino")
 EXTRA = 'pip install "inceptory[fast]"'
 
 Sample = Callable[[int], NDArray[np.uint8]]

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptory.data.feed.ahead import ahead
 from inceptory.data.feed.decoding import Decoded, Decoder
 from inceptory.data.feed.windows import held
-from inceptory.data.feed.workers import Pool, Processes, Threads
 from inceptory.data.picture.crops import DRAWS, Crops
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.data.sources.sequences import is_local
 from inceptory.data.sources.source import Progress, Split
 from inceptory.engines.choice import Setting
 from inceptory.engines.opening import Maker, Wish
@@ -45,11 +42,6 @@ FORMAT = 1
 """Of what the cache holds; another one is another key."""
 BATCH = {"cpu": 16, "cuda": 128, "mps": 32}
 """Pictures that pass through the network at once, by device."""
-FEW = 2048
-"""Pictures up to which threads decode: processes of their own take half a second to start."""
-MOST_WORKERS = 8
-AHEAD = 4
-"""Batches that are being decoded while one is computed."""
 LEAST_AREA = 0.5
 """Share of a picture's area that an augmented view shows at least."""
 IN_MEMORY = 2**30
@@ -236,24 +228,13 @@ class Extractor:
         """(places that could be read, pixels, faults by row) of each batch, some of them ahead."""
         if not len(missing):
             return
+        drawn = ((group, wanted.draws(group)) for group in wanted.groups(missing, self.batch))
+        requests = (
+            ((group, draws), wanted.row(group), None if draws is None else draws[:, :DRAWS]) for group, draws in drawn
+        )
         decoder = _decoder(split, self.preprocess)
-        threads = len(missing) <= FEW or is_local(split.pictures)
-        workers = min(os.cpu_count() or 1, MOST_WORKERS)
-        pool: Pool = Threads(decoder, split.names) if threads else Processes(decoder, split.names, workers)
-        waiting = deque[tuple[NDArray[np.int64], NDArray[np.float64] | None, Future[Decoded]]]()
-        try:
-            for group in wanted.groups(missing, self.batch):
-                draws = wanted.draws(group)
-                future = pool.submit(wanted.row(group), None if draws is None else draws[:, :DRAWS])
-                waiting.append((group, draws, future))
-                if len(waiting) > AHEAD:
-                    yield _taken(wanted, *waiting.popleft())
-            while waiting:
-                yield _taken(wanted, *waiting.popleft())
-        finally:
-            for _, _, future in waiting:
-                future.cancel()
-            pool.close()
+        for (group, draws), decoded in ahead(decoder, split.names, requests, len(missing)):
+            yield _taken(wanted, group, draws, decoded)
 
     def _vectors(self, pixels: NDArray[np.uint8], setting: Setting, batch: int) -> NDArray[np.float32]:
         """(n, length) of n pictures, filled up to a batch. Raises DataError for vectors that say nothing."""
@@ -318,10 +299,9 @@ def _decoder(split: Split, preprocess: Preprocess) -> Decoder:
 
 
 def _taken(
-    wanted: _Wanted, group: NDArray[np.int64], draws: NDArray[np.float64] | None, future: Future[Decoded]
+    wanted: _Wanted, group: NDArray[np.int64], draws: NDArray[np.float64] | None, decoded: Decoded
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], dict[int, str]]:
     """A decoded batch without the pictures that could not be read; of parts, some mirrored."""
-    decoded = future.result()
     faults, pixels = dict(decoded.faults), decoded.pixels
     good = ~np.isin(wanted.row(group), list(faults))
     if draws is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -182,20 +181,8 @@ def _joined(source: Source, parts: dict[str, Vectors], views: int, about: dict[s
 def _write(features: Features, kind: str, place: Output) -> None:
     """Whole or not at all; a large file in pieces."""
     write = _write_npz if kind == ".npz" else _write_parquet
-    if place.through:
-        content = io.BytesIO()
-        write(features, content)
-        place.write(content.getvalue())
-        return
-    with files.pending(place.path) as file:
-        assert file.raw is not None
-        file.requested = features.vectors.nbytes
-        buffered = io.BufferedWriter(file.raw)
-        try:
-            write(features, buffered)
-            buffered.flush()
-        finally:
-            buffered.detach()
+    with place.opened() as file:
+        write(features, file)
 
 
 def _write_npz(features: Features, file: IO[bytes]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.feed.feed import Batch, Feed, feed
+from inceptory.data.picture.preprocess import Views
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
 from inceptory.engines.answers import Engine
+from inceptory.engines.views import answers_of_views, logits_behind, seen_in
 from inceptory.measure.results import Details, Metrics, Mistake
 from inceptory.measure.tasks import Task, task_of
 from inceptory.system.progress import meter
@@ -39,6 +41,8 @@ class Scored:
     """From rows to their pixels (M, H, W, C), to show a few pictures."""
     precision: str = "fp32"
     """Arithmetic of the convolutions."""
+    plain: NDArray[np.floating[Any]] | None = None
+    """(N, K) logits of the pictures as they are, where `logits` are averaged over several views."""
 
     @classmethod
     def of(cls, task: Task, logits: Tensor, rows: Tensor, pictures: Feed, precision: str = "fp32") -> Scored:
@@ -90,16 +94,18 @@ def logits_of(
     ranks: Ranks | None = None,
     rows: Tensor | None = None,
     answer: Callable[[Batch], Tensor] | None = None,
+    most: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(logits (N, K) on the CPU, rows (N,)) of every readable picture, in order; of these `rows` if given.
 
     Several processes share the work, and each of them gets the whole result.
-    `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it.
+    `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it. A batch has at most `most`
+    pictures, else BATCH.
     """
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)) if rows is None else rows)
     logits, readable, done = [torch.empty(0, engine.classes)], [rows[:0]], 0
-    most = engine.preprocess.at_a_time(BATCH)
+    most = engine.preprocess.at_a_time(most or BATCH)
     for batch in pictures.batches(rows.split(most)):  # type: ignore[no-untyped-call]
         if len(batch.rows):
             own = torch.from_numpy(engine.answers(batch.pixels.numpy()).logits) if answer is None else answer(batch)
@@ -111,12 +117,24 @@ def logits_of(
     return ranks.gathered(torch.cat(logits)), ranks.gathered(torch.cat(readable))
 
 
-def score(engine: Engine, classes: Sequence[str], split: Split, name: str) -> Scored:
-    """A network's answers to a split whose labels are in the network's order of classes."""
+def score(engine: Engine, classes: Sequence[str], split: Split, name: str, views: Views = "1") -> Scored:
+    """A network's answers to a split whose labels are in the network's order of classes.
+
+    Of several `views` the logits are those of the averaged probabilities. Raises UnknownName for other views.
+    """
+    preprocess, plain = seen_in(views, engine.preprocess), list[NDArray[np.float32]]()
+
+    def averaged(batch: Batch) -> Tensor:
+        answers = answers_of_views(engine, batch.pixels.numpy())
+        plain.append(answers.logits)
+        return torch.from_numpy(logits_behind(answers.probabilities, engine.multi_label))
+
     with meter(f"decoding {name}", len(split)) as bar:
-        pictures = feed(split, classes, engine.preprocess, progress=bar)
+        pictures = feed(split, classes, preprocess, progress=bar)
         bar.say_skipped(pictures.skipped, len(pictures))
     with meter("evaluating", len(split)) as bar:
-        logits, rows = logits_of(engine, pictures, bar)
+        answer, most = None if views == "1" else averaged, preprocess.at_a_time(BATCH)
+        logits, rows = logits_of(engine, pictures, bar, answer=answer, most=most)
     pictures.close()
-    return Scored.of(task_of(engine.multi_label), logits, rows, pictures, engine.precision)
+    scored = Scored.of(task_of(engine.multi_label), logits, rows, pictures, engine.precision)
+    return replace(scored, plain=np.concatenate(plain)) if plain else scored

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from inceptory.data.feed.decoding import sample
+from inceptory.data.picture.preprocess import Views
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut, words
 from inceptory.data.sources.opening import is_place, place_of
@@ -56,6 +57,7 @@ def evaluate(
     weights: Path | None = None,
     raw: bool = False,
     layout: LaidOut = AUTO,
+    views: Views = "1",
 ) -> Metrics:
     """Measure a checkpoint on labelled pictures.
 
@@ -97,6 +99,9 @@ def evaluate(
         If a weight file holds averaged weights as well, take the weights without averaging.
     layout
         How the pictures are laid out, if the files do not show it.
+    views
+        Parts of each picture whose probabilities are averaged, as for `predict`. The metrics are those of the
+        averages; what sets of classes hold is measured on the pictures as they are, on which they were fitted.
     """
     with ExitStack() as stack:
         opened = stack.enter_context(classifier(model, weights, raw))
@@ -112,7 +117,7 @@ def evaluate(
         some = partial(sample, part.pictures, part.names, opened.require_preprocess())
         computes, why = open_engine(opened, Wish(engine, precision, device), pictures=len(part), sample=some)
         print(printable(why), end="\n" * bool(why), file=sys.stderr)
-        scored = score(computes, card.labels, part, source.name)
+        scored = score(computes, card.labels, part, source.name, views)
         print(printable(matching), printable(line), sep="\n", file=sys.stderr)
         metrics = scored.metrics()
         coverage = _coverages(opened, source, chosen, scored)
@@ -126,6 +131,7 @@ def evaluate(
                 "model": str(opened.path),
                 "data": source.name,
             }
+            origin |= {} if views == "1" else {"views": views}
             origin |= {"coverage": {asked: vars(each) for asked, each in coverage.items()}} if coverage else {}
             output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
     return metrics
@@ -157,9 +163,9 @@ def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict
         return {}
     from inceptory.measure.calibration import coverage_of
 
-    calibration = calibration_of(model)
+    calibration, logits = calibration_of(model), scored.logits if scored.plain is None else scored.plain
     return {
-        f"{asked:g}": coverage_of(calibration.sets(scored.logits, asked), scored.labels)
+        f"{asked:g}": coverage_of(calibration.sets(logits, asked), scored.labels)
         for asked in COVERAGES
         if calibration.reaches(asked)
     }

@@ -173,6 +173,8 @@ def _explained(
 
     names = drawable(labels)
     for decoded in reading.batches("explaining", BATCH):
+        if not len(decoded.rows):
+            continue
         attribution = attribute(engine, decoded.pixels, stage, joint, top)
         for number, row in enumerate(decoded.rows.tolist()):
             if not np.isfinite(attribution.logits[number]).all():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.folders.listing import Listing
+from inceptory.data.sources.sequences import Mapped, Texts, paths
 from inceptory.errors import DataError, MissingError, UsageError
 from inceptory.system import files
 from inceptory.system.progress import meter
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from inceptory.data.feed.decoding import Decoded
 
 
-def pictures_meant(images: Sequence[Path | str], command: str) -> list[Path]:
-    """Every picture meant: files as they are, folders searched.
+def pictures_meant(images: Sequence[Path | str], command: str, results: Sequence[Path] = ()) -> Sequence[Path]:
+    """Every picture meant, in little memory: files as they are, folders searched, where `results` are no pictures.
+
+    `results` are files, or folders and all that is in them, which the command itself writes.
 
     Raises UsageError for what is no path or for none at all, MissingError for what is not there, DataError for an
     empty folder.
@@ -33,18 +37,23 @@ def pictures_meant(images: Sequence[Path | str], command: str) -> list[Path]:
         if not isinstance(image, str | os.PathLike):
             kind = type(image).__name__
             raise UsageError(f"{command}: a picture of the type {kind} is not a path (give files, or folders of them)")
-    paths: list[Path] = []
-    for image in map(Path, images):
+    return paths(Texts("", _searched(map(Path, images), [os.path.realpath(result) for result in results])))
+
+
+def _searched(images: Iterable[Path], results: Sequence[str]) -> Iterator[str]:
+    for image in images:
         if files.is_folder(image):
-            inside = [image / file for file in Listing(image).files()]
-            if not inside:
+            own = [os.path.relpath(result, os.path.realpath(image)) for result in results]
+            within = tuple(os.path.join(result, "") for result in own)
+            inside = (file for file in Listing(image).files() if file not in own and not file.startswith(within))
+            first = next(inside, None)
+            if first is None:
                 raise DataError(f"{image}: an empty folder (give one that holds pictures)")
-            paths += inside
+            yield from (str(image / file) for file in chain([first], inside))
         elif files.exists(image):
-            paths.append(image)
+            yield str(image)
         else:
             raise MissingError(f"{image}: no such picture or folder (check the path)")
-    return paths
 
 
 def require_outside(folder: Path, images: Sequence[Path | str], flag: str) -> None:
@@ -87,26 +96,26 @@ class Reading:
         """Pixels (N, C, H, W) of so many of the pictures, or fewer: those that can be read."""
         from inceptory.data.feed.decoding import sample
 
-        return sample(self.paths, [str(path) for path in self.paths], self.preprocess, most)
+        return sample(self.paths, self.paths, self.preprocess, most)
 
-    def batches(self, title: str, most: int) -> Iterator[Decoded]:
-        """Those that can be read, `most` or less at a time; at the end the others are named and counted.
+    def batches(self, title: str, most: int, done: int = 0) -> Iterator[Decoded]:
+        """Those that can be read from number `done` on, decoded ahead, `most` views or less at a time.
 
-        `title` is what the bar says. Raises DataError where none can be read.
+        A batch may be empty. At the end the others are named and counted. `title` is what the bar says. Raises
+        DataError where none can be read.
         """
         import numpy as np
 
+        from inceptory.data.feed.ahead import ahead
         from inceptory.data.feed.decoding import Decoder
 
         total, size = len(self.paths), self.preprocess.at_a_time(most)
-        decoder = Decoder(self.paths, self.preprocess)
-        with meter(title, total) as bar:
-            for start in range(0, total, size):
-                rows = np.arange(start, min(start + size, total))
-                decoded = decoder(rows, [str(path) for path in self.paths[start : start + size]])
+        each = (np.arange(start, min(start + size, total)) for start in range(done, total, size))
+        requests, decoder = ((rows, rows, None) for rows in each), Decoder(self.paths, self.preprocess)
+        with meter(title, total, done) as bar:
+            for rows, decoded in ahead(decoder, Mapped(self.paths, str), requests, total - done):
                 self.skipped += [fault for _, fault in decoded.faults]
-                if len(decoded.rows):
-                    yield decoded
+                yield decoded
                 bar(int(rows[-1]) + 1, total)
             if len(self.skipped) == total:
                 raise DataError(f"{self.skipped[0]} ({total} of {total} pictures could not be read)")

@@ -27,30 +27,32 @@ SHOWN = 20
 
 
 def sort_pictures(
-    answers: Sequence[tuple[str, Sequence[str], Sequence[float]]], labels: Sequence[str], folder: Path, least: float
+    answers: Iterable[tuple[str, Sequence[str], Sequence[float]]],
+    total: int,
+    labels: Sequence[str],
+    folder: Path,
+    least: float,
 ) -> str:
     """Copy pictures into folders of `folder`; gives a summary in words.
 
-    `answers` are each picture's path, the classes that it may be sorted into and their probabilities; those from
+    `answers` are `total` pictures' paths, the classes that each may be sorted into and their probabilities; those from
     `least` on count, and without one the picture is unsure. `labels` are all classes. Raises WriteError; what was
     copied by then stays.
     """
     names, counts, there = folder_names(labels), Counter[str](), 0
-    with meter("copying", len(answers)) as bar:
+    with meter("copying", total) as bar:
         for number, (picture, classes, probabilities) in enumerate(answers, 1):
             sure = [names[one] for one, p in zip(classes, probabilities, strict=True) if p >= least]
             for name in dict.fromkeys(sure or [UNSURE]):
                 there += not copy(Path(picture), folder / name)
                 counts[name] += 1
-            bar(number, len(answers))
+            bar(number, total)
     renamed = [label for label in dict.fromkeys(labels) if names[label] != label and counts[names[label]]]
     lines = [f"class {label!r} is in the folder {names[label]}" for label in renamed[:SHOWN]]
     several = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(SHOWN))
     more = f" and {len(counts) - SHOWN} more folders" if len(counts) > SHOWN else ""
     again = f" ({there:,} were there already)" if there else ""
-    return "\n".join(
-        map(printable, [*lines, f"sorted {len(answers):,} pictures into {folder}: {several}{more}{again}"])
-    )
+    return "\n".join(map(printable, [*lines, f"sorted {total:,} pictures into {folder}: {several}{more}{again}"]))
 
 
 def folder_names(labels: Iterable[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, MissingError, WriteError, printable
 
@@ -128,6 +129,18 @@ class Pending:
         self.requested += len(rest)
         while len(rest):
             rest = rest[self.raw.write(rest) :]
+
+    @contextlib.contextmanager
+    def buffered(self) -> Iterator[IO[bytes]]:
+        """The file for writers that write a few bytes at a time, from its end on."""
+        assert self.raw is not None
+        file = io.BufferedWriter(self.raw)
+        try:
+            yield file
+            file.flush()
+        finally:
+            self.requested += file.tell()
+            file.detach()
 
     def sync(self) -> None:
         """Wait until what was written so far lies on the disk."""

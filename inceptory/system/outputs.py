@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from inceptory.errors import ConfigError, UsageError, WriteError
 from inceptory.system import files
@@ -22,6 +24,8 @@ from inceptory.system.files import reason, remove_empty
 
 END = 2**16
 """Bytes at either end of a file that are looked at to know its kind."""
+IN_MEMORY = 64 * 2**20
+"""Bytes for a device or a pipe up to which they are held in memory, before they are written; more in a file."""
 MARK = "made by inceptory"
 """What pictures, pages, tensors and tables that we write contain near one of their ends."""
 STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -60,7 +64,7 @@ def keyed(what: str, *keys: str) -> Kind:
 
 @dataclass(frozen=True)
 class Output:
-    """A place that was claimed; `write` fills it once."""
+    """A place that was claimed; `write` or `opened` fills it once."""
 
     path: Path
     through: bool = False
@@ -68,18 +72,28 @@ class Output:
 
     def write(self, content: bytes | str) -> None:
         """Write all of it: files whole or not at all. Raises WriteError."""
+        with self.opened() as file:
+            file.write(files.encoded(content) if isinstance(content, str) else content)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """A file for content that comes in pieces, which appears whole or not at all. Raises WriteError."""
         if not self.through:
-            files.write(self.path, content)
+            with files.pending(self.path) as pending, pending.buffered() as file:
+                yield file
             return
-        try:
-            # No truncation: /dev/stdout may be a file that the shell has begun.
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-            with os.fdopen(handle, "wb") as file:
-                file.write(files.encoded(content) if isinstance(content, str) else content)
-        except BrokenPipeError:
-            raise
-        except (OSError, ValueError) as fault:
-            raise WriteError(f"{self.path}: cannot be written, {reason(fault)} (choose another place)") from fault
+        with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+            yield file
+            file.seek(0)
+            try:
+                # No truncation: /dev/stdout may be a file that the shell has begun.
+                handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+                with os.fdopen(handle, "wb") as device:
+                    shutil.copyfileobj(file, device)
+            except BrokenPipeError:
+                raise
+            except (OSError, ValueError) as fault:
+                raise WriteError(f"{self.path}: cannot be written, {reason(fault)} (choose another place)") from fault
 
 
 @contextlib.contextmanager

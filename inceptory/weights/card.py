@@ -101,6 +101,8 @@ class Card:
             if unknown:
                 raise ValueError(f"{unknown[0]!r} does not belong in a card")
             card = msgspec.convert(plain, cls)
+            if card.preprocess is not None and card.preprocess.views != "1":
+                raise ValueError("no network is trained on several views of a picture")
             _check_aliases(card)
             msgspec.convert(card.options, Options)
             classes = card.plan().classes

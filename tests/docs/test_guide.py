@@ -49,7 +49,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_every_command_and_every_line_of_python_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commands = [shlex.split(line) for block in blocks(GUIDES[0], "shell") for line in block.strip().splitlines()]
-    assert len(commands) == 11
+    assert len(commands) == 12
     with contextlib.chdir(place):
         for words in commands:
             assert words[0] == "inceptory"

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from inceptory import extract_features, from_arrays, load, open_model, save
+from inceptory.data.feed import ahead
 from inceptory.data.feed.batches import normalise
 from inceptory.data.picture.decode import open_picture
 from inceptory.engines.device import Device
@@ -346,10 +347,10 @@ def test_no_room_for_them_is_told_before_anything_is_computed(monkeypatch):
 
 def test_processes_give_the_bits_that_threads_give(model, photos, monkeypatch):
     threads = given(model, photos, views=2, cache=False)
-    monkeypatch.setattr(extract, "FEW", 0)
+    monkeypatch.setattr(ahead, "FEW", 0)
     asked = []
-    plain = extract.Processes
-    monkeypatch.setattr(extract, "Processes", lambda *words: asked.append(words[2]) or plain(*words))
+    plain = ahead.Processes
+    monkeypatch.setattr(ahead, "Processes", lambda *words: asked.append(words[2]) or plain(*words))
     processes = given(model, photos, views=2, cache=False)
     assert asked
     assert np.array_equal(processes.vectors, threads.vectors)

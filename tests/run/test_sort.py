@@ -73,7 +73,7 @@ def test_of_a_multi_label_checkpoint_a_picture_lies_in_each_of_its_classes(run, 
         engine, _ = real(given[0], Wish("torch"), **more)
         return replace(engine, multi_label=True), ""
 
-    monkeypatch.setattr("inceptory.run.predict._answers", lambda *_: iter(found))
+    monkeypatch.setattr("inceptory.run.predict._Answering.of", lambda *_: found)
     monkeypatch.setattr("inceptory.run.predict.open_engine", several)
     inceptory.predict(run, photos, sort_into=tmp_path / "sorted", unsure=0.8)
     assert sorted(tree(tmp_path / "sorted")) == ["red/same.png", "unsure/2.png", "unsure/same.png"]
@@ -183,12 +183,12 @@ def test_a_class_becomes_a_folder_that_any_system_can_have():
 def test_what_a_class_is_called_there_is_told(photos, tmp_path):
     labels = ["n/a", "unsure", "cat"]
     given = [(str(photos / "a" / "same.png"), ["n/a"], [0.9]), (str(photos / "b" / "2.png"), ["unsure"], [0.9])]
-    told = sort_pictures(given, labels, tmp_path / "sorted", 0.5).splitlines()
+    told = sort_pictures(given, 2, labels, tmp_path / "sorted", 0.5).splitlines()
     assert told[:2] == ["class 'n/a' is in the folder n_a", "class 'unsure' is in the folder unsure-2"]
     assert told[2:] == [f"sorted 2 pictures into {tmp_path / 'sorted'}: n_a 1, unsure-2 1"]
     assert sorted(tree(tmp_path / "sorted")) == ["n_a/same.png", "unsure-2/2.png"]
 
 
 def test_a_probability_that_is_no_number_is_not_sure(photos, tmp_path):
-    sort_pictures([(str(photos / "b" / "2.png"), ["cat"], [float("nan")])], ["cat"], tmp_path / "sorted", 0.0)
+    sort_pictures([(str(photos / "b" / "2.png"), ["cat"], [float("nan")])], 1, ["cat"], tmp_path / "sorted", 0.0)
     assert sorted(tree(tmp_path / "sorted")) == ["unsure/2.png"]

@@ -76,6 +76,8 @@ def test_the_network_is_run_once(known, colours, monkeypatch):
         return SimpleNamespace(
             answers=lambda pixels: passes.append(len(pixels)) or engine.answers(pixels),
             multi_label=engine.multi_label,
+            name=engine.name,
+            preprocess=engine.preprocess,
             precision=engine.precision,
         ), why
 
@@ -100,8 +102,9 @@ def test_the_files_hold_p_value_and_mark(known, run, strange, tmp_path):
     assert (float(row["p_value"]), row["unlike"]) == (1 / 37, "True")
     table = pq.read_table(tmp_path / "answers.parquet").to_pylist()
     assert [(one["p_value"], one["unlike"]) for one in table] == [(1 / 37, True)] * 4
-    plain = inceptory.predict(run, strange)
-    assert "p_value" not in plain.content("csv") + plain.content("jsonl")
+    for ending in ("csv", "jsonl"):
+        inceptory.predict(run, strange, out=tmp_path / f"plain.{ending}")
+        assert "p_value" not in (tmp_path / f"plain.{ending}").read_text()
 
 
 def test_what_is_unlike_is_sorted_apart_however_sure_its_class(known, strange, colours, tmp_path):

@@ -70,7 +70,7 @@ def _each(work: Callable[[int], T], count: int, progress: Progress | None) -> li
 
 def bytes_of(split: Split, preprocess: Preprocess, crops: Crops | None = None) -> int:
     """Memory that the decoded pictures of a split take; for crops estimated from the sizes of some of them."""
-    channels, side = len(preprocess.mean), preprocess.size
+    channels, side = preprocess.channels, preprocess.size
     if crops is None:
         return len(split) * channels * side**2
     areas = [_kept_area(size, crops.spare(size, side), side) for size in _some_sizes(split)]

@@ -48,7 +48,7 @@ class Decoder:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a picture."""
-        return len(self.preprocess.mean), self.preprocess.size, self.preprocess.size
+        return self.preprocess.channels, self.preprocess.size, self.preprocess.size
 
     def into(self, target: NDArray[np.uint8], row: int, name: str, draws: Sequence[float] | None = None) -> str | None:
         """Decode one picture into `target` (C, H, W); gives the fault, with `name`, where it cannot be read.
@@ -99,7 +99,9 @@ class Decoder:
         return Decoded(pixels if good.all() else pixels[good], rows[good], failures)
 
 
-def sample(pictures: Sequence[Picture], names: Sequence[str], preprocess: Preprocess, most: int) -> NDArray[np.uint8]:
-    """Pixels (n, C, H, W) of `most` pictures from all over, or fewer: those of them that can be read."""
+def sample(
+    pictures: Sequence[Picture], names: Sequence[object], preprocess: Preprocess, most: int
+) -> NDArray[np.uint8]:
+    """Pixels (n, C, H, W) of `most` pictures from all over, or fewer: those that can be read."""
     rows = np.unique(np.linspace(0, len(pictures) - 1, min(most, len(pictures))).astype(np.int64))
-    return Decoder(pictures, preprocess)(rows, [names[row] for row in rows.tolist()]).pixels
+    return Decoder(pictures, preprocess)(rows, [str(names[row]) for row in rows.tolist()]).pixels

@@ -12,9 +12,7 @@ differ: in crops, where memory holds pictures smaller than they are, and in the 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.check.survey import corrupt_classes
+from inceptory.data.feed.ahead import in_order
 from inceptory.data.feed.batches import (
     Progress,
     bytes_of,
@@ -275,27 +274,25 @@ class Stream:
         Raises DataError when the last picture of a class turns out to be unreadable,
         InterruptedRun where workers keep dying on the same pictures.
         """
-        requests = ((group, None) for group in rows) if draws is None else zip(rows, draws, strict=True)
-        waiting = deque[Future[Decoded]]()
         self._readers += 1
         try:
-            for group, numbers in requests:
-                indices = group.numpy()
-                readable = ~self._bad[indices]
-                chosen = None if numbers is None else numbers.numpy()[readable]
-                waiting.append(self._pool.submit(indices[readable], chosen))
-                if len(waiting) > self._ahead:
-                    yield self._batch(waiting.popleft().result())
-            while waiting:
-                yield self._batch(waiting.popleft().result())
+            for _, decoded in in_order(self._pool, self._requests(rows, draws), self._ahead):
+                yield self._batch(decoded)
             if self._readers == 1:
                 self._pool.rest()
                 if self._held is not None:
                     self._held.forget()
         finally:
             self._readers -= 1
-            for future in waiting:
-                future.cancel()
+
+    def _requests(
+        self, rows: Iterable[Tensor], draws: Iterable[Tensor] | None
+    ) -> Iterator[tuple[None, NDArray[np.int64], NDArray[np.float64] | None]]:
+        """What the pool is asked for: of each group the rows that are not known to be unreadable, and their draws."""
+        for group, numbers in ((group, None) for group in rows) if draws is None else zip(rows, draws, strict=True):
+            indices = group.numpy()
+            readable = ~self._bad[indices]
+            yield None, indices[readable], None if numbers is None else numbers.numpy()[readable]
 
     def _batch(self, decoded: Decoded) -> Batch:
         for row, fault in decoded.faults:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,11 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
+Views = Literal["1", "flip", "ten"]
+VIEWS: dict[Views, int] = {"1": 1, "flip": 2, "ten": 10}
+"""Views of a picture by what they are called."""
+MARGIN = 256 / 224
+"""Side of a squashed picture over that of the corners that are cut out of it; GoogLeNet's own figures."""
 
 AT_ONCE = 2**30
 """Bytes of the float32 values of pictures that are answered together; the maps of a network take some times as much."""
@@ -58,6 +64,12 @@ class Preprocess:
     central_fraction: float = 1.0
     """Share of both sides that is kept, from the middle and before all else, by the rule of
     tf.image.central_crop."""
+    views: Views = "1"
+    """What is seen of a picture: 1, the picture as above; flip, that and its mirror image; ten, the middle and the four
+    corners, and their mirror images (Krizhevsky et al. 2012, section 4.1). Corners are cut out of the whole resized
+    picture, as torchvision's TenCrop does after Resize; where the picture is squashed, out of one squashed to 256/224
+    of the size, and its middle view is the whole picture as ever. (Of an odd margin TenCrop's mirrored middle lies one
+    pixel beside the mirrored one.) No network is trained so: no card holds it."""
 
     def __post_init__(self) -> None:
         self._check()
@@ -70,15 +82,32 @@ class Preprocess:
         if self.central_fraction != 1:
             fit = f"central {100 * self.central_fraction:g} % | {fit}"
         scaled = "x" if self.divisor == 1 else f"x / {self.divisor:g}"
+        fit = fit if self.views == "1" else f"{fit} | views {self.views}"
         return f"{fit} | {self.order} | ({scaled} - {_short(self.mean)}) / {_short(self.std)}"
 
+    @property
+    def channels(self) -> int:
+        """Channels of all views together."""
+        return len(self.mean) * VIEWS[self.views]
+
     def at_a_time(self, most: int) -> int:
-        """How many pictures are given to a network together, `most` at most: their values take AT_ONCE bytes."""
-        return max(min(most, AT_ONCE // (self.size**2 * len(self.mean) * 4)), 1)
+        """How many pictures are given to a network together, `most` views at most: their values take AT_ONCE bytes."""
+        return max(min(most // VIEWS[self.views], AT_ONCE // (self.size**2 * self.channels * 4)), 1)
 
     def pixels(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """The geometric part: an upright 8-bit picture to (size, size, channels) uint8."""
-        return self._array(self._fit(picture.convert(self._mode)))
+        """The geometric part: an upright 8-bit picture to (size, size, channels) uint8.
+
+        The channels of several views stand one behind the other, the middle as it is first.
+        """
+        picture = picture.convert(self._mode)
+        if self.central_fraction != 1:
+            picture = picture.crop(_central_box(picture.size, self.central_fraction))
+        views = [self._array(self._fit(picture))]
+        if self.views == "ten":
+            views += map(self._array, self._corners(picture))
+        if self.views != "1":
+            views += [view[:, ::-1] for view in views]
+        return views[0] if len(views) == 1 else np.concatenate(views, axis=2)
 
     def cropped(self, picture: Image.Image, box: Box) -> NDArray[np.uint8]:
         """`pixels` of the part in the box alone, resized as torchvision's resized_crop: bilinear with antialias."""
@@ -96,15 +125,23 @@ class Preprocess:
         return array[:, :, ::-1] if self.order == "BGR" else array
 
     def _fit(self, picture: Image.Image) -> Image.Image:
-        if self.central_fraction != 1:
-            picture = picture.crop(_central_box(picture.size, self.central_fraction))
         if self.resize is None:
             return self._resized(picture, (self.size, self.size), (0, 0))
-        picture = _without_far_ends(picture, self.resize)
-        shorter = min(picture.size)
-        # The longer side is cut to a whole number, not rounded, as torchvision does.
-        wide, high = (int(self.resize * side / shorter) for side in picture.size)
+        picture, (wide, high) = _whole(picture, self.resize)
         return self._resized(picture, (wide, high), (_corner(wide, self.size), _corner(high, self.size)))
+
+    def _corners(self, picture: Image.Image) -> list[Image.Image]:
+        """The four corners, the upper ones first; in the middle where there is nothing to spare."""
+        if self.resize is None:
+            whole = (round(self.size * MARGIN),) * 2
+        else:
+            picture, whole = _whole(picture, self.resize)
+        if self.antialias and whole != picture.size:
+            picture = picture.resize(whole, FILTERS[self.filter])
+        high, wide = (
+            (0, side - self.size) if side > self.size else (_corner(side, self.size),) * 2 for side in reversed(whole)
+        )
+        return [self._resized(picture, whole, (left, top)) for top, left in product(high, wide)]
 
     def _resized(self, picture: Image.Image, whole: tuple[int, int], corner: tuple[int, int]) -> Image.Image:
         """The square of `size` at this corner of the picture resized to `whole`; black where it stands out."""
@@ -135,7 +172,10 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a checkpoint's card."""
-        return asdict(self)
+        plain = asdict(self)
+        if self.views == "1":
+            del plain["views"]
+        return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Preprocess:
@@ -147,6 +187,8 @@ class Preprocess:
     def _check(self) -> None:
         if self.filter not in FILTERS or self.order not in ("RGB", "BGR", "L"):
             raise ValueError(f"unknown filter {self.filter!r} or order {self.order!r}")
+        if self.views not in VIEWS:
+            raise ValueError(f"unknown views {self.views!r}")
         self._check_sampling()
         for side in (self.size, self.resize):
             if side is not None and (type(side) is not int or side < 1):
@@ -185,6 +227,15 @@ def _central_box(size: tuple[int, int], fraction: float) -> tuple[int, int, int,
 def _corner(length: int, size: int) -> int:
     """Where a centre crop begins on a side, as torchvision's; below zero where it stands out."""
     return round((length - size) / 2) if length >= size else -((size - length) // 2)
+
+
+def _whole(picture: Image.Image, resize: int) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture, and the width and height that it is resized to so that its shorter side is `resize`."""
+    picture = _without_far_ends(picture, resize)
+    shorter = min(picture.size)
+    # The longer side is cut to a whole number, not rounded, as torchvision does.
+    wide, high = (int(resize * side / shorter) for side in picture.size)
+    return picture, (wide, high)
 
 
 def _without_far_ends(picture: Image.Image, resize: int) -> Image.Image:

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,17 +87,17 @@ class Numbered(Frozen[str]):
 
 
 class Mapped(Frozen[T]):
-    """What a function makes of each text."""
+    """What a function makes of each member of a sequence."""
 
-    def __init__(self, texts: Sequence[str], make: Callable[[str], T]) -> None:
-        self._texts, self.make = texts, make
+    def __init__(self, members: Sequence[Any], make: Callable[[Any], T]) -> None:
+        self._members, self.make = members, make
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._members)
 
     def item(self, row: int) -> T:
-        """What is made of the text at this row."""
-        return self.make(self._texts[row])
+        """What is made of the member at this row."""
+        return self.make(self._members[row])
 
 
 def paths(texts: Sequence[str]) -> Sequence[Path]:
