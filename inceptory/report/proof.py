@@ -104,6 +104,6 @@ def proof_page(title: str, proof: Proof, facts: Mapping[str, object], lines: str
             (meaning.partition(",")[0], number, other)
             for (meaning, number), other in zip(before.items(), after.values(), strict=True)
         ]
-        intervals = (f"{percent_range(each.interval)} %" for each in (proof.before, proof.after))
-        rows.insert(1, ("95 % interval", *intervals))
+        one, other = (f"{percent_range(each.interval)} %" for each in (proof.before, proof.after))
+        rows.insert(1, ("95 % interval", one, other))
     return page.render("proof.html.j2", title=title, proof=proof, rows=rows, facts=dict(facts), lines=lines)

@@ -100,7 +100,8 @@ def evaluate(
         How the pictures are laid out, if the files do not show it.
     """
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = classifier(model, weights, raw)
+        stack.callback(opened.close)
         card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
         output = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
         source, chosen, line = measured(source_of(data, layout=layout), card, split)

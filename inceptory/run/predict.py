@@ -123,7 +123,8 @@ def predict(
     if sort_into is not None:
         require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = classifier(model, weights, raw)
+        stack.callback(opened.close)
         read = [opened.path, *images]
         place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
         if sort_into is not None:

@@ -13,23 +13,24 @@ PACKAGES: dict[Target, str] = {
     "torch-export": "import torch",
 }
 PIXELS = "pixels"
+LABELS = 'open("labels.txt", encoding="utf-8").read().splitlines()'
+
+ENDINGS: dict[Target, str] = {
+    "torch-export": "torch.export.load runs what the file says: load only one that you trust. Inceptory reads none."
+}
 
 
 def lines(work: Work) -> str:
     """Python that answers for cat.jpg: what it imports, and three lines."""
     card = work.card
     imports = ["import numpy as np", PACKAGES[work.to], "from PIL import Image, ImageOps"]
-    if work.model.plan.classes == 0:
+    if not card.labels:
         ending = "print(answers)"
     elif card.multi_label:
-        ending = f"print([(label, p) for label, p in zip({_labels(work)}, answers) if p > 0.5])"
+        ending = f"print([(label, p) for label, p in zip({LABELS}, answers) if p > 0.5])"
     else:
-        ending = f"print({_labels(work)}[answers.argmax()], answers.max())"
+        ending = f"print({LABELS}[answers.argmax()], answers.max())"
     return "\n".join([*imports, "", _prepared(work.preprocess), f"answers = {_call(work)}[0]", ending])
-
-
-def _labels(work: Work) -> str:
-    return 'open("labels.txt", encoding="utf-8").read().splitlines()' if work.card.labels else "range(10**6)"
 
 
 def _call(work: Work) -> str:
@@ -92,5 +93,5 @@ Needs `pip install {installed} numpy Pillow`, not Inceptory:
 - Pictures are prepared so: {preprocess}.
 {exact}- `labels.txt` has the classes in the order of the answers, `card.json` all that is known of the network.
 - `proof.json` and `proof.html`: {told}
-- `inceptory predict` and `inceptory evaluate` take this folder as a model.
+- {ENDINGS.get(work.to, "`inceptory predict` and `inceptory evaluate` take this folder as a model.")}
 """

@@ -26,8 +26,9 @@ class Whole(nn.Module):
         super().__init__()
         self.net, self.multi_label, self.reverse = net, multi_label, reverse
         self.divisor = preprocess.divisor
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(getattr(preprocess, name)).view(1, -1, 1, 1))
+        self.mean, self.std = (
+            nn.Buffer(torch.tensor(numbers).view(1, -1, 1, 1)) for numbers in (preprocess.mean, preprocess.std)
+        )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         values = (pixels.permute(0, 3, 1, 2).float() / self.divisor - self.mean) / self.std

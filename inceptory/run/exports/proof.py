@@ -27,6 +27,7 @@ from inceptory.engines.torch import torch_engine
 from inceptory.errors import DataError
 from inceptory.measure.classes import matched
 from inceptory.measure.evaluate import logits_of
+from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
 from inceptory.report.proof import Proof, Speed
 from inceptory.run.evaluate import measured, relabelled
@@ -111,7 +112,9 @@ class Comparison:
 
 def proved(work: Work, engine: Engine, given: Pictures | None, file_bytes: int) -> Proof:
     """Compare the written network with its model. Raises DataError where fp32 is not what it must be."""
-    comparison, agreed, metrics = Comparison(work, engine), None, (None, None)
+    comparison, agreed = Comparison(work, engine), None
+    before: Metrics | None = None
+    after: Metrics | None = None
     if given is None:
         count = work.preprocess.at_a_time(DRAWN)
         comparison.answers(drawn(work.preprocess, count))
@@ -121,12 +124,12 @@ def proved(work: Work, engine: Engine, given: Pictures | None, file_bytes: int) 
         agreed = int((exact.argmax(1) == logits.argmax(1)).sum()) if engine.classes else None
         if given.labelled:
             task = task_of(work.card.multi_label)
-            metrics = task.measure(exact, labels), task.measure(logits, labels, work.precision)
+            before, after = task.measure(exact, labels), task.measure(logits, labels, work.precision)
     if work.precision == "fp32" and not comparison.largest <= CLOSE:
         problem = f"answers differ from PyTorch's by {comparison.largest:.2g}"
         raise DataError(f"{work.model.path}: its {problem} once exported (please report it, or take another --to)")
     data = None if given is None else given.data
-    return Proof(count, data, comparison.largest, agreed, *metrics, file_bytes, speed_of(engine))
+    return Proof(count, data, comparison.largest, agreed, before, after, file_bytes, speed_of(engine))
 
 
 def _answered(comparison: Comparison, given: Pictures) -> tuple[NDArray[np.float32], NDArray[np.int64], Any]:
