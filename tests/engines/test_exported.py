@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from inceptory.engines.opening import Wish, open_engine
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.weights.seal import seal
 from tests.imports import loaded_by
-from tests.run.test_export import CLASSES, TARGETS, exports, small  # noqa: F401, fixtures
+from tests.small import CLASSES, TARGETS
 
 EXTRA = 'not installed: pip install "inceptory[fast]"'
 
@@ -84,18 +85,25 @@ def test_flags_for_weight_files_are_refused(exports, flags):
         inceptory.predict(exports["onnx"], exports["onnx"] / "labels.txt", **flags)
 
 
-@pytest.mark.parametrize("command", ["explain", "features", "verify", "export", "convert"])
-def test_commands_that_need_the_checkpoint_say_so(exports, tmp_path, capsys, command):
-    words = {
-        "verify": [],
-        "convert": ["x.pth", "--to", "timm"],
-        "export": ["--to", "onnx", "--out", str(tmp_path / "x")],
-    }
-    pictures = [str(tmp_path), "--out", str(tmp_path / "out")]
-    (tmp_path / "a.png").touch()
-    assert main([command, str(exports["onnx"]), *words.get(command, pictures)]) in (64, 78)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["explain", "MODEL", "photos", "--out", "why"],
+        ["features", "MODEL", "photos", "--out", "x.npz"],
+        ["verify", "MODEL"],
+        ["convert", "MODEL", "x.pth", "--to", "timm"],
+        ["export", "MODEL", "--to", "onnx", "--out", "x"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_that_need_the_checkpoint_say_so(exports, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    assert main([str(exports["onnx"]) if word == "MODEL" else word for word in words]) == 78
     (line,) = capsys.readouterr().err.splitlines()
     assert "is an exported folder, which only predict and evaluate take (give the checkpoint" in line
+    assert os.listdir() == ["photos"]
 
 
 @pytest.mark.parametrize("name", [CARD, "model.onnx"])
@@ -156,8 +164,6 @@ def test_another_format_is_refused(whole):
 
 
 def test_a_file_that_points_to_another_is_not_opened(whole):
-    import hashlib
-
     content = (whole / "model.onnx").read_bytes() + OUTSIDE
     (whole / "model.onnx").write_bytes(content)
     rewritten(whole, files={"model.onnx": hashlib.sha256(content).hexdigest()})
@@ -173,8 +179,6 @@ def test_what_onnx_writes_for_another_file_is_what_is_looked_for():
 
 
 def test_an_engine_that_cannot_load_is_one_line(whole):
-    import hashlib
-
     content = b"\x08\x08" + bytes(100)
     (whole / "model.onnx").write_bytes(content)
     rewritten(whole, files={"model.onnx": hashlib.sha256(content).hexdigest()})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import Answers, Name, Precision
+from inceptory.engines.answers import Answers, Name, Precision, of_vectors
 from inceptory.nets.network import Network
 
 BATCH = 2
@@ -66,8 +66,7 @@ class ProgramEngine:
         """Of pixels (N, C, H, W)."""
         rows = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))
         *answers, vectors = (each.numpy() for each in self._call(rows))
-        probabilities, logits = answers or [np.empty((len(rows), 0), dtype=np.float32)] * 2
-        return Answers(vectors, logits, probabilities)
+        return Answers(vectors, answers[1], answers[0]) if answers else of_vectors(vectors)
 
     def __str__(self) -> str:
         return "torch.export fp32"

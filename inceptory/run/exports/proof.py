@@ -37,8 +37,8 @@ from inceptory.system import files
 from inceptory.system.progress import meter
 from inceptory.weights.card import Card
 
-DRAWN = 32
-"""Random pictures that stand in where there are no others."""
+DRAWN, SIZES = 32, 7
+"""Random pictures that stand in where there are no others, and in how many sizes their squares come."""
 BATCH = 16
 SINGLE, SECONDS = 100, 5.0
 """Answers to one picture that are timed, and the seconds after which no further one is."""
@@ -149,9 +149,16 @@ def _answered(comparison: Comparison, given: Pictures) -> tuple[NDArray[np.float
 
 
 def drawn(preprocess: Preprocess, count: int) -> NDArray[np.uint8]:
-    """Random pixels (count, C, H, W), the same each time."""
-    shape = (count, len(preprocess.mean), preprocess.size, preprocess.size)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    """Random pixels (count, C, H, W), the same each time: squares of one level, from picture to picture of another
+    size. Noise alone would be one and the same picture to a network.
+    """
+    shape = (len(preprocess.mean), preprocess.size, preprocess.size)
+    levels = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+    for number, picture in enumerate(levels):
+        side = min(2 ** (number % SIZES), preprocess.size)
+        rows = np.arange(preprocess.size) // side
+        picture[:] = picture[:, rows][:, :, rows]
+    return levels
 
 
 def speed_of(engine: Engine) -> Speed:
