@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -26,7 +26,9 @@ from inceptory.engines.answers import Answers, Engine, Name, Precision
 from inceptory.errors import InceptoryError
 from inceptory.system import files
 from inceptory.system.fetch import cache_folder
-from inceptory.weights.model import Model
+
+if TYPE_CHECKING:
+    from inceptory.weights.model import Model
 
 FORMAT = 1
 FEW = 256
