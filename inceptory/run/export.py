@@ -133,8 +133,9 @@ def write_rest(folder: Path, work: Work, proof: Proof) -> None:
     files.write(folder / LABELS, "".join(f"{name}\n" for name in names))
     files.write(folder / README, readme(work, proof.told()))
     files.write(folder / PROOF, json_page({**facts, **proof.to_json()}))
+    shown = {**facts, "versions": ", ".join(f"{name} {number}" for name, number in work.versions.items())}
     title = f"{model.plan.architecture} for {work.to}, {work.precision}"
-    files.write(folder / PAGE, proof_page(title, proof, facts, lines(work)))
+    files.write(folder / PAGE, proof_page(title, proof, shown, lines(work)))
     record = {
         "format": FORMAT,
         "to": work.to,
