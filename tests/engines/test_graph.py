@@ -73,7 +73,7 @@ def eager(net: Network, preprocess: Preprocess, pixels: NDArray[np.uint8], *, mu
     if net.head.classifier is not None:
         return engine.answers(pixels)
     nothing = np.empty((len(pixels), 0), dtype=np.float32)
-    return Answers(engine.vectors(torch.from_numpy(pixels)).numpy(), nothing, nothing)
+    return Answers(engine.vectors(pixels), nothing, nothing)
 
 
 def apart(answers: Answers, exact: Answers) -> float:
