@@ -183,7 +183,16 @@ class Choice:
             "versions": {name: _version(name) for name in (*machine.PACKAGES, "inceptory")},
         }
         name = hashlib.sha256(files.json_text(facts).encode()).hexdigest()[:32]
-        return cache_folder() / "engines" / f"{name}.json"
+        return _folder() / f"{name}.json"
+
+
+def _folder() -> Path:
+    return cache_folder() / "engines"
+
+
+def remembered() -> list[Path]:
+    """The notes of all models."""
+    return sorted(_folder().glob("*.json"))
 
 
 def agreement(exact: Iterable[Answers], other: Iterable[Answers]) -> int:
