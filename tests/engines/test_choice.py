@@ -159,6 +159,14 @@ def test_199_pictures_prove_nothing(model, there, expected):
     assert ("not compared with fp32 on 200 pictures" in why) == (expected == EXACT)
 
 
+def test_pictures_that_would_prove_nothing_are_not_compared(model):
+    seen = shop()
+    seen.settle(model, FEW)
+    seen.asked.clear()
+    seen.settle(model, WORTH, numbered(LEAST - 1))
+    assert seen.asked == []
+
+
 def test_few_pictures_ahead_are_not_worth_a_comparison(model):
     assert shop().settle(model, WORTH - 1, lambda _: pytest.fail("it takes longer than it saves"))[0] == EXACT
 
