@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.answers import LOGITS, PROBABILITIES, VECTORS, Answers, Name, Precision, joined
 from inceptory.errors import ConfigError, DataError
+from inceptory.nets.blocks import BOTTLENECK
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 """Arithmetic of what is not quantised, by precision."""
@@ -63,19 +65,25 @@ class OpenVinoEngine:
         }
         logits = [port.partial_shape[1].get_length() for port in compiled.outputs if LOGITS in port.names]
         self.classes = sum(logits)
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._requests, self._one_at_a_time = [compiled.create_infer_request() for _ in range(streams)], Lock()
 
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
-        """Of pixels (N, C, H, W)."""
+        """Of pixels (N, C, H, W); threads that ask at once are answered one after another."""
         rows = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         parts = np.array_split(rows, min(self.streams, max(len(rows), 1)))
-        for request, part in zip(self._requests, parts, strict=False):
-            request.start_async(part, share_inputs=True)
-        return joined(self._taken(request) for request in self._requests[: len(parts)])
+        with self._one_at_a_time:
+            for request, part in zip(self._requests, parts, strict=False):
+                request.start_async(part, share_inputs=True)
+            return joined(self._taken(request) for request in self._requests[: len(parts)])
 
     def _taken(self, request: ov.InferRequest) -> dict[str, NDArray[np.float32]]:
         request.wait()
         return {name: request.get_output_tensor(place).data.copy() for name, place in self._outputs.items()}
+
+    def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
+        """(N, length) of pixels (N, C, H, W)."""
+        assert layer == BOTTLENECK, "the graph has no other layer"
+        return self.answers(pixels).vectors
 
     def __str__(self) -> str:
         return f"openvino {self.precision}"

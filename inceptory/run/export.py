@@ -104,9 +104,10 @@ def export(
 
         given = None if data is None else pictures_of(data, opened.card, layout)
         if given is not None:
+            given = given.halved() if precision == "int8" else given
             print(printable(given.line), file=sys.stderr)
         work = Work(opened, to, precision, max_drop)
-        engine = work.write(folder)
+        engine = work.write(folder, given)
         proof = proved(work, engine, given, sum((folder / name).stat().st_size for name in FILES[to]))
         write_rest(folder, work, proof)
     return Exports(Path(out), to, precision, proof)
