@@ -19,9 +19,17 @@ from inceptory.engines.opening import Wish, open_engine
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
 from inceptory.weights.seal import seal
 from tests.imports import loaded_by
-from tests.small import CLASSES, TARGETS
+from tests.small import CLASSES, TARGETS, saved
 
 EXTRA = 'not installed: pip install "inceptory[fast]"'
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where OpenVINO keeps what it compiles."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("INCEPTORY_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -197,6 +205,25 @@ def test_a_program_is_opened_but_never_run(exports):
     assert exported.card.labels == CLASSES
     with pytest.raises(ConfigError, match=r"is for torch\.export\.load, which runs what a file says"):
         exported.engine()
+
+
+def test_what_openvino_compiled_is_kept_and_never_answers_for_another_network(exports, tmp_path, cache):
+    out, pixels = tmp_path / "out", np.zeros((1, 3, 32, 32), dtype=np.uint8)
+    answers = []
+    for seed in (1, 2, 1):
+        inceptory.export(saved(tmp_path / "model.safetensors", seed=seed), to="openvino", out=out)
+        answers += [open_exported(out).engine().answers(pixels).logits for _ in range(2)]
+    assert np.array_equal(answers[0], answers[1])
+    assert np.array_equal(answers[2], answers[3])
+    assert np.abs(answers[0] - answers[2]).max() > 1e-3
+    assert np.array_equal(answers[0], answers[5])
+    assert list((cache / "engines" / "openvino").iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_no_hindrance(exports, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "file"))
+    assert open_exported(exports["openvino"]).engine().classes == 3
 
 
 def test_digests_stand_for_what_answers(exports):

@@ -28,6 +28,9 @@ from tests.report.test_page import check_alone
 from tests.small import CLASSES, PREPROCESS, TARGETS, saved
 
 
+EXTRA = 'not installed: pip install "inceptory[fast]"'
+
+
 def answers(folder: Path, pixels: np.ndarray) -> list[np.ndarray]:
     """What the network's file gives for pixels (N, H, W, C), read by its own package."""
     file = str(folder / FILES[json.loads((folder / CARD).read_text())["export"]["to"]][0])
@@ -152,17 +155,28 @@ def test_the_page_stands_alone_and_says_what_is_not_proved(exports):
         assert "ImageOps.fit" in html
 
 
-def test_metadata_lies_inside_the_files(exports):
-    import onnx
-    import openvino
+def metadata(folder: Path) -> dict[str, str]:
+    """Texts inside the network's file."""
+    if (folder / "model.onnx").exists():
+        import onnx
+
+        return {each.key: each.value for each in onnx.load(folder / "model.onnx").metadata_props}
+    keys = ("classes", "preprocessing", "card")
+    if (folder / "model.xml").exists():
+        import openvino
+
+        network = openvino.Core().read_model(folder / "model.xml")
+        return {key: network.get_rt_info(["inceptory", key]).astype(str) for key in keys}
     import torch
 
-    pairs = {each.key: each.value for each in onnx.load(exports["onnx"] / "model.onnx").metadata_props}
-    network = openvino.Core().read_model(exports["openvino"] / "model.xml")
-    inside = {key: network.get_rt_info(["inceptory", key]).astype(str) for key in pairs}
-    extra = dict.fromkeys(pairs, "")
-    torch.export.load(str(exports["torch-export"] / "model.pt2"), extra_files=extra)
-    assert pairs == inside == extra
+    extra = dict.fromkeys(keys, "")
+    torch.export.load(str(folder / "model.pt2"), extra_files=extra)
+    return extra
+
+
+def test_metadata_lies_inside_the_files(exports):
+    pairs = metadata(exports["onnx"])
+    assert pairs == metadata(exports["openvino"]) == metadata(exports["torch-export"])
     assert json.loads(pairs["classes"]) == list(CLASSES)
     assert Preprocess.from_json(json.loads(pairs["preprocessing"])) == PREPROCESS
     assert Card.from_json(pairs["card"], "inside").labels == CLASSES
@@ -273,6 +287,105 @@ def test_an_export_that_answers_otherwise_is_refused(small, tmp_path, exports, m
     assert os.listdir(tmp_path) == []
 
 
+def test_bf16_is_a_hint_to_openvino(small, photos, tmp_path, exports, capsys):
+    from inceptory.engines.openvino import precisions
+
+    if "bf16" not in precisions():
+        pytest.skip("this processor has no bf16")
+    proof = inceptory.export(small, to="openvino", precision="bf16", out=tmp_path / "out", data=photos).proof
+    assert 1e-6 < proof.largest_difference < 0.1
+    assert '"INFERENCE_PRECISION_HINT": "bf16"' in (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert inceptory.predict(tmp_path / "out", photos / "0.png").precision == "bf16"
+    fp32, bf16 = (proved / "model.bin" for proved in (exports["openvino"], tmp_path / "out"))
+    assert fp32.read_bytes() == bf16.read_bytes()
+
+
+# int8
+
+
+def labelled(count: int) -> tuple[np.ndarray, list[str]]:
+    """Pictures of squares, each under one of CLASSES in turn."""
+    return squares(count), [CLASSES[k % 3] for k in range(count)]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, exports: dict[str, Path]) -> dict[str, object]:
+    """What NNCF is asked to make int8 of; it gives the graph back as it was, or what stands under "instead"."""
+    calls: dict[str, object] = {}
+
+    def quantised(graph, preprocess, calibration, *, to, **others):
+        import onnx
+        import openvino
+
+        calls.update(others, calibration=calibration, to=to)
+        graph = calls.get("instead", graph)
+        return Quantised(onnx.load_from_string(graph) if to == "onnx" else openvino.Core().read_model(graph), 0.0, 0)
+
+    quantise = pytest.importorskip("inceptory.engines.quantise", reason=EXTRA)
+    Quantised = quantise.Quantised  # noqa: N806
+    monkeypatch.setattr(quantise, "quantised", quantised)
+    return calls
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_pictures_that_calibrate_do_not_prove(small, tmp_path, asked, to):
+    exported = inceptory.export(small, to=to, precision="int8", out=tmp_path / "out", data=labelled(20), max_drop=3)
+    assert (asked["to"], asked["max_drop"], exported.proof.pictures) == (to, 3, 10)
+    assert asked["reference"].tolist() == [k % 3 for k in range(1, 20, 2)]
+    calibration, validation = ({each.tobytes() for each in asked[name]} for name in ("calibration", "validation"))
+    assert (len(calibration), len(validation), len(calibration | validation)) == (10, 10, 20)
+    assert open_exported(tmp_path / "out").export.precision == "int8"
+
+
+def test_a_split_of_the_data_calibrates_where_there_is_one(small, tmp_path, asked):
+    data = {"train": labelled(9), "test": labelled(6)}
+    assert inceptory.export(small, to="onnx", precision="int8", out=tmp_path / "out", data=data).proof.pictures == 6
+    assert (len(asked["calibration"]), len(asked["validation"])) == (9, 6)
+
+
+def test_without_labels_int8_is_held_to_what_fp32_answers(small, photos, tmp_path, asked):
+    inceptory.export(small, to="openvino", precision="int8", out=tmp_path / "out", data=photos)
+    pixels = asked["validation"].transpose(0, 2, 3, 1)
+    assert asked["reference"].tolist() == eager(small, pixels)[1].argmax(1).tolist()
+
+
+def test_int8_that_costs_too_much_on_all_pictures_is_refused(small, tmp_path, asked):
+    from inceptory.engines.graph import graph_of
+
+    data, names = labelled(20)
+    truth = [CLASSES[k] for k in eager(small, data)[1].argmax(1)]
+    with inceptory.open_model(small) as model:
+        arrays = {name: -array if "classifier" in name else array for name, array in model.arrays().items()}
+        asked["instead"] = graph_of(model.plan.tree, arrays, PREPROCESS).SerializeToString()
+    with pytest.raises(
+        ConfigError, match=r"int8: top-1 falls by 100\.00 points on 10 pictures \(at most 0\.5; allow more"
+    ):
+        inceptory.export(small, to="onnx", precision="int8", out=tmp_path / "out", data=(data, truth))
+    assert os.listdir(tmp_path) == []
+
+
+def test_too_few_pictures_for_int8_are_refused(small, tmp_path, exports):
+    pytest.importorskip("nncf", reason=EXTRA)
+    with pytest.raises(ConfigError, match="pictures are too few to calibrate it by"):
+        inceptory.export(small, to="onnx", precision="int8", out=tmp_path / "out", data=labelled(20))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_a_network_becomes_int8(small, tmp_path, exports, to):
+    pytest.importorskip("nncf", reason=EXTRA)
+    data = squares(420)
+    truth = [CLASSES[k] for k in eager(small, data)[1].argmax(1)]
+    proof = inceptory.export(
+        small, to=to, precision="int8", out=tmp_path / "out", data=(data, truth), max_drop=10
+    ).proof
+    assert proof.before.top1 == 1
+    assert proof.after.top1 >= 0.9
+    assert proof.file_bytes < 0.5 * sum((exports[to] / name).stat().st_size for name in FILES[to])
+    assert {"classes", "card"} <= metadata(tmp_path / "out").keys()
+
+
 # Bad input
 
 
@@ -285,7 +398,11 @@ def test_an_export_that_answers_otherwise_is_refused(small, tmp_path, exports, m
         (["--to", "onnx", "--out", "x", "--precision", "bf16"], 78, "not --to onnx (ONNX Runtime has no convolutions"),
         (["--to", "torch-export", "--out", "x", "--precision", "bf16"], 78, "not --to torch-export"),
         (["--to", "torch-export", "--out", "x", "--precision", "int8"], 78, "--precision int8"),
-        (["--to", "onnx", "--out", "x", "--precision", "int8"], 78, "--precision int8"),
+        (
+            ["--to", "onnx", "--out", "x", "--precision", "int8"],
+            78,
+            "int8: needs pictures to calibrate by (give --data)",
+        ),
         (["--to", "onnx", "--out", "x", "--data", "nowhere"], 66, "nowhere: no such data"),
     ],
 )
