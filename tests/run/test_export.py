@@ -27,8 +27,10 @@ from inceptory.weights.model import Model
 from tests.report.test_page import check_alone
 from tests.small import CLASSES, PREPROCESS, TARGETS, saved
 
-
 EXTRA = 'not installed: pip install "inceptory[fast]"'
+
+MOSTLY = ("onnx", "openvino", pytest.param("torch-export", marks=pytest.mark.slow))
+"""Targets, of which torch.export takes seconds."""
 
 
 def answers(folder: Path, pixels: np.ndarray) -> list[np.ndarray]:
@@ -93,7 +95,7 @@ def test_a_network_that_reads_bgr_is_exported_for_rgb(tmp_path, to, exports):
     assert card.preprocess == replace(preprocess, order="RGB", mean=(0.3, 0.4, 0.5), std=(0.4, 0.3, 0.2))
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", MOSTLY)
 def test_grey_pictures_and_several_labels(tmp_path, to, exports):
     model = saved(
         tmp_path / "grey.safetensors", Preprocess(size=32, mean=(0.5,), std=(0.2,), order="L"), multi_label=True
@@ -338,9 +340,9 @@ def test_pictures_that_calibrate_do_not_prove(small, tmp_path, asked, to):
 
 
 def test_a_split_of_the_data_calibrates_where_there_is_one(small, tmp_path, asked):
-    data = {"train": labelled(9), "test": labelled(6)}
+    data = {"train": labelled(15), "test": labelled(6)}
     assert inceptory.export(small, to="onnx", precision="int8", out=tmp_path / "out", data=data).proof.pictures == 6
-    assert (len(asked["calibration"]), len(asked["validation"])) == (9, 6)
+    assert (len(asked["calibration"]), len(asked["validation"])) == (12, 6), "a fifth of each class is for validation"
 
 
 def test_without_labels_int8_is_held_to_what_fp32_answers(small, photos, tmp_path, asked):
@@ -349,18 +351,18 @@ def test_without_labels_int8_is_held_to_what_fp32_answers(small, photos, tmp_pat
     assert asked["reference"].tolist() == eager(small, pixels)[1].argmax(1).tolist()
 
 
-def test_int8_that_costs_too_much_on_all_pictures_is_refused(small, tmp_path, asked):
+def test_int8_that_costs_too_much_on_all_pictures_is_refused(tmp_path, asked):
     from inceptory.engines.graph import graph_of
 
-    data, names = labelled(20)
-    truth = [CLASSES[k] for k in eager(small, data)[1].argmax(1)]
-    with inceptory.open_model(small) as model:
-        arrays = {name: -array if "classifier" in name else array for name, array in model.arrays().items()}
-        asked["instead"] = graph_of(model.plan.tree, arrays, PREPROCESS).SerializeToString()
+    model, data = saved(tmp_path.parent / "plain.safetensors", replace(PREPROCESS, resize=None)), squares(20)
+    truth = [CLASSES[k] for k in eager(model, data)[1].argmax(1)]
+    with inceptory.open_model(model) as opened:
+        arrays = {name: -array if "classifier" in name else array for name, array in opened.arrays().items()}
+        asked["instead"] = graph_of(opened.plan.tree, arrays, PREPROCESS).SerializeToString()
     with pytest.raises(
         ConfigError, match=r"int8: top-1 falls by 100\.00 points on 10 pictures \(at most 0\.5; allow more"
     ):
-        inceptory.export(small, to="onnx", precision="int8", out=tmp_path / "out", data=(data, truth))
+        inceptory.export(model, to="onnx", precision="int8", out=tmp_path / "out", data=(data, truth))
     assert os.listdir(tmp_path) == []
 
 
@@ -373,12 +375,12 @@ def test_too_few_pictures_for_int8_are_refused(small, tmp_path, exports):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
-def test_a_network_becomes_int8(small, tmp_path, exports, to):
+def test_a_network_becomes_int8(tmp_path, exports, to):
     pytest.importorskip("nncf", reason=EXTRA)
-    data = squares(420)
-    truth = [CLASSES[k] for k in eager(small, data)[1].argmax(1)]
+    model, data = saved(tmp_path / "plain.safetensors", replace(PREPROCESS, resize=None)), squares(420)
+    truth = [CLASSES[k] for k in eager(model, data)[1].argmax(1)]
     proof = inceptory.export(
-        small, to=to, precision="int8", out=tmp_path / "out", data=(data, truth), max_drop=10
+        model, to=to, precision="int8", out=tmp_path / "out", data=(data, truth), max_drop=10
     ).proof
     assert proof.before.top1 == 1
     assert proof.after.top1 >= 0.9
@@ -474,7 +476,7 @@ def test_what_is_read_is_never_written_to(small, photos, tmp_path):
             inceptory.export(small, to="onnx", out=out, data=data, force=True)
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", MOSTLY)
 def test_a_full_disk_leaves_nothing_half_written(small, tmp_path, exports, to):
     pytest.importorskip("resource", reason="Windows limits no file's size")
     from tests.features.test_features import files_of_at_most
