@@ -50,6 +50,8 @@ FILES: dict[Target, tuple[str, ...]] = {
 ENGINES: dict[Target, Name] = {"onnx": "onnxruntime", "openvino": "openvino"}
 OUTSIDE = b"\n\x08location"
 """How an ONNX file begins to say in which other file its numbers lie. Ours lie in the file itself."""
+KEPT = 8
+"""Compiled networks that stay in the cache; each takes as much as its file."""
 AGAIN = "export it again"
 
 
@@ -109,7 +111,9 @@ class Exported:
         """Raises ConfigError where its package is not installed or this machine lacks its precision."""
         if importlib.util.find_spec(self.computes) is None:
             raise ConfigError(f'{self.path}: needs {self.computes} (pip install "inceptory[fast]")')
-        return engine_of(self.path, self.export.to, self.export.precision, self.card, cache=_compiled())
+        return engine_of(
+            self.path, self.export.to, self.export.precision, self.card, cache=_room_to_compile(self.digest())
+        )
 
     def close(self) -> None:
         """Nothing is open."""
@@ -199,10 +203,26 @@ def _read(path: Path) -> tuple[Card, Export]:
     return card, export
 
 
-def _compiled() -> Path | None:
-    """Where OpenVINO may keep what it has compiled; None where nothing can be written."""
-    folder = cache_folder() / "engines" / "openvino"
+def compiled() -> list[Path]:
+    """What OpenVINO has kept of compiled networks, the one used last first."""
+    used: list[tuple[float, Path]] = []
+    with suppress(OSError, ValueError):
+        for path in (cache_folder() / "engines" / "openvino").glob("*/*"):
+            status = path.stat()
+            used.append((max(status.st_atime, status.st_mtime), path))
+    return [path for _, path in sorted(used, reverse=True)]
+
+
+def _room_to_compile(digest: str) -> Path | None:
+    """Where OpenVINO may keep a compiled network, less the oldest ones; None where there is no room.
+
+    Each has a folder of its own: OpenVINO knows a network by its path, size and time, and another may have the same.
+    """
+    folder = cache_folder() / "engines" / "openvino" / digest[:32]
     with suppress(OSError, ValueError):
         folder.mkdir(parents=True, exist_ok=True)
+        for path in compiled()[KEPT:]:
+            path.unlink(missing_ok=True)
+            files.remove_empty([path.parent])
         return folder
     return None

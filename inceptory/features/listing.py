@@ -12,8 +12,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from inceptory.engines.choice import remembered
+from inceptory.engines.exported import compiled
 from inceptory.errors import UsageError, printable
 from inceptory.features.cache import Kept, folder, kept, limit, size_of, trim
+from inceptory.system.files import remove_empty
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Listing:
     """Bytes that were removed by this command."""
     choices: int = 0
     """Models for which it is remembered which engine is fastest."""
+    compiled: tuple[int, int] = (0, 0)
+    """How many networks OpenVINO has compiled, and the bytes of them."""
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self.files)
@@ -41,6 +45,9 @@ class Listing:
             told.append(
                 f"{self.place.with_name('engines')}: the fastest engine by measurement, models: {self.choices:,}"
             )
+        if self.compiled[0]:
+            count, size = self.compiled
+            told.append(f"{self.place.with_name('engines')}: compiled networks of OpenVINO: {count:,}, {_size(size)}")
         return "\n".join(told)
 
 
@@ -76,8 +83,8 @@ def cache(
 
     Features lie in the folder `features` of the cache ($INCEPTORY_CACHE, else the user's cache folder). They take
     at most $INCEPTORY_CACHE_LIMIT (20GB without it); what was not used for longest goes first. In `engines`
-    lies how fast each engine answers here, a small file for each model; without it that is measured again. Weights
-    and data sets that were downloaded are not touched.
+    lies how fast each engine answers here, a small file for each model; without it that is measured again; and what
+    OpenVINO has compiled of the last exported networks. Weights and data sets that were downloaded are not touched.
 
     Parameters
     ----------
@@ -90,7 +97,12 @@ def cache(
         raise UsageError("--clear, --keep: give one of them (--clear removes everything)")
     most = 0 if clear else None if keep is None else size_of(keep, "--keep")
     removed = 0 if most is None else trim(most)
-    for note in remembered() if clear else ():
+    for file in (*remembered(), *compiled()) if clear else ():
         with contextlib.suppress(OSError):
-            note.unlink()
-    return Listing(folder(), tuple(kept()), limit(), removed, len(remembered()))
+            size = file.stat().st_size
+            file.unlink()
+            remove_empty([file.parent])
+            removed += size
+    left = compiled()
+    sizes = (len(left), sum(file.stat().st_size for file in left))
+    return Listing(folder(), tuple(kept()), limit(), removed, len(remembered()), sizes)

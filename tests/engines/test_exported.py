@@ -14,9 +14,10 @@ from PIL import Image
 
 import inceptory
 from inceptory.cli import main
-from inceptory.engines.exported import CARD, FILES, OUTSIDE, is_exported, open_exported
+from inceptory.engines.exported import CARD, FILES, KEPT, OUTSIDE, compiled, is_exported, open_exported
 from inceptory.engines.opening import Wish, open_engine
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError
+from inceptory.features.listing import cache as listing
 from inceptory.weights.seal import seal
 from tests.imports import loaded_by
 from tests.small import CLASSES, TARGETS, saved
@@ -217,7 +218,22 @@ def test_what_openvino_compiled_is_kept_and_never_answers_for_another_network(ex
     assert np.array_equal(answers[2], answers[3])
     assert np.abs(answers[0] - answers[2]).max() > 1e-3
     assert np.array_equal(answers[0], answers[5])
-    assert list((cache / "engines" / "openvino").iterdir())
+    assert compiled()
+    assert "compiled networks of OpenVINO: 2" in str(listing())
+    assert "compiled" not in str(listing(clear=True))
+    assert compiled() == []
+
+
+def test_of_compiled_networks_the_last_used_are_kept(exports, cache):
+    folder = cache / "engines" / "openvino"
+    for age in range(KEPT + 3):
+        (folder / f"{age}").mkdir(parents=True)
+        (folder / f"{age}" / "a.blob").touch()
+        os.utime(folder / f"{age}" / "a.blob", (1e9 - age, 1e9 - age))
+    open_exported(exports["openvino"]).engine()
+    left = {path.parent.name for path in compiled()}
+    assert {f"{age}" for age in range(KEPT)} < left
+    assert not {f"{age}" for age in range(KEPT, KEPT + 3)} & set(os.listdir(folder))
 
 
 def test_a_cache_that_cannot_be_written_is_no_hindrance(exports, tmp_path, monkeypatch):
