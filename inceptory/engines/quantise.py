@@ -96,7 +96,7 @@ class _Work:
         """Every layer in int8 that can be."""
         import nncf
 
-        return _settled(nncf.quantize(self.read(), self.pictures(self.calibration), subset_size=len(self.calibration)))
+        return settled(nncf.quantize(self.read(), self.pictures(self.calibration), subset_size=len(self.calibration)))
 
     def controlled(self, max_drop: float) -> Any:
         """With those layers put back that cost most, until the drop is small enough or MOST were tried."""
@@ -115,7 +115,7 @@ class _Work:
             subset_size=len(self.calibration),
             advanced_accuracy_restorer_parameters=control,
         )
-        return _settled(model)
+        return settled(model)
 
     def read(self) -> Any:
         """The graph as NNCF wants it, which may change it."""
@@ -185,7 +185,7 @@ class _Work:
         )
 
 
-def _settled(model: Any) -> Any:
+def settled(model: Any) -> Any:
     """With names of operations that depend on nothing but their order; OpenVINO counts all of a process."""
     if isinstance(model, ov.Model):
         for number, op in enumerate(model.get_ordered_ops()):

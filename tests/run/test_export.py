@@ -245,6 +245,13 @@ def test_the_readme_prepares_pictures_alike(exports, tmp_path, how):
     assert np.abs(pixels[0] - expected).mean() < 1.5
 
 
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_the_same_model_gives_the_same_bytes(exports, small, tmp_path, to):
+    inceptory.export(small, to=to, out=tmp_path / "out")
+    for name in FILES[to]:
+        assert (tmp_path / "out" / name).read_bytes() == (exports[to] / name).read_bytes()
+
+
 # The proof
 
 

@@ -205,7 +205,10 @@ class Work:
     def _save(self, network: ov.Model | onnx.ModelProto, place: Path) -> None:
         import openvino as ov
 
-        model = network if isinstance(network, ov.Model) else ov.Core().read_model(network.SerializeToString())
+        from inceptory.engines.quantise import settled
+
+        read = network if isinstance(network, ov.Model) else ov.Core().read_model(network.SerializeToString())
+        model = settled(read)
         for key, text in self.metadata.items():
             model.set_rt_info(text, ["inceptory", key])
         try:
