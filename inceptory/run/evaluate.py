@@ -68,7 +68,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+        A checkpoint, a run folder, anybody's weight file, a published name (`inceptory weights`), or a folder that
+        `export` wrote for ONNX Runtime or OpenVINO.
     data
         Labelled pictures, as for `train`. Their classes are matched with the checkpoint's by name, by WordNet
         synset (n01440764) or by aliases of the checkpoint. The checkpoint may have more classes; an answer

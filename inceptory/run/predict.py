@@ -69,7 +69,8 @@ def predict(
     Parameters
     ----------
     model
-        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+        A checkpoint, a run folder, anybody's weight file, a published name (`inceptory weights`), or a folder that
+        `export` wrote for ONNX Runtime or OpenVINO.
     images
         Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
     top

@@ -52,6 +52,7 @@ def test_an_exported_folder_predicts_as_its_model_and_loads_no_torch(exports, sm
     loaded = loaded_by(code, "predict", str(exports[to]), str(picture))
     assert {"onnx": "onnxruntime", "openvino": "openvino"}[to] in loaded
     assert not {"torch", "onnx", "pyarrow", "sklearn", "matplotlib", "scipy"} & loaded
+    assert not {"inceptory.weights.model", "inceptory.data.sources.opening"} & loaded, "a tenth of a second each"
 
 
 def test_evaluate_measures_an_exported_folder(exports, small, tmp_path):
