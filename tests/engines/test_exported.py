@@ -225,6 +225,12 @@ def test_what_openvino_compiled_is_kept_and_never_answers_for_another_network(ex
     assert compiled() == []
 
 
+def test_of_compiled_networks_each_has_a_folder(exports, cache):
+    exported = open_exported(exports["openvino"])
+    exported.engine()
+    assert {path.parent.name for path in compiled()} == {exported.digest()[:32]}
+
+
 def test_of_compiled_networks_the_last_used_are_kept(exports, cache):
     folder = cache / "engines" / "openvino"
     for age in range(KEPT + 3):
