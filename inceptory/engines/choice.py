@@ -178,7 +178,7 @@ class Choice:
         model = self.model
         facts = {
             "format": FORMAT,
-            "weights": model.weights.digest("sha256"),
+            "weights": model.digest(),
             "network": [model.plan.architecture, model.plan.dialect, model.plan.options()],
             "preprocess": model.require_preprocess().to_json(),
             "machine": [machine.processor(), machine.cores()],

@@ -80,6 +80,11 @@ class Exported:
     export: Export
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """How it was read, which is always the usual way."""
+        return ()
+
+    @property
     def file_bytes(self) -> int:
         """Of the network's files."""
         return sum((self.path / name).stat().st_size for name in FILES[self.export.to])

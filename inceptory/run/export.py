@@ -125,7 +125,7 @@ def write_rest(folder: Path, work: Work, proof: Proof) -> None:
         "network": model.plan.architecture,
         "to": work.to,
         "precision": work.precision,
-        "source": model.weights.digest("sha256"),
+        "source": model.digest(),
         "versions": work.versions,
         "processor": machine.processor().partition(";")[0],
         "cores": machine.cores(),

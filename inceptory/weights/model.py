@@ -101,6 +101,10 @@ class Model:
         self.weights.require_unchanged()
         return arrays
 
+    def digest(self) -> str:
+        """sha256 of the file."""
+        return self.weights.digest("sha256")
+
     def certificate(self) -> Certificate:
         """What the file holds, and where each of its tensors goes; reads the whole file for its hash."""
         if self.identity is None or self.inside is None:
