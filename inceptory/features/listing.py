@@ -97,12 +97,13 @@ def cache(
         raise UsageError("--clear, --keep: give one of them (--clear removes everything)")
     most = 0 if clear else None if keep is None else size_of(keep, "--keep")
     removed = 0 if most is None else trim(most)
-    for file in (*remembered(), *compiled()) if clear else ():
+    networks = compiled() if clear else []
+    for file in (*remembered(), *networks) if clear else ():
         with contextlib.suppress(OSError):
             size = file.stat().st_size
             file.unlink()
-            remove_empty([file.parent])
             removed += size
+    remove_empty(network.parent for network in networks)
     left = compiled()
     sizes = (len(left), sum(file.stat().st_size for file in left))
     return Listing(folder(), tuple(kept()), limit(), removed, len(remembered()), sizes)
