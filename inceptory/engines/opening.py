@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from inceptory.engines import machine
 from inceptory.engines.answers import ENGINES, Engine, Name, Precision
 from inceptory.engines.choice import Choice, Setting
+from inceptory.engines.exported import Exported
 from inceptory.errors import ConfigError, UnknownName, UsageError
-from inceptory.weights.model import Model
+
+if TYPE_CHECKING:
+    from inceptory.engines.exported import Opened
+    from inceptory.weights.model import Model
 
 EXTRA = 'pip install "inceptory[fast]"'
 
@@ -36,15 +40,18 @@ REFERENCE = Wish("torch", "fp32")
 
 
 def open_engine(
-    model: Model, wish: Wish = REFERENCE, *, pictures: int = 1, sample: Sample | None = None
+    model: Opened, wish: Wish = REFERENCE, *, pictures: int = 1, sample: Sample | None = None
 ) -> tuple[Engine, str]:
     """An engine for so many pictures, and a line that says which it is and why; "" where nobody had to choose.
 
     Without a wish for a precision, only one is used whose answers were compared with those in fp32 on `sample`.
-    Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, and a
-    model that knows no preprocessing.
+    Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, a model
+    that knows no preprocessing, and a wish that an exported folder does not fulfil.
     """
     model.require_preprocess()
+    if isinstance(model, Exported):
+        _require_granted(model, wish)
+        return model.engine(), ""
     maker = Maker(model, wish)
     settings = maker.settings()
     if len(settings) == 1:
@@ -52,6 +59,15 @@ def open_engine(
     choice = Choice(model, settings, maker.make)
     setting, why = choice.settle(pictures, sample, proved=wish.precision != "auto")
     return choice.taken(setting), why
+
+
+def _require_granted(exported: Exported, wish: Wish) -> None:
+    """Raise ConfigError for a wish that does not fit an exported folder, which was made for one engine."""
+    granted = {"engine": exported.computes, "precision": exported.export.precision, "device": "cpu"}
+    for flag, value in granted.items():
+        if getattr(wish, flag) not in ("auto", value):
+            problem = f"{exported.path} was exported for {value}"
+            raise ConfigError(f"--{flag} {getattr(wish, flag)}: {problem} (leave --{flag} out, or give the checkpoint)")
 
 
 class Maker:

@@ -1,7 +1,8 @@
-"""`cache`: what is kept of features, where, how large, and how to be rid of it."""
+"""`cache`: what is kept of features and of engines, where, how large, and how to be rid of it."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from inceptory.engines.choice import remembered
+from inceptory.engines.exported import compiled
 from inceptory.errors import UsageError, printable
 from inceptory.features.cache import Kept, folder, kept, limit, size_of, trim
+from inceptory.system.files import remove_empty
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Listing:
     """Bytes that all may take."""
     removed: int = 0
     """Bytes that were removed by this command."""
+    choices: int = 0
+    """Models for which it is remembered which engine is fastest."""
+    compiled: tuple[int, int] = (0, 0)
+    """How many networks OpenVINO has compiled, and the bytes of them."""
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self.files)
@@ -32,7 +40,15 @@ class Listing:
         told = [f"removed {_size(self.removed)}"] * (self.removed > 0)
         total = sum(one.size for one in self.files)
         told.append(f"{self.place}: {_size(total)} of at most {_size(self.limit)} (INCEPTORY_CACHE_LIMIT)")
-        return "\n".join([*told, *map(_line, self.files)])
+        told += map(_line, self.files)
+        if self.choices:
+            told.append(
+                f"{self.place.with_name('engines')}: the fastest engine by measurement, models: {self.choices:,}"
+            )
+        if self.compiled[0]:
+            count, size = self.compiled
+            told.append(f"{self.place.with_name('engines')}: compiled networks of OpenVINO: {count:,}, {_size(size)}")
+        return "\n".join(told)
 
 
 def _line(one: Kept) -> str:
@@ -55,7 +71,7 @@ def cache(
     clear: Annotated[bool, Parameter(negative="")] = False,
     keep: str | None = None,
 ) -> Listing:
-    """Show what is kept of features, or empty it.
+    """Show what is kept of features and of engines, or empty it.
 
     For example:
 
@@ -66,8 +82,9 @@ def cache(
         inceptory cache --keep 2GB
 
     Features lie in the folder `features` of the cache ($INCEPTORY_CACHE, else the user's cache folder). They take
-    at most $INCEPTORY_CACHE_LIMIT (20GB without it); what was not used for longest goes first. Weights and data
-    sets that were downloaded are not touched.
+    at most $INCEPTORY_CACHE_LIMIT (20GB without it); what was not used for longest goes first. In `engines`
+    lies how fast each engine answers here, a small file for each model; without it that is measured again; and what
+    OpenVINO has compiled of the last exported networks. Weights and data sets that were downloaded are not touched.
 
     Parameters
     ----------
@@ -80,4 +97,13 @@ def cache(
         raise UsageError("--clear, --keep: give one of them (--clear removes everything)")
     most = 0 if clear else None if keep is None else size_of(keep, "--keep")
     removed = 0 if most is None else trim(most)
-    return Listing(folder(), tuple(kept()), limit(), removed)
+    networks = compiled() if clear else []
+    for file in (*remembered(), *networks) if clear else ():
+        with contextlib.suppress(OSError):
+            size = file.stat().st_size
+            file.unlink()
+            removed += size
+    remove_empty(network.parent for network in networks)
+    left = compiled()
+    sizes = (len(left), sum(file.stat().st_size for file in left))
+    return Listing(folder(), tuple(kept()), limit(), removed, len(remembered()), sizes)

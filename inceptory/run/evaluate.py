@@ -13,23 +13,23 @@ import numpy as np
 
 from inceptory.data.feed.decoding import sample
 from inceptory.data.picture.preprocess import Views
-from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut, words
-from inceptory.data.sources.opening import is_place, place_of
+from inceptory.engines.exported import is_exported, open_exported
 from inceptory.engines.opening import Wish, open_engine
-from inceptory.errors import ConfigError, DataError, printable
+from inceptory.errors import ConfigError, DataError, UsageError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
 from inceptory.system.outputs import claimed, keyed
-from inceptory.weights.model import Model, open_model
 
 if TYPE_CHECKING:
     from inceptory.data.sources.labels import Labels
     from inceptory.data.sources.source import Source
+    from inceptory.engines.exported import Opened
     from inceptory.measure.calibration import Calibration, Coverage
     from inceptory.measure.evaluate import Scored
     from inceptory.weights.card import Card
+    from inceptory.weights.model import Model
 
 METRICS = keyed("metrics", "n", "split", "model", "data", "network")
 """How a file of `evaluate` is recognised; a run's own metrics.json has neither model nor data."""
@@ -70,7 +70,8 @@ def evaluate(
     Parameters
     ----------
     model
-        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+        A checkpoint, a run folder, anybody's weight file, a published name (`inceptory weights`), or a folder that
+        `export` wrote for ONNX Runtime or OpenVINO.
     data
         Labelled pictures, as for `train`. Their classes are matched with the checkpoint's by name, by WordNet
         synset (n01440764) or by aliases of the checkpoint. The checkpoint may have more classes; an answer
@@ -103,8 +104,11 @@ def evaluate(
         Parts of each picture whose probabilities are averaged, as for `predict`. The metrics are those of the
         averages; what sets of classes hold is measured on the pictures as they are, on which they were fitted.
     """
+    from inceptory.data.sources.given import source_of
+
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = classifier(model, weights, raw)
+        stack.callback(opened.close)
         card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
         output = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
         source, chosen, line = measured(source_of(data, layout=layout), card, split)
@@ -133,15 +137,31 @@ def evaluate(
             }
             origin |= {} if views == "1" else {"views": views}
             origin |= {"coverage": {asked: vars(each) for asked, each in coverage.items()}} if coverage else {}
-            output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
+            output.write(
+                json_page(record(metrics, scored.details(card.labels), opened.plan, opened.file_bytes, **origin))
+            )
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Model:
+def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Opened:
+    """A classifier: a model as `checkpoint` opens it, or an exported folder."""
+    if not is_exported(model):
+        return checkpoint(model, weights, raw, depth=4)
+    if weights is not None or raw:
+        flag = "--raw" if weights is None else f"--weights {weights}"
+        raise UsageError(f"{flag}: {model} is an exported folder, which holds its own weights (leave it out)")
+    exported = open_exported(model)
+    exported.require_classifier()
+    return exported
+
+
+def checkpoint(model: Path | str, weights: Path | str | None, raw: bool, *, depth: int = 3) -> Model:
     """The opened model, with its warnings shown; raises ConfigError for a model that is no classifier.
 
-    Only for functions that users call themselves: the warnings point to the line that called them.
+    Only for functions that users call themselves: the warnings point `depth` callers up, to the line that called them.
     """
+    from inceptory.weights.model import open_model
+
     opened = open_model(model, weights=weights, raw=raw)
     try:
         opened.require_classifier()
@@ -150,10 +170,10 @@ def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Mode
         raise
     if opened.remarks:
         print(printable(f"{opened.path}: {'; '.join(opened.remarks)}"), file=sys.stderr)
-    return opened.warn(3)
+    return opened.warn(depth)
 
 
-def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict[str, Coverage]:
+def _coverages(model: Opened, source: Source, split: str, scored: Scored) -> dict[str, Coverage]:
     """What sets of classes achieve at each coverage that the calibration can promise.
 
     Nothing of a model without one, and nothing on pictures that may have been part of it, on which any set does well:
@@ -173,6 +193,8 @@ def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict
 
 def _trained_on(card: Card, source: Source) -> bool:
     """Whether a model may have seen these pictures: its data, wherever they lie now, or a part of their folder."""
+    from inceptory.data.sources.opening import is_place, place_of
+
     trained, place = str(card.data.get("name")), place_of(source.name)
     if trained == place or _held(source, card).fingerprint() == card.data.get("fingerprint"):
         return True
@@ -180,7 +202,7 @@ def _trained_on(card: Card, source: Source) -> bool:
     return inside or Path(place) in Path(trained).parents
 
 
-def calibration_of(model: Model) -> Calibration:
+def calibration_of(model: Opened) -> Calibration:
     """What a checkpoint knows of how sure its answers may be; raises ConfigError for one that knows nothing."""
     from inceptory.measure.calibration import Calibration
 
@@ -233,6 +255,8 @@ def _held(source: Source, card: Card) -> Source:
 
 def _not_the_same(trained: str, name: str) -> str:
     """A warning for data that has the name of the checkpoint's training data, but other content."""
+    from inceptory.data.sources.opening import is_place, place_of
+
     if is_place(trained) and trained == place_of(name):
         return "; it has changed since the checkpoint was trained on it, which may have seen some of them"
     if not is_place(trained) and trained == name:

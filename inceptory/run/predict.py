@@ -29,9 +29,9 @@ from inceptory.system.outputs import claimed
 
 if TYPE_CHECKING:
     from inceptory.engines.answers import Engine
+    from inceptory.engines.exported import Opened
     from inceptory.measure.calibration import Calibration
     from inceptory.measure.novelty import Novelty
-    from inceptory.weights.model import Model
 
 BATCH = 32
 """Largest number of views of pictures that are decoded and answered at once."""
@@ -77,7 +77,8 @@ def predict(
     Parameters
     ----------
     model
-        A checkpoint, a run folder, anybody's weight file, or a published name (`inceptory weights`).
+        A checkpoint, a run folder, anybody's weight file, a published name (`inceptory weights`), or a folder that
+        `export` wrote for ONNX Runtime or OpenVINO.
     images
         Pictures, or folders that are searched for them. Unreadable ones are named, counted, skipped.
     top
@@ -143,7 +144,8 @@ def predict(
     if sort_into is not None:
         require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = classifier(model, weights, raw)
+        stack.callback(opened.close)
         preprocess, read = seen_in(views, opened.require_preprocess()), [opened.path, *images]
         place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
         if sort_into is not None:
@@ -158,7 +160,7 @@ def predict(
         asked |= {"engine": answering.engine.name, "precision": answering.engine.precision}
         batch, journal = preprocess.at_a_time(BATCH), nameless()
         if place is not None and streams:
-            asked = {"model": opened.weights.digest("sha256"), "reading": opened.remarks, **asked}
+            asked = {"model": opened.digest(), "reading": opened.remarks, **asked}
             asked["preprocessing"] = preprocess.to_json()
             journal = stack.enter_context(beside(place.path, asked, batch, pictures, force))
         _answer_all(Reading(pictures, preprocess, [*journal.faults]), answering, journal)
@@ -220,7 +222,9 @@ def _begun(wish: Wish, out: Path) -> Wish:
     return replace(wish, precision=precision) if wish.precision == "auto" and precision in PRECISIONS else wish
 
 
-def _answering(model: Model, top: int, coverage: float | None, wish: Wish, pictures: int, sample: Sample) -> _Answering:
+def _answering(
+    model: Opened, top: int, coverage: float | None, wish: Wish, pictures: int, sample: Sample
+) -> _Answering:
     """Raises ConfigError where the model cannot do what is asked, before the network is loaded."""
     calibration = None if coverage is None else calibration_of(model)
     if calibration is not None and coverage is not None:
@@ -247,7 +251,7 @@ def _classes_of(predictions: Predictions, most: int | None) -> Iterator[tuple[st
         yield one.picture, *(((), ()) if one.unlike else (one.labels[:most], one.probabilities[:most]))
 
 
-def _novelty_of(model: Model) -> Novelty | None:
+def _novelty_of(model: Opened) -> Novelty | None:
     """How far pictures may be from those of a checkpoint's training; None where it does not know.
 
     Raises DataError for a damaged record, or one of vectors that are not this network's.

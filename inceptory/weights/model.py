@@ -69,6 +69,11 @@ class Model:
         return self.identity is None
 
     @property
+    def file_bytes(self) -> int:
+        """Of the file."""
+        return self.path.stat().st_size
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """How the file was read, where that was not the usual way."""
         return () if self.identity is None else self.identity.remarks
@@ -95,6 +100,10 @@ class Model:
             arrays = dict(adopted_arrays(self.weights, self.inside, self.identity))
         self.weights.require_unchanged()
         return arrays
+
+    def digest(self) -> str:
+        """sha256 of the file."""
+        return self.weights.digest("sha256")
 
     def certificate(self) -> Certificate:
         """What the file holds, and where each of its tensors goes; reads the whole file for its hash."""
