@@ -46,7 +46,7 @@ def open_engine(
     model that knows no preprocessing.
     """
     model.require_preprocess()
-    maker = _Maker(model, wish)
+    maker = Maker(model, wish)
     settings = maker.settings()
     if len(settings) == 1:
         return maker.make(settings[0]), ""
@@ -55,7 +55,7 @@ def open_engine(
     return choice.taken(setting), why
 
 
-class _Maker:
+class Maker:
     """What a wish leaves to choose from, and engines made of it. The graph is written once."""
 
     def __init__(self, model: Model, wish: Wish) -> None:

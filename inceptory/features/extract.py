@@ -100,7 +100,7 @@ class Extractor:
     def __init__(self, model: Model, settings: Settings) -> None:
         """Raises UnknownName for a layer, ConfigError for a size or a device that cannot be."""
         self.model, self.settings = model, settings
-        self.preprocess = _sized(model, settings.image)
+        self.preprocess = sized(model, settings.image)
         layers = [BOTTLENECK, EMBEDDING, *(stage.name for stage in model.plan.tree.stages)]
         if settings.layer not in layers:
             raise UnknownName(f"layer of {model.plan.architecture}", settings.layer, layers)
@@ -355,7 +355,7 @@ def space(count: int, length: int) -> NDArray[np.float32]:
         raise WriteError(f"{told} (make room, or set INCEPTORY_CACHE to another folder)") from fault
 
 
-def _sized(model: Model, image: int | None) -> Preprocess:
+def sized(model: Model, image: int | None) -> Preprocess:
     """The model's preprocessing, or the same at another size, with the margin around the centre crop in proportion.
 
     Raises ConfigError for a model that knows none, and for a size that its network does not take.
