@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.nets.blocks import BOTTLENECK
 
 Name = Literal["torch", "onnxruntime", "openvino"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
@@ -70,6 +71,10 @@ class Engine(Protocol):
 
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
         """Of pixels (N, C, H, W), prepared by `preprocess`. Another N needs no new compilation."""
+        ...
+
+    def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
+        """(N, length) of pixels (N, C, H, W): what the classifier is given; only torch knows other layers."""
         ...
 
     def __str__(self) -> str:

@@ -108,7 +108,9 @@ class Choice:
         note = _read(place)
         known = {rate.setting: rate for rate in note.rates}
         if pictures >= FEW and (note.busy or not known.keys() >= set(self.settings)):
-            note.rates = self._measured()
+            measured = self._measured()
+            # Another wish may have left other settings to choose from.
+            note.rates = [*measured, *(rate for rate in note.rates if rate.setting not in self.settings)]
             note.busy = bool(machine.busy())
             note.model, note.date = str(self.model.path), time.strftime("%Y-%m-%d")
             known = {rate.setting: rate for rate in note.rates}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.answers import LOGITS, Answers, Name, Precision, joined
 from inceptory.errors import DataError
+from inceptory.nets.blocks import BOTTLENECK
 
 QUIET = 3
 """Messages from errors on."""
@@ -50,6 +51,11 @@ class OnnxRuntimeEngine:
         """Of pixels (N, C, H, W)."""
         rows = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         return joined([dict(zip(self._names, self._session.run(None, {self._input: rows}), strict=True))])
+
+    def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
+        """(N, length) of pixels (N, C, H, W)."""
+        assert layer == BOTTLENECK, "the graph has no other layer"
+        return self.answers(pixels).vectors
 
     def __str__(self) -> str:
         return f"onnxruntime {self.precision}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.answers import LOGITS, PROBABILITIES, VECTORS, Answers, Name, Precision, joined
 from inceptory.errors import ConfigError, DataError
+from inceptory.nets.blocks import BOTTLENECK
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 """Arithmetic of what is not quantised, by precision."""
@@ -75,6 +76,11 @@ class OpenVinoEngine:
     def _taken(self, request: ov.InferRequest) -> dict[str, NDArray[np.float32]]:
         request.wait()
         return {name: request.get_output_tensor(place).data.copy() for name, place in self._outputs.items()}
+
+    def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
+        """(N, length) of pixels (N, C, H, W)."""
+        assert layer == BOTTLENECK, "the graph has no other layer"
+        return self.answers(pixels).vectors
 
     def __str__(self) -> str:
         return f"openvino {self.precision}"

@@ -56,16 +56,17 @@ class TorchEngine:
         return Answers(vectors.cpu().numpy(), logits.numpy(), self.scores(logits).numpy())
 
     @torch.inference_mode()
-    def vectors(self, pixels: Tensor, layer: str = BOTTLENECK) -> Tensor:
-        """(N, length) in 32 bits on the processor, of pixels (N, C, H, W) uint8.
+    def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
+        """(N, length) of pixels (N, C, H, W).
 
         `layer` is BOTTLENECK, what the classifier is given; EMBEDDING, the origin's own vector, which differs where
         that is scaled to length 1; or the name of a stage, whose last map is averaged over its positions.
         """
-        if layer not in (BOTTLENECK, EMBEDDING):
-            return self._map(pixels, layer).mean((2, 3)).cpu()
-        last, head = self._map(pixels, self.net.stage_names[-1]), self.net.head
-        return (head.bottleneck(last) if layer == BOTTLENECK else head.embed(last)).cpu()
+        head, stage = self.net.head, self.net.stage_names[-1] if layer in (BOTTLENECK, EMBEDDING) else layer
+        last = self._map(torch.from_numpy(pixels), stage)
+        heads = {BOTTLENECK: head.bottleneck, EMBEDDING: head.embed}
+        vectors: NDArray[np.float32] = heads.get(layer, lambda last: last.mean((2, 3)))(last).cpu().numpy()
+        return vectors
 
     def _map(self, pixels: Tensor, stage: str) -> Tensor:
         """(N, C, H, W) in 32 bits after a stage; raises UnknownName."""

@@ -26,7 +26,9 @@ from inceptory.data.picture.crops import DRAWS, Crops
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.sequences import is_local
 from inceptory.data.sources.source import Progress, Split
-from inceptory.errors import DataError, UnknownName, UsageError, WriteError
+from inceptory.engines.choice import Setting
+from inceptory.engines.opening import Maker, Wish
+from inceptory.errors import ConfigError, DataError, UnknownName, UsageError, WriteError
 from inceptory.features.cache import Cache
 from inceptory.features.content import Keys, digests, draws_of, keys_of_views
 from inceptory.nets.arithmetic import fits, minimum_image
@@ -37,8 +39,7 @@ from inceptory.system.progress import meter
 from inceptory.weights.model import Model
 
 if TYPE_CHECKING:
-    from inceptory.engines.device import Device
-    from inceptory.engines.torch import TorchEngine
+    from inceptory.engines.answers import Engine
 
 FORMAT = 1
 """Of what the cache holds; another one is another key."""
@@ -77,6 +78,8 @@ class Settings:
     """auto: the fastest that the hardware has, where it proves exact enough on the first pictures."""
     cache: bool = True
     """Whether vectors are kept for the next time."""
+    engine: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto"
+    """auto: OpenVINO where it is installed and the layer is the bottleneck, else torch."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +103,19 @@ class Extractor:
     def __init__(self, model: Model, settings: Settings) -> None:
         """Raises UnknownName for a layer, ConfigError for a size or a device that cannot be."""
         self.model, self.settings = model, settings
-        self.preprocess = sized(model, settings.image)
+        self.preprocess = preprocess_at(model, settings.image)
         layers = [BOTTLENECK, EMBEDDING, *(stage.name for stage in model.plan.tree.stages)]
         if settings.layer not in layers:
             raise UnknownName(f"layer of {model.plan.architecture}", settings.layer, layers)
-        from inceptory.engines.device import choose  # loads torch, which a wrong name need not wait for
-
-        self.device = choose(settings.device, settings.precision)
-        self.batch = self.preprocess.at_a_time(BATCH[self.device.name])
+        sized = replace(model, card=replace(model.card, preprocess=self.preprocess))
+        self._maker = Maker(sized, _wish(settings))
+        self.setting = self._maker.fastest()
+        """How vectors are computed."""
+        self.device = self._maker.device(self.setting)
+        self.batch = self.preprocess.at_a_time(BATCH[self.device])
         self.difference: float | None = None
         """Largest relative difference from vectors in 32 bits on the first pictures; None where 32 bits were used."""
-        self._engine: TorchEngine | None = None
+        self._engines: dict[Setting, Engine] = {}
         self._digest = model.weights.digest("sha256")
         self._stack = ExitStack()
         self._cache = self._opened()
@@ -132,8 +137,14 @@ class Extractor:
             "read": list(model.remarks),
             "preprocess": self.preprocess.to_json(),
             "layer": self.settings.layer,
-            "arithmetic": [str(self.device), self.batch, version("torch")],
+            "arithmetic": [self.arithmetic, self.batch, version(self.setting.engine)],
         }
+
+    @property
+    def arithmetic(self) -> str:
+        """What vectors are computed with, such as "cpu bf16"."""
+        setting = self.setting
+        return f"{self.device if setting.engine == 'torch' else setting.engine} {setting.precision}"
 
     def split(
         self, split: Split, title: str = "pictures", views: int = 1, look: Callable[[], None] = lambda: None
@@ -167,7 +178,7 @@ class Extractor:
 
     def _settle(self, split: Split, rows: NDArray[np.int64]) -> None:
         """Be certain in which arithmetic vectors are computed."""
-        if self.device.precision == "fp32" or self.difference is not None:
+        if self.setting.precision == "fp32" or self.difference is not None:
             return
         noted = None if self._cache is None else self._cache.note("difference")
         self.difference = self._measured(split, rows) if noted is None else float(noted)
@@ -176,7 +187,7 @@ class Extractor:
             self._cache.put_note("difference", repr(self.difference))
         if self.settings.precision == "auto" and self.difference is not None and not self.difference <= TOLERATED:
             self._stack.close()
-            self.device, self.difference = replace(self.device, precision="fp32"), None
+            self.setting, self.difference = replace(self.setting, precision="fp32"), None
             self._cache = self._opened()
 
     def _opened(self) -> Cache | None:
@@ -194,8 +205,8 @@ class Extractor:
             pixels = decoder(some, [split.names[row] for row in some.tolist()]).pixels
             if len(pixels):
                 # Nothing of this is kept, so that no batch must be filled up.
-                exact = self._vectors(pixels, replace(self.device, precision="fp32"), len(pixels))
-                lengths = np.linalg.norm(self._vectors(pixels, self.device, len(pixels)) - exact, axis=1)
+                exact = self._vectors(pixels, replace(self.setting, precision="fp32"), len(pixels))
+                lengths = np.linalg.norm(self._vectors(pixels, self.setting, len(pixels)) - exact, axis=1)
                 return float((lengths / np.maximum(np.linalg.norm(exact, axis=1), 1e-12)).max())
         return None
 
@@ -212,7 +223,7 @@ class Extractor:
         for places, pixels, told in self._decoded(split, wanted, missing):
             faults |= told
             if len(places):
-                vectors = self._vectors(pixels, self.device, self.batch)
+                vectors = self._vectors(pixels, self.setting, self.batch)
                 if self._cache is not None:
                     self._cache.put(wanted.keys[places], vectors)
                 yield places, vectors
@@ -244,21 +255,15 @@ class Extractor:
                 future.cancel()
             pool.close()
 
-    def _vectors(self, pixels: NDArray[np.uint8], device: Device, batch: int) -> NDArray[np.float32]:
+    def _vectors(self, pixels: NDArray[np.uint8], setting: Setting, batch: int) -> NDArray[np.float32]:
         """(n, length) of n pictures, filled up to a batch. Raises DataError for vectors that say nothing."""
-        import torch
-
-        from inceptory.engines.torch import torch_engine
-
-        if self._engine is None:
-            opened = torch_engine(self.model, self.device.name, self.device.precision)
-            self._engine = replace(opened, preprocess=self.preprocess)
+        engine = self._engines.get(setting) or self._maker.make(setting)
+        self._engines[setting] = engine
         filled = np.zeros((batch, *pixels.shape[1:]), dtype=np.uint8)
         filled[: len(pixels)] = pixels
-        engine = replace(self._engine, device=device)
-        vectors: NDArray[np.float32] = engine.vectors(torch.from_numpy(filled), self.settings.layer).numpy()
+        vectors = engine.vectors(filled, self.settings.layer)
         if not np.isfinite(vectors[: len(pixels)]).all():
-            told = f"{self.model.path}: layer {self.settings.layer} gives NaN or infinite values in {device}"
+            told = f"{self.model.path}: layer {self.settings.layer} gives NaN or infinite values in {engine}"
             raise DataError(f"{told} (take another copy of the weights, or --precision fp32)")
         return vectors[: len(pixels)]
 
@@ -355,7 +360,15 @@ def space(count: int, length: int) -> NDArray[np.float32]:
         raise WriteError(f"{told} (make room, or set INCEPTORY_CACHE to another folder)") from fault
 
 
-def sized(model: Model, image: int | None) -> Preprocess:
+def _wish(settings: Settings) -> Wish:
+    """Only torch has layers beside the bottleneck."""
+    inside = settings.layer != BOTTLENECK
+    if inside and settings.engine not in ("auto", "torch"):
+        raise ConfigError(f"--engine {settings.engine}: gives the bottleneck only (take --engine torch)")
+    return Wish("torch" if inside else settings.engine, settings.precision, settings.device)
+
+
+def preprocess_at(model: Model, image: int | None) -> Preprocess:
     """The model's preprocessing, or the same at another size, with the margin around the centre crop in proportion.
 
     Raises ConfigError for a model that knows none, and for a size that its network does not take.

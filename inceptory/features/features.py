@@ -76,6 +76,7 @@ def extract_features(
     image: int | None = None,
     seed: int = 0,
     force: bool = False,
+    engine: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto",
     cache: bool = True,
@@ -116,6 +117,8 @@ def extract_features(
         Chooses the random parts.
     force
         Replace a file of `out` that this command has not written. What it reads is never replaced.
+    engine
+        What computes; auto takes OpenVINO where it is installed and the layer is the bottleneck, else torch.
     device
         Where to compute; auto takes cuda, mps, cpu.
     precision
@@ -135,7 +138,7 @@ def extract_features(
     kind = None if out is None else Path(out).suffix.lower()
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--out {out}: unknown kind of file (end it in .npz or .parquet)")
-    settings = Settings(layer, image, seed, device, precision, cache)
+    settings = Settings(layer, image, seed, device, precision, cache, engine)
     with ExitStack() as stack:
         opened = model if isinstance(model, Model) else stack.enter_context(open_model(model, weights=weights, raw=raw))
         opened.warn(2)

@@ -169,7 +169,7 @@ def looked_over(engine: TorchEngine, pictures: Feed, seed: int, time: Time) -> G
     for batch in time.enough_for(pictures.batches(groups)):
         if len(batch.rows):
             seen.append(batch.rows)
-            vectors.append(engine.vectors(batch.pixels).numpy())
+            vectors.append(engine.vectors(batch.pixels.numpy()))
     known = torch.cat(seen)
     names = [pictures.names[row] for row in known.tolist()]
     shown = by_place(pictures, known)

@@ -76,7 +76,10 @@ def test_a_layer_that_is_none_is_told_with_a_near_one(model, photos):
 
 
 def test_sixteen_bits_are_near_and_their_distance_is_told(model, photos):
-    exact, fast = given(model, photos), extract_features(model, photos, precision="bf16", device="cpu")
+    exact, fast = (
+        given(model, photos, engine="torch"),
+        extract_features(model, photos, precision="bf16", engine="torch"),
+    )
     distance = np.linalg.norm(fast.vectors - exact.vectors, axis=1) / np.linalg.norm(exact.vectors, axis=1)
     assert 0 < distance.max() < extract.TOLERATED
     assert fast.about["difference_from_fp32"] == pytest.approx(distance[: extract.SAMPLE].max(), rel=0.05)
@@ -89,13 +92,13 @@ def test_sixteen_bits_are_near_and_their_distance_is_told(model, photos):
 def test_sixteen_bits_that_are_far_off_are_not_taken_unless_asked_for(cache, model, photos, monkeypatch):
     monkeypatch.setattr(extract, "TOLERATED", 0.0)
     monkeypatch.setattr("inceptory.engines.device.fastest", lambda device: "bf16")
-    exact = given(model, photos, cache=cache)
+    exact = given(model, photos, cache=cache, engine="torch")
     for _ in range(2):
-        chosen = extract_features(model, photos, device="cpu", cache=cache)
+        chosen = extract_features(model, photos, engine="torch", cache=cache)
         assert chosen.about["arithmetic"][0] == "cpu fp32"
         assert np.array_equal(chosen.vectors, exact.vectors)
         assert chosen.computed == 0 if cache else 5
-    assert extract_features(model, photos, device="cpu", precision="bf16").about["arithmetic"][0] == "cpu bf16"
+    assert extract_features(model, photos, engine="torch", precision="bf16").about["arithmetic"][0] == "cpu bf16"
 
 
 def test_the_distance_is_measured_on_pictures_that_can_be_read(model, photos):
@@ -113,9 +116,9 @@ def test_weights_whose_answers_overflow_are_told(photos, tmp_path, model):
             parameter.fill_(3e38)
     save(net, tmp_path / "huge.safetensors")
     with pytest.raises(
-        DataError, match=r"huge.safetensors: layer bottleneck gives NaN or infinite values in cpu fp32 \("
+        DataError, match=r"huge.safetensors: layer bottleneck gives NaN or infinite values in torch cpu fp32 \("
     ):
-        given(tmp_path / "huge.safetensors", photos)
+        given(tmp_path / "huge.safetensors", photos, engine="torch")
 
 
 # What is computed
@@ -130,7 +133,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bits(model, photos):
 
 def test_a_second_run_does_not_load_the_network(model, photos, monkeypatch):
     given(model, photos)
-    monkeypatch.setattr("inceptory.engines.torch.torch_engine", lambda *_: pytest.fail("the network was loaded"))
+    monkeypatch.setattr("inceptory.engines.opening.Maker.make", lambda *_: pytest.fail("the network was loaded"))
     assert len(given(model, photos)) == 5
 
 
@@ -355,8 +358,17 @@ def test_processes_give_the_bits_that_threads_give(model, photos, monkeypatch):
 def test_the_engine_gives_vectors_of_both_kinds_for_any_batch(model):
     with open_model(model) as opened:
         engine = torch_engine(opened, "cpu")
-    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    assert engine.vectors(pixels).dtype == torch.float32
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    assert engine.vectors(pixels).dtype == np.float32
     half = replace(engine, device=Device("cpu", "bf16")).vectors(pixels)
-    assert half.dtype == torch.float32
-    assert not torch.equal(half, engine.vectors(pixels))
+    assert half.dtype == np.float32
+    assert not np.array_equal(half, engine.vectors(pixels))
+
+
+def test_openvino_gives_the_vectors_of_torch(model, photos):
+    pytest.importorskip("openvino", reason='needs pip install "inceptory[fast]"')
+    exact, other = (given(model, photos, engine=name) for name in ("torch", "openvino"))
+    assert (other.computed, other.about["arithmetic"][0]) == (5, "openvino fp32")
+    np.testing.assert_allclose(other.vectors, exact.vectors, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"^--engine openvino: gives the bottleneck only"):
+        given(model, photos, engine="openvino", layer="embedding")

@@ -30,7 +30,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 33, 34, 3), dtype=np.uint
 
 def given(model, data, **options):
     """Features in plain fp32."""
-    return extract_features(model, data, precision="fp32", **options)
+    return extract_features(model, data, **{"precision": "fp32", "engine": "torch"} | options)
 
 
 # Kinds of data
@@ -294,7 +294,7 @@ def files_of_at_most(size):
 
 
 def _words(model, photos, out) -> list[str]:
-    return ["features", str(model), str(photos), "--out", str(out), "--precision", "fp32"]
+    return ["features", str(model), str(photos), "--out", str(out), "--precision", "fp32", "--engine", "torch"]
 
 
 # The command

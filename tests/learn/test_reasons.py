@@ -64,7 +64,7 @@ def test_vectors_are_kept_while_logits_are_as_ever(engine, pictures, measured, m
     logits, rows = logits_of(engine, pictures)
     assert np.array_equal(test.logits, logits.numpy())
     assert places.tolist() == list(range(12))
-    assert np.array_equal(vectors, engine.vectors(next(pictures.batches([rows])).pixels).numpy())
+    assert np.array_equal(vectors, engine.vectors(next(pictures.batches([rows])).pixels.numpy()))
     some = Kept(engine, torch.tensor([3, 5, 9]))
     logits_of(engine, pictures, answer=some.logits)
     assert some.all(Ranks())[1].tolist() == [3, 9], "one cannot be read"
@@ -84,7 +84,7 @@ def test_heat_is_that_of_explain(engine, pictures):
         heat, vectors = heat_of(engine, pixels, theirs.best[:, place], stage)
         np.testing.assert_allclose(heat, theirs.heat[:, place], rtol=1e-5, atol=1e-7)
         assert heat.max() > 0 or place
-    np.testing.assert_allclose(vectors, engine.vectors(torch.from_numpy(pixels)).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(vectors, engine.vectors(pixels), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

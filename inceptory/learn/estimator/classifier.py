@@ -156,7 +156,7 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             opened.pop_all()  # predict reads on from the very file that is open
         self.strength_, self.coef_, self.intercept_ = strength, head.weight, head.bias
         self._backbone = model
-        self._settled: dict[str, Any] = {"image": self.image, "precision": extractor.device.precision}
+        self._settled: dict[str, Any] = {"image": self.image, "precision": extractor.setting.precision}
 
     def _fit_all(self, source: Source, asked: Transfer, seed: int) -> None:
         """Fit the head and train the network further, as `train --finetune` does, in a folder that is removed."""

@@ -260,7 +260,7 @@ def _card(begun: Begun, net: Network, epoch: int, held: Metrics, shares: list[fl
         "folds": len(shares),
         "right_by_fold": [round(share, 4) for share in shares],
         "seed": job.recipe.seed,
-        "computed_on": str(extractor.device),
+        "computed_on": extractor.arithmetic,
     }
     return Card.of(
         net.plan,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from inceptory.data.sources.labels import Labels
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
+from inceptory.system.threads import calm
 
 STRENGTHS = tuple(float(f"{10.0 ** (-half / 2):.3g}") for half in range(13))
 """1 to 1e-6 by half decades, the strongest first: each fit starts from the one before."""
@@ -79,7 +80,8 @@ class Fitter:
         scaled = ((flat - self._mean) / self._scale).astype(kind)
         self._basis = None
         if len(scaled) < length:
-            self._basis, triangle = np.linalg.qr(scaled.T)
+            with calm(scaled.size):
+                self._basis, triangle = np.linalg.qr(scaled.T)
             scaled = np.ascontiguousarray(triangle.T)
         self._scaled, self._views = scaled, views
         self._columns = [labels] if labels.ndim == 1 else list(labels.T)
@@ -117,7 +119,7 @@ class Fitter:
             return Linear(np.zeros((1, length)), np.array([sign * np.log(self._count + 1.0)]))
         model.set_params(C=1 / (strength * self._count), tol=tolerance)
         weights = np.full(len(labels), 1 / self._views, dtype=self._scaled.dtype)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), calm(self._scaled.size):
             warnings.simplefilter("ignore")  # a fit that needs more iterations is as near as makes no difference
             model.fit(self._scaled, labels, sample_weight=weights)
         coefficients, intercept = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)

@@ -20,9 +20,7 @@ def head_explained(
 
     `net` has that head, and the vectors are its own; `used` are the seconds that the run took. Freezes `net`.
     """
-    engine = TorchEngine(
-        net.to(seen.extractor.device.name), seen.extractor.preprocess, Device(seen.extractor.device.name)
-    )
+    engine = TorchEngine(net.to(seen.extractor.device), seen.extractor.preprocess, Device(seen.extractor.device))
     places = sampled(len(rows), seed)
 
     def near() -> Gallery:

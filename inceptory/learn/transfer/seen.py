@@ -69,7 +69,7 @@ class Seen:
 
     def scored(self, task: Task, logits: NDArray[np.float64], rows: NDArray[np.int64]) -> Scored:
         """Answers (n, K) to some of the pictures."""
-        return Scored(task, logits, self.labels[rows], *self.shown(rows), self.extractor.device.precision)
+        return Scored(task, logits, self.labels[rows], *self.shown(rows), self.extractor.setting.precision)
 
     def shown(self, rows: NDArray[np.int64]) -> tuple[list[str], Callable[[list[int]], NDArray[np.uint8]]]:
         """(names of some pictures, a function from places among these to their pixels (m, H, W, C))."""

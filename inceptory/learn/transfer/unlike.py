@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.measure.novelty import Novelty
+from inceptory.system.threads import calm
 
 FEWEST = 19
 """Held-out pictures: of fewer more than one in twenty pictures like them would be marked."""
@@ -31,8 +32,9 @@ def novelty_of(
         told = f"{len(held)} pictures held back, at least {FEWEST} are needed"
         print(f"no picture will be marked as unlike the training pictures: {told}", file=sys.stderr)
         return {}
-    if not len(turns):
-        return Novelty.of(vectors[fitted], vectors[held]).to_json()
-    parts = np.full(len(vectors), -1)
-    parts[held] = turns
-    return Novelty.cross_fitted(vectors[fitted], parts[fitted]).to_json()
+    with calm(vectors.size):
+        if not len(turns):
+            return Novelty.of(vectors[fitted], vectors[held]).to_json()
+        parts = np.full(len(vectors), -1)
+        parts[held] = turns
+        return Novelty.cross_fitted(vectors[fitted], parts[fitted]).to_json()

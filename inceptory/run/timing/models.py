@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import ConfigError
-from inceptory.features.extract import sized
+from inceptory.features.extract import preprocess_at
 from inceptory.nets.catalogue import Plan, catalogue, plan
 from inceptory.weights.card import Card
 from inceptory.weights.model import Model, open_model
@@ -48,7 +48,7 @@ def opened(model: str, image: int | None) -> Model:
             grey = HALF[: given.plan.in_channels]
             unknown = Preprocess(given.plan.image, grey, grey, order="L" if len(grey) == 1 else "RGB")
             given = replace(given, card=replace(given.card, preprocess=unknown))
-        return replace(given, card=replace(given.card, preprocess=sized(given, image)))
+        return replace(given, card=replace(given.card, preprocess=preprocess_at(given, image)))
     except BaseException:
         given.close()
         raise
