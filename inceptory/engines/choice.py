@@ -7,7 +7,6 @@ measured rates and on how many pictures an arithmetic agreed with fp32. No pictu
 from __future__ import annotations
 
 import hashlib
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -64,7 +63,7 @@ class Rate:
 
     setting: Setting
     images_per_s: float
-    """In batches of BATCH."""
+    """In batches of BATCH; 0: it failed here, and is neither used nor tried again."""
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Note:
         """Whether answers may be computed so."""
         if setting.precision == "fp32":
             return True
-        agreed, count = self.proofs.get(f"{setting.engine} {setting.precision}", (0, 0))
+        agreed, count = self.proofs.get(_arithmetic(setting), (0, 0))
         return count >= LEAST and agreed >= AGREED * count
 
 
@@ -117,15 +116,18 @@ class Choice:
             _write(place, note)
         if not known:
             return self.settings[0], ""
-        order = sorted((known[one] for one in self.settings if one in known), key=lambda rate: -rate.images_per_s)
+        rates = (known[one] for one in self.settings if one in known)
+        order = sorted((rate for rate in rates if rate.images_per_s), key=lambda rate: -rate.images_per_s)
         if not proved and pictures >= WORTH and sample is not None and self._prove(note, order, sample):
             _write(place, note)
         usable = [rate for rate in order if proved or note.proves(rate.setting)]
-        best = usable[0] if usable else Rate(self.settings[0], 0.0)
-        return best.setting, _told(best, order, note, proved)
+        if not usable:
+            return self.settings[0], ""  # whose fault is told as it is made
+        failed = [str(one) for one in self.settings if one in known and not known[one].images_per_s]
+        return usable[0].setting, _told(usable[0], order, failed, note, proved)
 
     def _measured(self) -> list[Rate]:
-        """Rates of all settings, in rounds, so that what disturbs one disturbs all; those that fail are left out."""
+        """Rates of all settings, in rounds, so that what disturbs one disturbs all."""
         preprocess = self.model.require_preprocess()
         shape = (preprocess.at_a_time(BATCH), len(preprocess.mean), preprocess.size, preprocess.size)
         pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -143,7 +145,9 @@ class Choice:
                 seconds[setting].append(time.perf_counter() - begun)
             if time.perf_counter() - start > BUDGET:
                 break
-        return [Rate(setting, len(pixels) / statistics.median(times)) for setting, times in seconds.items()]
+        return [
+            Rate(one, len(pixels) / statistics.median(seconds[one]) if one in seconds else 0.0) for one in self.settings
+        ]
 
     def _prove(self, note: Note, order: list[Rate], sample: Callable[[int], NDArray[np.uint8]]) -> bool:
         """Compare what is faster than the fastest in fp32 with that; gives whether anything new is known."""
@@ -151,7 +155,7 @@ class Choice:
         if exact is None:
             return False
         faster = [rate.setting for rate in order[: [rate.setting for rate in order].index(exact)]]
-        unknown = {f"{one.engine} {one.precision}": one for one in reversed(faster)}
+        unknown = {_arithmetic(one): one for one in reversed(faster)}
         unknown = {name: one for name, one in unknown.items() if name not in note.proofs}
         if not unknown:
             return False
@@ -187,20 +191,29 @@ def agreement(exact: Iterable[Answers], other: Iterable[Answers]) -> int:
     return sum(int((one.logits.argmax(1) == two.logits.argmax(1)).sum()) for one, two in zip(exact, other, strict=True))
 
 
-def _told(best: Rate, order: list[Rate], note: Note, proved: bool) -> str:
-    slowest: Mapping[str, Rate] = {f"{rate.setting.engine} {rate.setting.precision}": rate for rate in reversed(order)}
-    others = [
-        f"{name} {rate.images_per_s:.1f}"
-        for name, rate in slowest.items()
-        if name != f"{best.setting.engine} {best.setting.precision}"
-    ]
+def _told(best: Rate, order: list[Rate], failed: list[str], note: Note, proved: bool) -> str:
+    slowest: Mapping[str, Rate] = {_arithmetic(rate.setting): rate for rate in reversed(order)}
+    mine = _arithmetic(best.setting)
+    others = [f"{name} {rate.images_per_s:.1f}" for name, rate in slowest.items() if name != mine]
     told = [f"{best.images_per_s:.1f} images/s" + (f"; {', '.join(others)}" if others else "")]
     if not proved and best.setting.precision != "fp32":
-        agreed, count = note.proofs[f"{best.setting.engine} {best.setting.precision}"]
+        agreed, count = note.proofs[mine]
         told.append(f"same first label as fp32 on {agreed:,} of {count:,} pictures")
+    if order[0] != best:
+        name = _arithmetic(order[0].setting)
+        agreed, count = note.proofs.get(name, (0, 0))
+        compared = f"same first label as fp32 on only {agreed:,} of {count:,} pictures"
+        told.append(f"{name} is not used, {compared if count else f'not compared with fp32 on {LEAST} pictures'}")
+    if failed:
+        told.append(f"{', '.join(failed)} failed")
     if note.busy:
         told.append("measured on a busy machine, and so again the next time")
     return f"engine: {best.setting} ({'; '.join(told)})"
+
+
+def _arithmetic(setting: Setting) -> str:
+    """What is proved together: threads and streams change no answer."""
+    return f"{setting.engine} {setting.precision}"
 
 
 def _version(package: str) -> str:
@@ -213,8 +226,8 @@ def _version(package: str) -> str:
 def _read(place: Path) -> Note:
     """What is remembered; nothing where the file is not there or damaged."""
     try:
-        return msgspec.convert(json.loads(files.read(place)), Note)
-    except (InceptoryError, OSError, ValueError):
+        return msgspec.json.decode(files.read(place), type=Note)
+    except (InceptoryError, OSError, msgspec.MsgspecError, RecursionError):
         return Note()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -63,15 +64,16 @@ class OpenVinoEngine:
         }
         logits = [port.partial_shape[1].get_length() for port in compiled.outputs if LOGITS in port.names]
         self.classes = sum(logits)
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._requests, self._one_at_a_time = [compiled.create_infer_request() for _ in range(streams)], Lock()
 
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
-        """Of pixels (N, C, H, W)."""
+        """Of pixels (N, C, H, W); threads that ask at once are answered one after another."""
         rows = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
         parts = np.array_split(rows, min(self.streams, max(len(rows), 1)))
-        for request, part in zip(self._requests, parts, strict=False):
-            request.start_async(part, share_inputs=True)
-        return joined(self._taken(request) for request in self._requests[: len(parts)])
+        with self._one_at_a_time:
+            for request, part in zip(self._requests, parts, strict=False):
+                request.start_async(part, share_inputs=True)
+            return joined(self._taken(request) for request in self._requests[: len(parts)])
 
     def _taken(self, request: ov.InferRequest) -> dict[str, NDArray[np.float32]]:
         request.wait()

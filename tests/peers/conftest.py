@@ -6,7 +6,8 @@ or, in an environment with both requirement files of this folder installed:
 
     INCEPTORY_PEERS=1 python -m pytest tests/peers
 
-INCEPTORY_KERAS_PYTHON names the Python that has Keras, where it is another one.
+INCEPTORY_KERAS_PYTHON names the Python that has Keras, where it is another one. The proof in a browser needs npm, from
+which it gets onnxruntime-web, and Chromium (apt-get install nodejs npm chromium).
 """
 
 from __future__ import annotations

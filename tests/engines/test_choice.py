@@ -1,0 +1,246 @@
+"""Which engine: measured once, remembered, and 16 bits only where they were compared with 32."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import inceptory
+from inceptory.engines import choice, machine
+from inceptory.engines.answers import Answers
+from inceptory.engines.choice import FEW, LEAST, WORTH, Choice, Setting
+from inceptory.errors import DataError
+from inceptory.nets.network import create
+from inceptory.weights.card import Card
+from inceptory.weights.model import Model, open_model
+from tests.engines.conftest import PREPROCESS
+
+EXACT, HALF = Setting("openvino"), Setting("openvino", "bf16")
+
+
+@dataclass
+class Shop:
+    """Engines that need the seconds that they were given, and say "class 0" but for the first `wrong` pictures."""
+
+    seconds: dict[Setting, float]
+    wrong: dict[Setting, int] = field(default_factory=dict)
+    broken: set[Setting] = field(default_factory=set)
+    asked: list[Setting] = field(default_factory=list)
+    """One entry for each batch."""
+
+    def make(self, setting: Setting) -> Fake:
+        if setting in self.broken:
+            raise DataError("this network: OpenVINO cannot compile it (take --engine torch)")
+        return Fake(self, setting)
+
+    def settle(self, model: Model, pictures: int = FEW, sample=None, **more) -> tuple[Setting, str]:
+        return Choice(model, list(self.seconds), self.make).settle(pictures, sample, **more)
+
+
+@dataclass
+class Fake:
+    shop: Shop
+    setting: Setting
+
+    def answers(self, pixels: NDArray[np.uint8]) -> Answers:
+        self.shop.asked.append(self.setting)
+        time.sleep(self.shop.seconds[self.setting])
+        # A picture of a sample holds its own number.
+        wrong = pixels[:, 0, 0, 0] < self.shop.wrong.get(self.setting, 0)
+        logits = np.eye(3, dtype=np.float32)[wrong.astype(int)]
+        return Answers(logits, logits, logits)
+
+
+def numbered(there: int):
+    """A sample of so many pictures at most."""
+
+    def sample(count: int) -> NDArray[np.uint8]:
+        pixels = np.zeros((min(count, there), 3, 32, 32), dtype=np.uint8)
+        pixels[:, 0, 0, 0] = np.arange(len(pixels))
+        return pixels
+
+    return sample
+
+
+def shop(**more) -> Shop:
+    """bf16 is ten times as fast as fp32."""
+    return Shop({EXACT: 0.01, HALF: 0.001}, **more)
+
+
+def notes(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "engines").iterdir())
+
+
+def test_it_is_measured_once_and_remembered(model, tmp_path):
+    first = shop()
+    found, why = first.settle(model)
+    assert found == EXACT, "nothing has proved bf16"
+    assert set(first.asked) == {EXACT, HALF}
+    (note,) = notes(tmp_path)
+    again = shop()
+    assert again.settle(model) == (found, why)
+    assert again.asked == []
+    assert notes(tmp_path) == [note]
+    assert "images/s" in why
+    assert "openvino bf16 is not used, not compared with fp32 on 200 pictures" in why
+
+
+@pytest.mark.parametrize("what", ["machine", "versions", "model"])
+def test_another_machine_version_or_model_is_measured_anew(model, what, tmp_path, monkeypatch):
+    shop().settle(model)
+    if what == "machine":
+        monkeypatch.setattr(machine, "processor", lambda: "another")
+    elif what == "versions":
+        monkeypatch.setattr(choice, "_version", lambda package: "0.0")
+    else:
+        torch.manual_seed(1)
+        net = create("cifar_inception_v1", width=0.25, classes=3)
+        inceptory.save(net, tmp_path / "b.safetensors", Card.of(net.plan, labels=tuple("abc"), preprocess=PREPROCESS))
+        model = open_model(tmp_path / "b.safetensors")
+    other = shop()
+    other.settle(model)
+    model.close()
+    assert other.asked
+    assert len(notes(tmp_path)) == 2
+
+
+def test_for_few_pictures_nothing_is_measured_and_the_first_setting_answers(model, tmp_path):
+    seen = shop()
+    assert seen.settle(model, FEW - 1) == (EXACT, "")
+    assert seen.asked == []
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_was_measured_on_a_busy_machine_is_said_and_measured_anew(model, monkeypatch):
+    monkeypatch.setattr(machine, "busy", lambda: True)
+    assert "measured on a busy machine, and so again the next time" in shop().settle(model)[1]
+    few = shop()
+    few.settle(model, FEW - 1)
+    assert few.asked == [], "a busy note still serves a single picture"
+    monkeypatch.setattr(machine, "busy", lambda: False)
+    again = shop()
+    assert "busy" not in again.settle(model)[1]
+    assert again.asked
+    quiet = shop()
+    quiet.settle(model)
+    assert quiet.asked == []
+
+
+def test_16_bits_are_used_where_they_were_compared_and_that_is_done_once(model):
+    found, why = shop(wrong={HALF: 1}).settle(model, WORTH, numbered(1000))
+    assert found == HALF
+    assert "same first label as fp32 on 255 of 256 pictures" in why
+    seen = shop()
+    assert seen.settle(model, WORTH, lambda _: pytest.fail("the proof is remembered")) == (found, why)
+    assert seen.settle(model, 1)[0] == HALF
+    assert seen.asked == []
+
+
+def test_16_bits_that_disagree_are_never_used(model):
+    found, why = shop(wrong={HALF: 2}).settle(model, WORTH, numbered(1000))
+    assert found == EXACT
+    assert "openvino bf16 is not used, same first label as fp32 on only 254 of 256 pictures" in why
+
+
+@pytest.mark.parametrize(("there", "expected"), [(LEAST - 1, EXACT), (LEAST, HALF)])
+def test_199_pictures_prove_nothing(model, there, expected):
+    found, why = shop().settle(model, WORTH, numbered(there))
+    assert found == expected
+    assert ("not compared with fp32 on 200 pictures" in why) == (expected == EXACT)
+
+
+def test_few_pictures_ahead_are_not_worth_a_comparison(model):
+    assert shop().settle(model, WORTH - 1, lambda _: pytest.fail("it takes longer than it saves"))[0] == EXACT
+
+
+def test_a_precision_that_was_asked_for_needs_no_proof(model):
+    found, why = shop().settle(model, WORTH, lambda _: pytest.fail("nobody asked"), proved=True)
+    assert found == HALF
+    assert "fp32 on" not in why
+
+
+def test_an_engine_that_fails_is_left_out_said_and_not_tried_again(model):
+    found, why = shop(broken={HALF}).settle(model, WORTH, numbered(1000))
+    assert found == EXACT
+    assert "openvino bf16 failed" in why
+    seen = shop()
+    assert seen.settle(model) == (found, why)
+    assert seen.asked == []
+
+
+def test_where_every_engine_fails_the_fault_is_told(model):
+    seen = shop(broken={EXACT, HALF})
+    chosen = Choice(model, list(seen.seconds), seen.make)
+    setting, _ = chosen.settle(FEW, None)
+    with pytest.raises(DataError, match="cannot compile it"):
+        chosen.taken(setting)
+
+
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b'{"rates": 3}',
+    b'{"rates": [{"setting": {"engine": "gpu"}}]}',
+    b"[" * 10**5,
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_note_is_as_none(model, tmp_path, content):
+    shop().settle(model)
+    (note,) = notes(tmp_path)
+    before = json.loads(note.read_text())
+    note.write_bytes(content)
+    again = shop()
+    assert again.settle(model)[0] == EXACT
+    assert again.asked
+    assert json.loads(note.read_text()).keys() == before.keys(), "written anew"
+
+
+def test_a_cache_that_cannot_be_written_costs_the_memory_only(model, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "file"))
+    for _ in range(2):
+        seen = shop()
+        assert seen.settle(model, WORTH, numbered(1000))[0] == HALF
+        assert seen.asked
+
+
+def test_two_that_measure_at_once_leave_a_whole_note(model, tmp_path):
+    threads = [threading.Thread(target=shop().settle, args=(model,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seen = shop()
+    seen.settle(model)
+    assert seen.asked == []
+    assert len(notes(tmp_path)) == 1, "nothing else lies there"
+
+
+def test_no_picture_is_kept(model, tmp_path):
+    shop().settle(model, WORTH, numbered(1000))
+    (note,) = notes(tmp_path)
+    assert set(json.loads(note.read_text())) == {"model", "date", "busy", "rates", "proofs"}
+    assert note.stat().st_size < 2000
+
+
+def test_the_engine_that_was_measured_is_the_one_that_answers(model):
+    seen = shop()
+    made = itertools.count()
+    chosen = Choice(model, list(seen.seconds), lambda setting: (next(made), seen.make(setting))[1])
+    setting, _ = chosen.settle(FEW, None)
+    assert chosen.taken(setting).setting == setting
+    assert next(made) == len(seen.seconds), "each was compiled once"
