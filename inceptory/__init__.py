@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inceptory.run.demo import demo
     from inceptory.run.evaluate import evaluate
     from inceptory.run.explain import explain
+    from inceptory.run.export import export
     from inceptory.run.predict import predict
     from inceptory.weights.card import Card
     from inceptory.weights.convert import convert
@@ -56,6 +57,7 @@ _HOMES = {
     "demo": "inceptory.run.demo",
     "evaluate": "inceptory.run.evaluate",
     "explain": "inceptory.run.explain",
+    "export": "inceptory.run.export",
     "extract_features": "inceptory.features.features",
     "from_arrays": "inceptory.data.sources.arrays",
     "from_dataset": "inceptory.data.sources.datasets",
@@ -90,6 +92,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "export",
     "extract_features",
     "from_arrays",
     "from_dataset",

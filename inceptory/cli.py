@@ -34,6 +34,7 @@ COMMANDS = {
     "weights": ("inceptory.weights.published.listing:weights", "List every published weight file."),
     "verify": ("inceptory.weights.verify:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),
+    "export": ("inceptory.run.export:export", "Write a network for other engines, with proof."),
     "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),
 }
 

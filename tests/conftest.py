@@ -52,6 +52,28 @@ def run(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small network that was not trained."""
+    from tests.small import saved
+
+    return saved(tmp_path_factory.mktemp("small") / "small.safetensors")
+
+
+@pytest.fixture(scope="session")
+def exports(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Its exported folders, by target."""
+    from inceptory import export
+    from tests.small import TARGETS
+
+    for package in ("onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(package, reason='not installed: pip install "inceptory[fast]"')
+    root = tmp_path_factory.mktemp("exports")
+    for to in TARGETS:
+        export(small, to=to, out=root / to)
+    return {to: root / to for to in TARGETS}
+
+
+@pytest.fixture(scope="session")
 def cifar10() -> Path:
     """The folder of CIFAR-10 as parquet, where the machine has it."""
     root = os.environ.get("INCEPTORY_DATA")

@@ -35,10 +35,15 @@ def joined(parts: Iterable[Mapping[str, NDArray[np.float32]]]) -> Answers:
     every = list(parts)
     vectors = np.concatenate([part[VECTORS] for part in every])
     if LOGITS not in every[0]:
-        nothing = np.empty((len(vectors), 0), dtype=np.float32)
-        return Answers(vectors, nothing, nothing)
+        return of_vectors(vectors)
     logits, probabilities = (np.concatenate([part[name] for part in every]) for name in (LOGITS, PROBABILITIES))
     return Answers(vectors, logits, probabilities)
+
+
+def of_vectors(vectors: NDArray[np.float32]) -> Answers:
+    """The answers of a network without a classifier."""
+    nothing = np.empty((len(vectors), 0), dtype=np.float32)
+    return Answers(vectors, nothing, nothing)
 
 
 class Engine(Protocol):

@@ -52,16 +52,17 @@ def graph_of(
     preprocess: Preprocess,
     *,
     multi_label: bool = False,
+    reverse: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """The graph from pixels (N, size, size, C) uint8 to probabilities (N, K), logits (N, K) and vectors (N, length).
 
     `tensors` holds those of the tree by their names in the torch module. Channels come in the order of `preprocess`;
-    `metadata` are texts that the file keeps.
+    with `reverse` the network takes them in the opposite one. `metadata` are texts that the file keeps.
     """
     writer = _Writer(tensors)
     size, channels = preprocess.size, len(preprocess.mean)
-    x, shape = writer.values(preprocess), (channels, size, size)
+    x, shape = writer.values(preprocess, reverse), (channels, size, size)
     for stage in tree.stages:
         x, shape = writer.node(stage.body, x, shape, stage.name)
     x, shape = writer.add("GlobalAveragePool", x), (shape[0], 1, 1)
@@ -120,12 +121,16 @@ class _Writer:
         array = self.tensors[name]
         return self.constant(name, array if shape is None else array.reshape(shape))
 
-    def values(self, preprocess: Preprocess) -> str:
+    def values(self, preprocess: Preprocess, reverse: bool) -> str:
         """The value map, as `data.feed.batches.normalise` computes it."""
         x = self.add("Cast", self.add("Transpose", PIXELS, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
         numbers = {"divisor": (preprocess.divisor,), "mean": preprocess.mean, "std": preprocess.std}
         for kind, (name, value) in zip(("Div", "Sub", "Div"), numbers.items(), strict=True):
             x = self.add(kind, x, self.constant(f"preprocess.{name}", np.reshape(value, (1, -1, 1, 1))))
+        if reverse:
+            channels = np.arange(len(preprocess.mean))[::-1].copy()
+            self.constants.append(numpy_helper.from_array(channels, "preprocess.channels"))
+            x = self.add("Gather", x, "preprocess.channels", axis=1)
         return x
 
     def node(self, node: Node, x: str, before: Shape, path: str) -> tuple[str, Shape]:

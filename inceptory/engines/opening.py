@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inceptory.engines import machine
 from inceptory.engines.answers import Engine, Name, Precision
 from inceptory.engines.choice import Choice, Setting
+from inceptory.engines.exported import Exported, Opened
 from inceptory.errors import ConfigError, UnknownName, UsageError
 from inceptory.weights.model import Model
 
@@ -37,15 +38,18 @@ REFERENCE = Wish("torch", "fp32")
 
 
 def open_engine(
-    model: Model, wish: Wish = REFERENCE, *, pictures: int = 1, sample: Sample | None = None
+    model: Opened, wish: Wish = REFERENCE, *, pictures: int = 1, sample: Sample | None = None
 ) -> tuple[Engine, str]:
     """An engine for so many pictures, and a line that says which it is and why; "" where nobody had to choose.
 
     Without a wish for a precision, only one is used whose answers were compared with those in fp32 on `sample`.
-    Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, and a
-    model that knows no preprocessing.
+    Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, a model
+    that knows no preprocessing, and a wish that an exported folder does not fulfil.
     """
     model.require_preprocess()
+    if isinstance(model, Exported):
+        _require_granted(model, wish)
+        return model.engine(), ""
     maker = Maker(model, wish)
     settings = maker.settings()
     if len(settings) == 1:
@@ -53,6 +57,15 @@ def open_engine(
     choice = Choice(model, settings, maker.make)
     setting, why = choice.settle(pictures, sample, proved=wish.precision != "auto")
     return choice.taken(setting), why
+
+
+def _require_granted(exported: Exported, wish: Wish) -> None:
+    """Raise ConfigError for a wish that does not fit an exported folder, which was made for one engine."""
+    granted = {"engine": exported.computes, "precision": exported.export.precision, "device": "cpu"}
+    for flag, value in granted.items():
+        if getattr(wish, flag) not in ("auto", value):
+            problem = f"{exported.path} was exported for {value}"
+            raise ConfigError(f"--{flag} {getattr(wish, flag)}: {problem} (leave --{flag} out, or give the checkpoint)")
 
 
 class Maker:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inceptory.data.feed.batches import normalise
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import Answers, Name, Precision
+from inceptory.engines.answers import Answers, Name, Precision, of_vectors
 from inceptory.engines.device import Device, choose
 from inceptory.nets.blocks import BOTTLENECK, EMBEDDING
 from inceptory.nets.network import Network
@@ -50,8 +50,9 @@ class TorchEngine:
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
         """Of pixels (N, C, H, W); whatever the precision, the head computes in 32 bits."""
         head = self.net.head
-        assert head.classifier is not None, "an engine answers with logits"
         vectors = head.bottleneck(self._map(torch.from_numpy(pixels), self.net.stage_names[-1]))
+        if head.classifier is None:
+            return of_vectors(vectors.cpu().numpy())
         logits = head.classifier(vectors).cpu()
         return Answers(vectors.cpu().numpy(), logits.numpy(), self.scores(logits).numpy())
 

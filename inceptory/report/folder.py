@@ -82,7 +82,9 @@ def write_run(
     effort |= {"steps": ending.steps, "steps_per_epoch": ending.per_epoch, "ended_by": ending.by}
     model = folder / "model.safetensors"
     # Numbers first: plots and page can be made from them again.
-    files.write(folder / "metrics.json", json_page(record(metrics, details, plan, model, split=split, **effort)))
+    files.write(
+        folder / "metrics.json", json_page(record(metrics, details, plan, model.stat().st_size, split=split, **effort))
+    )
     story = Story(
         task=test.task,
         card=card,
@@ -131,10 +133,10 @@ def _with_upright(card: Card, reason: Reason) -> Reason:
     return replace(reason, neighbours=tuple(neighbours))
 
 
-def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **more: Any) -> dict[str, Any]:
+def record(metrics: Metrics, details: Details, plan: Plan, file_bytes: int, /, **more: Any) -> dict[str, Any]:
     """The content of metrics.json: fractions from 0 to 1, None where there is nothing to divide by.
 
-    `file` is the file of the weights, whose size is recorded; `more` are further values of the record.
+    `file_bytes` is the size of the weights; `more` are further values of the record.
     """
     numbers = plan.numbers(stages=False)
     network = {key: numbers[key] for key in ("name", "dialect", "parameters", "total", "macs")}
@@ -142,7 +144,7 @@ def record(metrics: Metrics, details: Details, plan: Plan, file: Path, /, **more
         **metrics.to_json(),
         **more,
         "network": network,
-        "file_bytes": file.stat().st_size,
+        "file_bytes": file_bytes,
         **details.to_json(),
     }
 

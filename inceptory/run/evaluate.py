@@ -15,8 +15,9 @@ from inceptory.data.feed.decoding import sample
 from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut, words
 from inceptory.data.sources.opening import is_place, place_of
+from inceptory.engines.exported import Opened, is_exported, open_exported
 from inceptory.engines.opening import Wish, open_engine
-from inceptory.errors import ConfigError, DataError, printable
+from inceptory.errors import ConfigError, DataError, UsageError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
@@ -99,7 +100,8 @@ def evaluate(
         How the pictures are laid out, if the files do not show it.
     """
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = classifier(model, weights, raw)
+        stack.callback(opened.close)
         card, read = opened.card, [opened.path, *([data] if isinstance(data, str | Path) else [])]
         output = None if out is None else stack.enter_context(claimed(out, METRICS, inputs=read, force=force))
         source, chosen, line = measured(source_of(data, layout=layout), card, split)
@@ -127,14 +129,28 @@ def evaluate(
                 "data": source.name,
             }
             origin |= {"coverage": {asked: vars(each) for asked, each in coverage.items()}} if coverage else {}
-            output.write(json_page(record(metrics, scored.details(card.labels), opened.plan, opened.path, **origin)))
+            output.write(
+                json_page(record(metrics, scored.details(card.labels), opened.plan, opened.file_bytes, **origin))
+            )
     return metrics
 
 
-def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Model:
+def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Opened:
+    """A classifier: a model as `checkpoint` opens it, or an exported folder."""
+    if not is_exported(model):
+        return checkpoint(model, weights, raw, depth=4)
+    if weights is not None or raw:
+        flag = "--raw" if weights is None else f"--weights {weights}"
+        raise UsageError(f"{flag}: {model} is an exported folder, which holds its own weights (leave it out)")
+    exported = open_exported(model)
+    exported.require_classifier()
+    return exported
+
+
+def checkpoint(model: Path | str, weights: Path | str | None, raw: bool, *, depth: int = 3) -> Model:
     """The opened model, with its warnings shown; raises ConfigError for a model that is no classifier.
 
-    Only for functions that users call themselves: the warnings point to the line that called them.
+    Only for functions that users call themselves: the warnings point `depth` callers up, to the line that called them.
     """
     opened = open_model(model, weights=weights, raw=raw)
     try:
@@ -144,10 +160,10 @@ def classifier(model: Path | str, weights: Path | str | None, raw: bool) -> Mode
         raise
     if opened.remarks:
         print(printable(f"{opened.path}: {'; '.join(opened.remarks)}"), file=sys.stderr)
-    return opened.warn(3)
+    return opened.warn(depth)
 
 
-def _coverages(model: Model, source: Source, split: str, scored: Scored) -> dict[str, Coverage]:
+def _coverages(model: Opened, source: Source, split: str, scored: Scored) -> dict[str, Coverage]:
     """What sets of classes achieve at each coverage that the calibration can promise.
 
     Nothing of a model without one, and nothing on pictures that may have been part of it, on which any set does well:
@@ -174,7 +190,7 @@ def _trained_on(card: Card, source: Source) -> bool:
     return inside or Path(place) in Path(trained).parents
 
 
-def calibration_of(model: Model) -> Calibration:
+def calibration_of(model: Opened) -> Calibration:
     """What a checkpoint knows of how sure its answers may be; raises ConfigError for one that knows nothing."""
     from inceptory.measure.calibration import Calibration
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from inceptory.engines.branches import Joint, joint_of, require_stage
 from inceptory.errors import DataError, UsageError, printable
 from inceptory.report.explained import TITLE
-from inceptory.run.evaluate import classifier
+from inceptory.run.evaluate import checkpoint
 from inceptory.run.pictures import Distinct, Reading, pictures_meant, require_outside
 from inceptory.system.outputs import MARK, Kind, Output, claimed, keyed
 
@@ -132,7 +132,7 @@ def explain(
     paths, folder = pictures_meant(images, "explain"), Path(out)
     require_outside(folder, images, "--out")
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = stack.enter_context(checkpoint(model, weights, raw))
         if layer is not None:
             require_stage(opened.plan, layer)
         joint, stage = joint_of(opened.plan, module), layer or opened.plan.tree.stages[-1].name

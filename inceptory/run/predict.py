@@ -22,9 +22,9 @@ from inceptory.system.outputs import claimed
 
 if TYPE_CHECKING:
     from inceptory.engines.answers import Engine
+    from inceptory.engines.exported import Opened
     from inceptory.measure.calibration import Calibration
     from inceptory.measure.novelty import Novelty
-    from inceptory.weights.model import Model
 
 BATCH = 32
 """Largest number of pictures that are decoded and answered at once."""
@@ -123,7 +123,8 @@ def predict(
     if sort_into is not None:
         require_outside(Path(sort_into), images, "--sort-into")
     with ExitStack() as stack:
-        opened = stack.enter_context(classifier(model, weights, raw))
+        opened = classifier(model, weights, raw)
+        stack.callback(opened.close)
         read = [opened.path, *images]
         place = None if out is None else stack.enter_context(claimed(out, KINDS[kind], inputs=read, force=force))
         if sort_into is not None:
@@ -180,7 +181,7 @@ def _answers(
             yield Prediction(str(reading.paths[row]), names, values, *alike)
 
 
-def _novelty_of(model: Model) -> Novelty | None:
+def _novelty_of(model: Opened) -> Novelty | None:
     """How far pictures may be from those of a checkpoint's training; None where it does not know.
 
     Raises DataError for a damaged record, or one of vectors that are not this network's.

@@ -69,6 +69,11 @@ class Model:
         return self.identity is None
 
     @property
+    def file_bytes(self) -> int:
+        """Of the file."""
+        return self.path.stat().st_size
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """How the file was read, where that was not the usual way."""
         return () if self.identity is None else self.identity.remarks

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.exported import Exported, Opened, is_exported, open_exported
 from inceptory.errors import ConfigError
 from inceptory.features.extract import preprocess_at
 from inceptory.nets.catalogue import Plan, catalogue, plan
 from inceptory.weights.card import Card
-from inceptory.weights.model import Model, open_model
+from inceptory.weights.model import open_model
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation where nobody knows them: the time is the same for all."""
@@ -27,8 +28,10 @@ class Benched:
     plan: Plan
     preprocess: Preprocess
     """At the size that is benched."""
-    fresh: bool
+    fresh: bool = False
     """Whether its weights are fresh."""
+    exported: Exported | None = None
+    """The folder that `export` wrote, which is for one engine in one precision."""
 
     @property
     def published(self) -> bool:
@@ -37,9 +40,14 @@ class Benched:
         return options.width == 1 and options.in_channels == 3 and not options.se and options.scale is None
 
 
-def opened(model: str, image: int | None) -> Model:
+def opened(model: str, image: int | None) -> Opened:
     """An open model at a size of pictures; raises UsageError for a size that it does not take, ConfigError for a
-    model without a classifier."""
+    model without a classifier, and for another size of an exported folder."""
+    if is_exported(model):
+        exported = open_exported(model)
+        if image not in (None, exported.require_preprocess().size):
+            raise ConfigError(f"--image {image}: {model} was exported for {exported.require_preprocess().size} pixels")
+        return exported
     given = open_model(model)
     try:
         if not given.plan.classes:
@@ -62,8 +70,10 @@ def checked(model: str, image: int | None) -> Benched:
     if model in catalogue() and not Path(model).exists():
         fresh = plan(model, image=image)
         return Benched(model, "", fresh, Preprocess(fresh.image, HALF, HALF, resize=fresh.image), fresh=True)
-    with opened(model, image) as given:
-        return Benched(model, model, given.plan, given.require_preprocess(), fresh=False)
+    given = opened(model, image)
+    given.close()
+    exported = given if isinstance(given, Exported) else None
+    return Benched(model, model, given.plan, given.require_preprocess(), exported=exported)
 
 
 def drawn(benched: Benched, folder: Path) -> Benched:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from inceptory.engines.answers import Engine
 from inceptory.engines.choice import BATCH, Setting
+from inceptory.engines.exported import Exported
 from inceptory.engines.opening import Maker, Wish
 from inceptory.run.timing.models import opened
 
@@ -26,6 +27,7 @@ class Ours:
     @cached_property
     def maker(self) -> Maker:
         """Of engines."""
+        assert not isinstance(self.model, Exported), "what is exported is made already"
         return Maker(self.model, Wish(device="cpu"))
 
     def make(self, way: dict[str, Any]) -> Callable[[int], Callable[[], object]]:
@@ -44,7 +46,10 @@ class Ours:
         precision, streams = way["precision"], way["streams"]
         if (precision, streams) not in self._engines:
             setting = Setting(self.setup["engine"], precision, self.setup["threads"], streams)
-            made = self._quantised(setting) if precision == "int8" else self.maker.make(setting)
+            if isinstance(self.model, Exported):
+                made = self.model.engine()
+            else:
+                made = self._quantised(setting) if precision == "int8" else self.maker.make(setting)
             self._engines[precision, streams] = made
         return self._engines[precision, streams]
 
@@ -57,14 +62,13 @@ class Ours:
 
     @cached_property
     def _int8(self) -> Any:
-        """The network's graph in int8, calibrated by the pictures of the setup."""
-        import nncf
-        import openvino
+        """The network's graph in int8, whatever it costs in answers: `agreement` tells."""
+        from inceptory.engines.quantise import quantised
 
-        pixels: NDArray[np.uint8] = np.load(self.setup["calibration"], allow_pickle=False)
-        rows = [np.ascontiguousarray(each.transpose(1, 2, 0))[None] for each in pixels]
-        graph = openvino.Core().read_model(self.maker.graph)
-        return nncf.quantize(graph, nncf.Dataset(rows), subset_size=len(rows))
+        setup, maker, preprocess = self.setup, self.maker, self.model.require_preprocess()
+        pixels: NDArray[np.uint8] = np.load(setup["calibration"], allow_pickle=False)
+        exact = np.array(self.labels({"precision": "fp32", "streams": 1}, setup["calibration"]))
+        return quantised(maker.graph, preprocess, pixels, validation=pixels, reference=exact, max_drop=100).model
 
     def _quantised(self, setting: Setting) -> Engine:
         from inceptory.engines.openvino import OpenVinoEngine

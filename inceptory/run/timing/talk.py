@@ -62,7 +62,8 @@ class Child:
         return self._asked({"do": do, **question})
 
     def _asked(self, question: dict[str, Any]) -> dict[str, Any]:
-        late = threading.Timer(PATIENCE, self.process.kill)
+        expired = threading.Event()
+        late = threading.Timer(PATIENCE, lambda: (expired.set(), self.process.kill()))
         late.start()
         try:
             stdin, stdout = _pipes(self.process)
@@ -70,7 +71,7 @@ class Child:
             answer: dict[str, Any] = json.loads(stdout.readline())
         except (OSError, ValueError):  # a line that is empty or no JSON
             self.end()
-            why = "took too long" if late.finished.is_set() else f"died ({self.process.returncode})"
+            why = "took too long" if expired.is_set() else f"died ({self.process.returncode})"
             raise Left(f"its process {why}") from None
         finally:
             late.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptory.errors import DataError, UsageError
+from inceptory.errors import ConfigError, DataError, UsageError
 from inceptory.nets.catalogue import catalogue
 from inceptory.system.files import exists, is_folder
 from inceptory.weights.files.tf_checkpoint import index_of
@@ -27,7 +27,7 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
     """The file behind a path or a published name, fetched if need be; `weights` is a copy fetched by hand.
 
     Raises UnknownName for a published name that does not exist, MissingError where nothing can be fetched,
-    UsageError for a copy of what has no published name.
+    UsageError for a copy of what has no published name, ConfigError for an exported folder.
     """
     path, name = index_of(Path(model)), str(model)
     is_path = exists(path) or not _is_published_name(name)
@@ -48,6 +48,9 @@ def resolve(model: Path | str, weights: Path | str | None = None, *, raw: bool =
 def _inside(folder: Path) -> Path:
     """The weights in a folder of a run, or in one that timm wrote."""
     present = [folder / file for file in FILES if (folder / file).exists()]
+    if not present and exists(folder / "card.json"):
+        remedy = "give the checkpoint that it was made from"
+        raise ConfigError(f"{folder}: is an exported folder, which only predict and evaluate take ({remedy})")
     return present[0] if present else folder / FILES[0]
 
 

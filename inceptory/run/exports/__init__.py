@@ -1,0 +1,1 @@
+"""What an exported folder holds, and how its answers are proved."""
