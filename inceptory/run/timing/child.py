@@ -103,7 +103,9 @@ class Eager:
 
         x = torch.rand(2, 3, self.image, self.image)
         batch = {0: torch.export.Dim("batch")}
-        torch.onnx.export(self.net, (x,), path, dynamo=True, dynamic_shapes=(batch,), external_data=False, verbose=False)
+        torch.onnx.export(
+            self.net, (x,), path, dynamo=True, dynamic_shapes=(batch,), external_data=False, verbose=False
+        )
 
 
 class Keras:
@@ -169,7 +171,9 @@ class PlainOpenVino:
                 pixels = numpy.load(setup["calibration"], allow_pickle=False)
                 shape = (1, -1, 1, 1)
                 mean, std = (numpy.asarray(setup[name], "float32").reshape(shape) for name in ("mean", "std"))
-                values = [(pixels[i : i + 1] / numpy.float32(setup["divisor"]) - mean) / std for i in range(len(pixels))]
+                values = [
+                    (pixels[i : i + 1] / numpy.float32(setup["divisor"]) - mean) / std for i in range(len(pixels))
+                ]
                 model = nncf.quantize(model, nncf.Dataset(values), subset_size=len(values))
             self._models[precision] = model
         return self._models[precision]

@@ -76,6 +76,15 @@ def checked(model: str, image: int | None) -> Benched:
     return Benched(model, model, given.plan, given.require_preprocess(), exported=exported)
 
 
+def card_of(benched: Benched) -> Card:
+    """What its weights know of themselves."""
+    if benched.fresh:
+        return Card.of(benched.plan, preprocess=benched.preprocess)
+    given = opened(benched.path, None)
+    given.close()
+    return given.card
+
+
 def drawn(benched: Benched, folder: Path) -> Benched:
     """A model whose weights lie somewhere: fresh ones are drawn, the same each time, and written into a folder."""
     if not benched.fresh:

@@ -63,7 +63,12 @@ class Child:
 
     def _asked(self, question: dict[str, Any]) -> dict[str, Any]:
         expired = threading.Event()
-        late = threading.Timer(PATIENCE, lambda: (expired.set(), self.process.kill()))
+
+        def kill() -> None:
+            expired.set()
+            self.process.kill()
+
+        late = threading.Timer(PATIENCE, kill)
         late.start()
         try:
             stdin, stdout = _pipes(self.process)
@@ -97,7 +102,8 @@ def busy_process() -> Iterator[None]:
 
 
 def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     return process.stdin, process.stdout
 
 
