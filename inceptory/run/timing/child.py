@@ -1,7 +1,7 @@
 """What a child process of `bench` does: make the networks of one package, and compute when it is asked to.
 
-It is run as a script by whichever Python has the package, which need not have Inceptory. Each line of standard input is a
-question in JSON, answered by a line; what packages print themselves goes to standard error.
+It is run as a script by whichever Python has the package, which need not have Inceptory. Each line of standard input is
+a question in JSON, answered by a line; what packages print themselves goes to standard error.
 """
 
 from __future__ import annotations

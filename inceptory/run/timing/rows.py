@@ -1,4 +1,4 @@
-"""What `bench` found: rows as a table for people and as records for programs, and pairs of rows set against one another."""
+"""What `bench` found: rows as a table for people and as records for programs, and pairs of rows side by side."""
 
 from __future__ import annotations
 
