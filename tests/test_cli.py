@@ -217,6 +217,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "weights": ["json"],
         "verify": ["file", "name", "dialect", "raw", "json"],
         "convert": ["ours", "destination", "to", "classes", "raw", "force"],
+        "export": ["model", "to", "out", "precision", "data", "max_drop", "force", "weights", "raw", "layout"],
         "demo": ["out"],
     }
     from importlib import import_module

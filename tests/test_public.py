@@ -64,6 +64,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "demo": lambda run, data, place: inceptory.demo(out=str(place / "demo")),
     "evaluate": lambda run, data, place: inceptory.evaluate(run, str(data)),
     "explain": lambda run, data, place: inceptory.explain(run, next(data.rglob("*.png")), out=str(place / "why")),
+    "export": lambda run, data, place: inceptory.export(run, to="torch-export", out=str(place / "exported")),
     "extract_features": lambda run, data, place: inceptory.extract_features(run, data, cache=False),
     "from_arrays": lambda run, data, place: inceptory.from_arrays(np.zeros((4, 8, 8), np.uint8), list("abab")),
     "from_dataset": lambda run, data, place: callable(inceptory.from_dataset),

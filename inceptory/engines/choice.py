@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -25,7 +25,9 @@ from inceptory.engines.answers import Answers, Engine, Name, Precision
 from inceptory.errors import InceptoryError
 from inceptory.system import files
 from inceptory.system.fetch import cache_folder
-from inceptory.weights.model import Model
+
+if TYPE_CHECKING:
+    from inceptory.weights.model import Model
 
 FORMAT = 1
 FEW = 256
@@ -183,7 +185,16 @@ class Choice:
             "versions": {name: _version(name) for name in (*machine.PACKAGES, "inceptory")},
         }
         name = hashlib.sha256(files.json_text(facts).encode()).hexdigest()[:32]
-        return cache_folder() / "engines" / f"{name}.json"
+        return _folder() / f"{name}.json"
+
+
+def _folder() -> Path:
+    return cache_folder() / "engines"
+
+
+def remembered() -> list[Path]:
+    """The notes of all models."""
+    return sorted(_folder().glob("*.json"))
 
 
 def agreement(exact: Iterable[Answers], other: Iterable[Answers]) -> int:

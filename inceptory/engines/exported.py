@@ -13,8 +13,10 @@ import mmap
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -25,8 +27,13 @@ from inceptory.nets.catalogue import Plan
 from inceptory.system import files
 from inceptory.system.fetch import cache_folder
 from inceptory.weights.card import Card
-from inceptory.weights.model import Model
 from inceptory.weights.seal import WORD, is_sealed, require_sealed
+
+if TYPE_CHECKING:  # reading files of weights takes a tenth of a second to load, which no exported folder needs
+    from inceptory.weights.model import Model
+
+    Opened: TypeAlias = "Model | Exported"
+    """What answers: an open file of weights, or an exported folder."""
 
 Target = Literal["onnx", "openvino", "torch-export"]
 
@@ -108,10 +115,6 @@ class Exported:
         """Nothing is open."""
 
 
-Opened = Model | Exported
-"""What answers: an open file of weights, or an exported folder."""
-
-
 def is_exported(model: object) -> bool:
     """Whether this is a folder of `export`, also one in which something is missing."""
     if not isinstance(model, str | Path) or not files.is_folder(model):
@@ -126,8 +129,14 @@ def open_exported(folder: Path | str) -> Exported:
     """
     folder = Path(folder)
     card, export = _read(folder / CARD)
-    for name in FILES[export.to]:
-        _check(folder / name, export.files.get(name))
+    # The package loads while the files are compared, which leaves the interpreter free.
+    loading = Thread(target=_load, args=(export.to,))
+    loading.start()
+    try:
+        for name in FILES[export.to]:
+            _check(folder / name, export.files.get(name))
+    finally:
+        loading.join()
     return Exported(folder, card, card.plan(), export)
 
 
@@ -142,6 +151,12 @@ def engine_of(folder: Path, to: Target, precision: Precision, card: Card, cache:
     from inceptory.engines.onnxruntime import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(path, card.preprocess, multi_label=several, precision=precision)
+
+
+def _load(to: Target) -> None:
+    with suppress(ImportError):  # told by `Exported.engine`
+        if to in ENGINES:
+            import_module(ENGINES[to])
 
 
 def _check(path: Path, digest: str | None) -> None:

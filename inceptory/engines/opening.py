@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from inceptory.engines import machine
 from inceptory.engines.answers import Engine, Name, Precision
 from inceptory.engines.choice import Choice, Setting
-from inceptory.engines.exported import Exported, Opened
+from inceptory.engines.exported import Exported
 from inceptory.errors import ConfigError, UnknownName, UsageError
-from inceptory.weights.model import Model
+
+if TYPE_CHECKING:
+    from inceptory.engines.exported import Opened
+    from inceptory.weights.model import Model
 
 ENGINES: tuple[Name, ...] = ("torch", "onnxruntime", "openvino")
 EXTRA = 'pip install "inceptory[fast]"'

@@ -1,7 +1,8 @@
-"""`cache`: what is kept of features, where, how large, and how to be rid of it."""
+"""`cache`: what is kept of features and of engines, where, how large, and how to be rid of it."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from inceptory.engines.choice import remembered
 from inceptory.errors import UsageError, printable
 from inceptory.features.cache import Kept, folder, kept, limit, size_of, trim
 
@@ -24,6 +26,8 @@ class Listing:
     """Bytes that all may take."""
     removed: int = 0
     """Bytes that were removed by this command."""
+    choices: int = 0
+    """Models for which it is remembered which engine is fastest."""
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self.files)
@@ -32,7 +36,12 @@ class Listing:
         told = [f"removed {_size(self.removed)}"] * (self.removed > 0)
         total = sum(one.size for one in self.files)
         told.append(f"{self.place}: {_size(total)} of at most {_size(self.limit)} (INCEPTORY_CACHE_LIMIT)")
-        return "\n".join([*told, *map(_line, self.files)])
+        told += map(_line, self.files)
+        if self.choices:
+            told.append(
+                f"{self.place.with_name('engines')}: the fastest engine by measurement, models: {self.choices:,}"
+            )
+        return "\n".join(told)
 
 
 def _line(one: Kept) -> str:
@@ -55,7 +64,7 @@ def cache(
     clear: Annotated[bool, Parameter(negative="")] = False,
     keep: str | None = None,
 ) -> Listing:
-    """Show what is kept of features, or empty it.
+    """Show what is kept of features and of engines, or empty it.
 
     For example:
 
@@ -66,8 +75,9 @@ def cache(
         inceptory cache --keep 2GB
 
     Features lie in the folder `features` of the cache ($INCEPTORY_CACHE, else the user's cache folder). They take
-    at most $INCEPTORY_CACHE_LIMIT (20GB without it); what was not used for longest goes first. Weights and data
-    sets that were downloaded are not touched.
+    at most $INCEPTORY_CACHE_LIMIT (20GB without it); what was not used for longest goes first. In `engines`
+    lies how fast each engine answers here, a small file for each model; without it that is measured again. Weights
+    and data sets that were downloaded are not touched.
 
     Parameters
     ----------
@@ -80,4 +90,7 @@ def cache(
         raise UsageError("--clear, --keep: give one of them (--clear removes everything)")
     most = 0 if clear else None if keep is None else size_of(keep, "--keep")
     removed = 0 if most is None else trim(most)
-    return Listing(folder(), tuple(kept()), limit(), removed)
+    for note in remembered() if clear else ():
+        with contextlib.suppress(OSError):
+            note.unlink()
+    return Listing(folder(), tuple(kept()), limit(), removed, len(remembered()))

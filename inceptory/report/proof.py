@@ -50,7 +50,7 @@ class Proof:
 
     def told(self) -> str:
         """The figures in words."""
-        largest = f"largest difference of a probability {self.largest_difference:.2g}"
+        largest = f"largest difference of an answer {self.largest_difference:.2g}"
         if self.data is None:
             largest += f" on {self.pictures} random pictures; nothing is proved of real ones (give --data)"
         parts = [largest]
@@ -59,7 +59,7 @@ class Proof:
         if self.before is not None and self.after is not None:
             parts.append(f"before: {self.before.told()}; after: {self.after.told()}")
         speed = self.speed
-        rate = f"{speed.p50_ms:.1f} ms a picture (p99 {speed.p99_ms:.1f}), {speed.images_per_s:.1f} images/s"
+        rate = f"{speed.p50_ms:.1f} ms a picture (p99 {speed.p99_ms:.1f}), {speed.images_per_s:,.1f} images/s"
         return "; ".join([*parts, f"{self.file_bytes / 2**20:.1f} MiB", rate])
 
     def figures(self) -> dict[str, str]:
@@ -69,11 +69,11 @@ class Proof:
             count = f"{self.agreed:,} of {self.pictures:,}"
             meaning = f"same first label as PyTorch, {count}, 95 % interval {percent_range(self.interval)}"
             figures[meaning] = f"{100 * self.agreed / self.pictures:.2f} %"
-        figures["largest difference of a probability"] = f"{self.largest_difference:.2g}"
+        figures["largest difference of an answer"] = f"{self.largest_difference:.2g}"
         figures["MiB in the network's files"] = f"{self.file_bytes / 2**20:.1f}"
         figures[f"ms for one picture: median of {speed.runs}"] = f"{speed.p50_ms:.1f}"
         figures["ms for one picture: 99 of 100 take less"] = f"{speed.p99_ms:.1f}"
-        figures[f"images/s in batches of {speed.batch}"] = f"{speed.images_per_s:.1f}"
+        figures[f"images/s in batches of {speed.batch}"] = f"{speed.images_per_s:,.1f}"
         return figures
 
     def to_json(self) -> dict[str, Any]:
@@ -98,12 +98,12 @@ def proof_page(title: str, proof: Proof, facts: Mapping[str, object], lines: str
     """The page; `facts` say what was exported, `lines` run it."""
     rows: list[tuple[str, str, str]] = []
     if proof.before is not None and proof.after is not None:
-        before, after = proof.before.figures("proved"), proof.after.figures("proved")
+        before, after = proof.before.figures(""), proof.after.figures("")
         # The first number bears its interval in its meaning, which differs.
         rows = [
-            (meaning.partition(",")[0], number, other)
+            (meaning.partition(",")[0].strip(), number, other)
             for (meaning, number), other in zip(before.items(), after.values(), strict=True)
         ]
         one, other = (f"{percent_range(each.interval)} %" for each in (proof.before, proof.after))
         rows.insert(1, ("95 % interval", one, other))
-    return page.render("proof.html.j2", title=title, proof=proof, rows=rows, facts=dict(facts), lines=lines)
+    return page.render("proof.html.j2", title=title, proof=proof, rows=rows, facts=facts, lines=lines.splitlines())

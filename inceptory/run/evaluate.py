@@ -12,24 +12,23 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from inceptory.data.feed.decoding import sample
-from inceptory.data.sources.given import source_of
 from inceptory.data.sources.layout import AUTO, VALIDATION, Given, LaidOut, words
-from inceptory.data.sources.opening import is_place, place_of
-from inceptory.engines.exported import Opened, is_exported, open_exported
+from inceptory.engines.exported import is_exported, open_exported
 from inceptory.engines.opening import Wish, open_engine
 from inceptory.errors import ConfigError, DataError, UsageError, printable
 from inceptory.measure.classes import Matching, matched
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
 from inceptory.system.outputs import claimed, keyed
-from inceptory.weights.model import Model, open_model
 
 if TYPE_CHECKING:
     from inceptory.data.sources.labels import Labels
     from inceptory.data.sources.source import Source
+    from inceptory.engines.exported import Opened
     from inceptory.measure.calibration import Calibration, Coverage
     from inceptory.measure.evaluate import Scored
     from inceptory.weights.card import Card
+    from inceptory.weights.model import Model
 
 METRICS = keyed("metrics", "n", "split", "model", "data", "network")
 """How a file of `evaluate` is recognised; a run's own metrics.json has neither model nor data."""
@@ -99,6 +98,8 @@ def evaluate(
     layout
         How the pictures are laid out, if the files do not show it.
     """
+    from inceptory.data.sources.given import source_of
+
     with ExitStack() as stack:
         opened = classifier(model, weights, raw)
         stack.callback(opened.close)
@@ -152,6 +153,8 @@ def checkpoint(model: Path | str, weights: Path | str | None, raw: bool, *, dept
 
     Only for functions that users call themselves: the warnings point `depth` callers up, to the line that called them.
     """
+    from inceptory.weights.model import open_model
+
     opened = open_model(model, weights=weights, raw=raw)
     try:
         opened.require_classifier()
@@ -183,6 +186,8 @@ def _coverages(model: Opened, source: Source, split: str, scored: Scored) -> dic
 
 def _trained_on(card: Card, source: Source) -> bool:
     """Whether a model may have seen these pictures: its data, wherever they lie now, or a part of their folder."""
+    from inceptory.data.sources.opening import is_place, place_of
+
     trained, place = str(card.data.get("name")), place_of(source.name)
     if trained == place or _held(source, card).fingerprint() == card.data.get("fingerprint"):
         return True
@@ -243,6 +248,8 @@ def _held(source: Source, card: Card) -> Source:
 
 def _not_the_same(trained: str, name: str) -> str:
     """A warning for data that has the name of the checkpoint's training data, but other content."""
+    from inceptory.data.sources.opening import is_place, place_of
+
     if is_place(trained) and trained == place_of(name):
         return "; it has changed since the checkpoint was trained on it, which may have seen some of them"
     if not is_place(trained) and trained == name:

@@ -104,9 +104,10 @@ def export(
 
         given = None if data is None else pictures_of(data, opened.card, layout)
         if given is not None:
+            given = given.halved() if precision == "int8" else given
             print(printable(given.line), file=sys.stderr)
         work = Work(opened, to, precision, max_drop)
-        engine = work.write(folder)
+        engine = work.write(folder, given)
         proof = proved(work, engine, given, sum((folder / name).stat().st_size for name in FILES[to]))
         write_rest(folder, work, proof)
     return Exports(Path(out), to, precision, proof)
@@ -133,8 +134,9 @@ def write_rest(folder: Path, work: Work, proof: Proof) -> None:
     files.write(folder / LABELS, "".join(f"{name}\n" for name in names))
     files.write(folder / README, readme(work, proof.told()))
     files.write(folder / PROOF, json_page({**facts, **proof.to_json()}))
+    shown = {**facts, "versions": ", ".join(f"{name} {number}" for name, number in work.versions.items())}
     title = f"{model.plan.architecture} for {work.to}, {work.precision}"
-    files.write(folder / PAGE, proof_page(title, proof, facts, lines(work)))
+    files.write(folder / PAGE, proof_page(title, proof, shown, lines(work)))
     record = {
         "format": FORMAT,
         "to": work.to,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 import inceptory
+from inceptory.cli import main
 from inceptory.engines import choice, machine
 from inceptory.engines.answers import Answers
 from inceptory.engines.choice import FEW, LEAST, WORTH, Choice, Setting
@@ -158,6 +159,14 @@ def test_199_pictures_prove_nothing(model, there, expected):
     assert ("not compared with fp32 on 200 pictures" in why) == (expected == EXACT)
 
 
+def test_pictures_that_would_prove_nothing_are_not_compared(model):
+    seen = shop()
+    seen.settle(model, FEW)
+    seen.asked.clear()
+    seen.settle(model, WORTH, numbered(LEAST - 1))
+    assert seen.asked == []
+
+
 def test_few_pictures_ahead_are_not_worth_a_comparison(model):
     assert shop().settle(model, WORTH - 1, lambda _: pytest.fail("it takes longer than it saves"))[0] == EXACT
 
@@ -218,8 +227,12 @@ def test_a_cache_that_cannot_be_written_costs_the_memory_only(model, tmp_path, m
         assert seen.asked
 
 
-def test_two_that_measure_at_once_leave_a_whole_note(model, tmp_path):
-    threads = [threading.Thread(target=shop().settle, args=(model,)) for _ in range(4)]
+def test_those_that_measure_at_once_leave_a_whole_note(model, checkpoint, tmp_path):
+    def settle() -> None:
+        with open_model(checkpoint) as own:
+            shop().settle(own)
+
+    threads = [threading.Thread(target=settle) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -244,3 +257,15 @@ def test_the_engine_that_was_measured_is_the_one_that_answers(model):
     setting, _ = chosen.settle(FEW, None)
     assert chosen.taken(setting).setting == setting
     assert next(made) == len(seen.seconds), "each was compiled once"
+
+
+def test_the_command_cache_says_that_choices_are_kept_and_clears_them(model, tmp_path, capsys):
+    assert main(["cache"]) == 0
+    assert "engine" not in capsys.readouterr().out
+    shop().settle(model)
+    assert main(["cache", "--keep", "1GB"]) == 0
+    assert f"{tmp_path / 'cache' / 'engines'}: the fastest engine by measurement, models: 1" in capsys.readouterr().out
+    assert len(notes(tmp_path)) == 1
+    assert main(["cache", "--clear"]) == 0
+    assert "engine" not in capsys.readouterr().out
+    assert notes(tmp_path) == []

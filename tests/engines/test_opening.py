@@ -71,6 +71,15 @@ def test_threads_may_share_an_engine(model, setting):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("setting", [Setting("torch"), Setting("onnxruntime"), Setting("openvino")], ids=str)
+def test_answers_stay_as_they_were_given(model, setting):
+    engine = Maker(model, Wish(setting.engine, "fp32")).make(setting)
+    given = engine.answers(pixels(2))
+    before = [part.copy() for part in given]
+    engine.answers(255 - pixels(2))
+    assert all(np.array_equal(one, two) for one, two in zip(given, before, strict=True))
+
+
 def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     present = tuple(name for name in ("openvino", "onnxruntime", "torch") if name not in names)
     monkeypatch.setattr(machine, "installed", lambda: present)

@@ -82,8 +82,7 @@ def weights_in_int8(model: ov.Model | onnx.ModelProto) -> int:
     if isinstance(model, ov.Model):
         constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
         return sum(op.get_element_type() == ov.Type.i8 for op in constants)
-    (kind,) = {onnx.TensorProto.INT8}
-    return sum(each.data_type == kind and len(each.dims) > 1 for each in model.graph.initializer)
+    return sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) > 1 for each in model.graph.initializer)
 
 
 @pytest.mark.parametrize("to", ["openvino", "onnx"])
@@ -123,6 +122,12 @@ def test_what_cannot_be_had_is_refused_with_its_figures():
     black = np.zeros_like(pictures())
     with pytest.raises(ConfigError, match=r"int8: top-1 falls by .* \(at most 0.5; .*bf16\)"):
         made(calibration=black)
+
+
+def test_what_stays_worse_than_was_allowed_is_refused(monkeypatch):
+    monkeypatch.setattr(quantise._Work, "controlled", lambda work, max_drop: work.plain())
+    with pytest.raises(ConfigError, match=r"int8: top-1 falls by [\d.]+ points \(at most 0.5; "):
+        made(unused=1e4)
 
 
 @pytest.mark.parametrize(("few", "what"), [("calibration", "calibrate"), ("validation", "prove")])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.answers import Answers, Name, Precision, of_vectors
+from inceptory.nets.blocks import BOTTLENECK
 from inceptory.nets.network import Network
 
 BATCH = 2
@@ -67,6 +68,11 @@ class ProgramEngine:
         rows = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))
         *answers, vectors = (each.numpy() for each in self._call(rows))
         return Answers(vectors, answers[1], answers[0]) if answers else of_vectors(vectors)
+
+    def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
+        """(N, length) of pixels (N, C, H, W)."""
+        assert layer == BOTTLENECK, "the program has no other layer"
+        return self.answers(pixels).vectors
 
     def __str__(self) -> str:
         return "torch.export fp32"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from inceptory.data.sources.layout import AUTO, Layout
 from inceptory.data.sources.source import Split
 from inceptory.engines.answers import Answers, Engine
 from inceptory.engines.torch import torch_engine
-from inceptory.errors import DataError
+from inceptory.errors import ConfigError, DataError
 from inceptory.measure.classes import matched
 from inceptory.measure.evaluate import logits_of
 from inceptory.measure.results import Metrics
+from inceptory.measure.single_label import SingleMetrics
 from inceptory.measure.tasks import task_of
 from inceptory.report.proof import Proof, Speed
 from inceptory.run.evaluate import measured, relabelled
-from inceptory.run.exports.targets import Work
+from inceptory.run.exports.targets import Pictures, Work
 from inceptory.run.pictures import pictures_meant
 from inceptory.system import files
 from inceptory.system.progress import meter
@@ -46,18 +47,6 @@ CLOSE = 1e-3
 """Difference from which on an export in fp32 is wrong: rounding leaves a hundredth of it."""
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """What a person gave to prove by."""
-
-    part: Split
-    """Labels in the model's order of classes."""
-    data: str
-    line: str
-    """Which pictures these are."""
-    labelled: bool = True
-
-
 def pictures_of(data: object, card: Card, layout: Layout = AUTO) -> Pictures:
     """The part of labelled data that `evaluate` would measure, or all pictures that lie in a folder without labels.
 
@@ -68,12 +57,13 @@ def pictures_of(data: object, card: Card, layout: Layout = AUTO) -> Pictures:
         line = f"proving on {len(paths):,} pictures of {data}, which have no labels"
         return Pictures(_unlabelled(paths), str(data), line, labelled=False)
     source, chosen, line = measured(source_of(data, layout=layout), card, None)
+    rest = source.splits.get("train") if chosen != "train" else None
+    part = source.split(chosen)
     if not card.labels:
-        part = source.split(chosen)
-        return Pictures(_unlabelled(part.pictures, part.names), source.name, line, labelled=False)
+        return Pictures(_unlabelled(part.pictures, part.names), source.name, line, labelled=False, calibration=rest)
     matching = matched(source.name, source.classes, card)
     labels = relabelled(source, card, chosen, matching)
-    return Pictures(replace(source.split(chosen), labels=labels), source.name, line)
+    return Pictures(replace(part, labels=labels), source.name, line, calibration=rest)
 
 
 def _unlabelled(pictures: Any, names: Any = None) -> Split:
@@ -128,8 +118,20 @@ def proved(work: Work, engine: Engine, given: Pictures | None, file_bytes: int) 
     if work.precision == "fp32" and not comparison.largest <= CLOSE:
         problem = f"answers differ from PyTorch's by {comparison.largest:.2g}"
         raise DataError(f"{work.model.path}: its {problem} once exported (please report it, or take another --to)")
+    if work.precision == "int8" and given is not None:
+        _check_drop(work, agreed or 0, count, before, after)
     data = None if given is None else given.data
     return Proof(count, data, comparison.largest, agreed, before, after, file_bytes, speed_of(engine))
+
+
+def _check_drop(work: Work, agreed: int, count: int, before: Metrics | None, after: Metrics | None) -> None:
+    """Raise ConfigError where int8 costs more on all of the pictures than it did on those that it was made by."""
+    drop = 100 * (1 - agreed / count)
+    if isinstance(before, SingleMetrics) and isinstance(after, SingleMetrics):
+        drop = 100 * (before.top1 - after.top1)
+    if drop > work.max_drop:
+        problem = f"top-1 falls by {drop:.2f} points on {count:,} pictures (at most {work.max_drop:g}"
+        raise ConfigError(f"int8: {problem}; allow more with --max-drop, or take fp32 or bf16)")
 
 
 def _answered(comparison: Comparison, given: Pictures) -> tuple[NDArray[np.float32], NDArray[np.int64], Any]:
