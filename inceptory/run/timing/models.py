@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.exported import Exported, Opened, is_exported, open_exported
+from inceptory.engines.exported import Exported, is_exported, open_exported
 from inceptory.errors import ConfigError
 from inceptory.features.extract import preprocess_at
 from inceptory.nets.catalogue import Plan, catalogue, plan
 from inceptory.weights.card import Card
-from inceptory.weights.model import open_model
+from inceptory.weights.model import Model, open_model
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation where nobody knows them: the time is the same for all."""
@@ -40,7 +40,7 @@ class Benched:
         return options.width == 1 and options.in_channels == 3 and not options.se and options.scale is None
 
 
-def opened(model: str, image: int | None) -> Opened:
+def opened(model: str, image: int | None) -> Model | Exported:
     """An open model at a size of pictures; raises UsageError for a size that it does not take, ConfigError for a
     model without a classifier, and for another size of an exported folder."""
     if is_exported(model):
