@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from inceptory.errors import DataError, UsageError, printable
 from inceptory.run.timing.rows import Bench, Row
+from inceptory.system.clock import now
 from inceptory.system.flags import commas
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from inceptory.run.timing.models import Benched
 
 LARGEST_BATCH = 4096
-SECONDS = 200.0
-"""For the rounds of a model; with a busy process half of that each."""
+SECONDS, ALL, BRIEF = 200.0, 480.0, 40.0
+"""For the rounds of a model, with a busy process half of that each; and for all of it: where making and warming up
+leave less than that, the rounds have what is left, BRIEF at least."""
 FEATURES = {"amx_tile": "AMX", "avx512_bf16": "AVX-512 bf16", "avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI"}
 """What a processor may have for fewer bits, by the system's words."""
 
@@ -146,6 +148,7 @@ def _rows(
     from inceptory.run.timing import entrants
     from inceptory.run.timing.models import drawn
 
+    begun = now()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inceptory-bench-")))
         model = drawn(model, folder)
@@ -160,16 +163,15 @@ def _rows(
             raise DataError(f"{model.name}: no engine computes it (what each said is above)")
         if python is not None:
             contestants += entrants.peers(entry, stack)
-        return _timed(entry, contestants, busy)
+        return _timed(entry, contestants, busy, max(min(SECONDS, ALL - (now() - begun)), BRIEF))
 
 
-def _timed(entry: Entry, contestants: list[Any], busy: bool) -> list[Row]:
-    """The rounds, and those beside a busy process."""
+def _timed(entry: Entry, contestants: list[Any], busy: bool, seconds: float) -> list[Row]:
+    """The rounds, and those beside a busy process, in so many seconds."""
     from inceptory.run.timing.rounds import in_rounds
     from inceptory.run.timing.talk import busy_process
     from inceptory.system.progress import meter
 
-    seconds = SECONDS / (1 + busy)
     rows = list[Row]()
     for beside in (False, True) if busy else (False,):
         title = f"timing {entry.model.name}{' beside a busy process' * beside}"
@@ -178,7 +180,7 @@ def _timed(entry: Entry, contestants: list[Any], busy: bool) -> list[Row]:
                 stack.enter_context(busy_process())
                 contestants = [each.renewed() for each in contestants]
             bar = stack.enter_context(meter(title, None))
-            contestants = in_rounds(contestants, seconds, bar.say, lambda: bar.tick(""))  # noqa: B023
+            contestants = in_rounds(contestants, seconds / (1 + busy), bar.say, lambda: bar.tick(""))  # noqa: B023
         rows += [Row.of(entry.model.name, entry.model.preprocess.size, each, beside) for each in contestants]
     return rows
 
