@@ -18,6 +18,7 @@ from datetime import date
 from pathlib import Path
 
 import inceptory
+from inceptory.engines import machine
 from inceptory.run.timing.rows import FIGURES, KEYS
 
 HERE = Path(__file__).parent
@@ -50,6 +51,7 @@ def main() -> None:
     }
     options = [word for word in sys.argv[1:] if word not in given.models]
     for model in given.models:
+        shared = ", beside other work" if machine.busy() else ""
         found = inceptory.bench(
             model, peers=True, peers_python=given.peers_python, busy=given.busy, data=given.data, **numbers
         )
@@ -57,7 +59,7 @@ def main() -> None:
         # Paths of Pythons are nobody's business.
         kept = [word for word in options if word != "--peers-python" and word != given.peers_python]
         command = shlex.join(["inceptory", "bench", model, "--peers", *kept])
-        where = {"date": str(date.today()), "machine": found.notes[0].partition("; ")[0]}
+        where = {"date": str(date.today()), "machine": found.notes[0].partition("; ")[0] + shared}
         where |= {"versions": found.notes[0].partition("; ")[2], "command": command}
         rows = [
             {**{key: getattr(row, key) for key in (*KEYS, *FIGURES)}, "busy": row.busy, "rounds": len(row.ms), **where}
