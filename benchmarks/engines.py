@@ -62,7 +62,13 @@ def main() -> None:
         where = {"date": str(date.today()), "machine": found.notes[0].partition("; ")[0] + shared}
         where |= {"versions": found.notes[0].partition("; ")[2], "command": command}
         rows = [
-            {**{key: getattr(row, key) for key in (*KEYS, *FIGURES)}, "busy": row.busy, "rounds": len(row.ms), **where}
+            {
+                **{key: getattr(row, key) for key in (*KEYS, *FIGURES)},
+                "busy": row.busy,
+                "rounds": len(row.ms),
+                **where,
+                "versions": row.versions if row.peer else where["versions"],
+            }
             for row in found.rows
         ]
         append(given.out / "results.csv", rows)

@@ -97,6 +97,8 @@ def test_peers_take_part_and_what_is_absent_is_left_out(fake, short, monkeypatch
 class Told:
     """A child that answers at once and keeps what it was asked."""
 
+    versions = ""
+
     def __init__(self, name: str, asked: list[str], faults: int = 0) -> None:
         self.name, self.asked, self.faults = name, asked, faults
 

@@ -196,6 +196,12 @@ KINDS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+def _versions(kind: str) -> str:
+    """Of the packages that compute, as far as they were imported by now."""
+    names = [name for name in (kind, "torch", "tensorflow") if name in sys.modules]
+    return ", ".join(f"{name} {getattr(sys.modules[name], '__version__', '')}" for name in names)
+
+
 def _timed(call: Call) -> float:
     start = time.perf_counter()
     call()
@@ -216,7 +222,7 @@ def serve() -> None:
         question = json.loads(line)
         try:
             if worker is None:
-                worker, answer = Worker(question), {}
+                worker, answer = Worker(question), {"versions": _versions(question["kind"])}
             else:
                 answer = getattr(worker, question["do"])(question)
         except ModuleNotFoundError as fault:

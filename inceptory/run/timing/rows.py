@@ -38,6 +38,8 @@ class Row:
     """Whether another process kept one processor busy meanwhile."""
     ms: tuple[float, ...]
     """Of each round."""
+    versions: str = ""
+    """Of a peer's packages."""
 
     @classmethod
     def of(cls, model: str, image: int, one: Contestant, busy: bool) -> Row:
@@ -45,7 +47,7 @@ class Row:
         middle = statistics.median(one.medians)
         figures = (round(1000 * middle, 3), round(1000 * one.fastest, 3), round(one.batch / middle, 2))
         who = (model, one.engine, one.precision, one.batch, image, one.threads, one.peer)
-        return cls(*who, *figures, one.agreement, busy, tuple(1000 * each for each in one.medians))
+        return cls(*who, *figures, one.agreement, busy, tuple(1000 * each for each in one.medians), one.child.versions)
 
     def record(self) -> dict[str, Any]:
         """As `--json` has it."""

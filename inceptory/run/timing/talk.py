@@ -52,7 +52,8 @@ class Child:
         except OSError as fault:
             raise Left(f"{python} cannot be started, {fault.strerror}") from None
         try:
-            self._asked(setup)
+            self.versions = str(self._asked(setup).get("versions", ""))
+            """Of the packages that compute, where they are not ours."""
         except BaseException:
             self.end()
             raise
