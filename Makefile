@@ -45,8 +45,9 @@ peers: $(VENV)-peers/installed
 oldest: $(VENV)-oldest/installed
 	$(VENV)-oldest/bin/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow" -W default
 
+# The READMEs' table and picture from benchmarks/results.csv, to which `python benchmarks/engines.py` adds rows.
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/engines_table.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inceptory.nets.show import models, show
     from inceptory.nets.variant import Variant
     from inceptory.report.compare import compare
+    from inceptory.run.bench import bench
     from inceptory.run.check import check
     from inceptory.run.demo import demo
     from inceptory.run.evaluate import evaluate
@@ -49,6 +50,7 @@ _HOMES = {
     "Recipe": "inceptory.learn.settings.recipe",
     "Transfer": "inceptory.learn.settings.transfer",
     "Variant": "inceptory.nets.variant",
+    "bench": "inceptory.run.bench",
     "catalogue": "inceptory.nets.catalogue",
     "check": "inceptory.run.check",
     "compare": "inceptory.report.compare",
@@ -84,6 +86,7 @@ __all__ = [
     "Transfer",
     "Variant",
     "__version__",
+    "bench",
     "catalogue",
     "check",
     "compare",

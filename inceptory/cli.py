@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("inceptory.run.evaluate:evaluate", "Measure a checkpoint on labelled pictures."),
     "compare": ("inceptory.report.compare:compare", "Set finished runs beside one another."),
     "predict": ("inceptory.run.predict:predict", "Name what is in pictures."),
+    "bench": ("inceptory.run.bench:bench", "Time networks on this machine."),
     "explain": ("inceptory.run.explain:explain", "Show where in pictures their labels come from."),
     "features": ("inceptory.features.features:extract_features", "Describe pictures by what a network sees in them."),
     "cache": ("inceptory.features.listing:cache", "Show or empty what is kept of features."),

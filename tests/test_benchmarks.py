@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -73,3 +74,27 @@ def test_a_backbone_and_fresh_weights_are_trained_for_the_same_time(tmp_path: Pa
     head, spent, fresh, given = (float(cell.split()[0]) for cell in child.stdout.splitlines()[-1].split("|")[2:6])
     assert min(head, fresh) > 5
     assert given >= min(spent, 15)
+
+
+def test_the_table_of_speed_has_the_newest_rows_of_a_quiet_machine(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("engines_table", ROOT / "benchmarks/engines_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    head = "model,engine,precision,batch,image,threads,peer,ms_median,ms_min,images_per_s,agreement,busy,date,machine"
+    rows = [
+        "net,torch,fp32,16,299,2,,1,1,10.0,,False,2026-01-01,old",
+        "net,torch,fp32,16,299,2,,1,1,20.0,,False,2026-02-01,new",
+        "net,openvino,fp32,16,299,2,,1,1,30.0,,False,2026-02-01,new",
+        "net,openvino,fp32,16,299,2,openvino,1,1,25.0,,False,2026-02-01,new",
+        "net,openvino,fp32,16,299,2,,1,1,5.0,,True,2026-02-01,new",
+    ]
+    (tmp_path / "results.csv").write_text("\n".join([head, *rows, ""]))
+    monkeypatch.setattr(made, "RESULTS", tmp_path / "results.csv")
+    rates, where = made.read()
+    assert rates == {("net", 16): {"Inceptory fp32": 30.0, "OpenVINO fp32": 25.0}}
+    assert where == {"net": ["2026-02-01", "new"]}
+    table = made.table(rates, where).splitlines()
+    assert table[2] == "| net | 16 |  |  |  | 25.0 |  |  | **30.0** |  |  | 2026-02-01 |"
+    assert made.picture(rates).count("<svg") == 1

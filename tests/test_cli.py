@@ -207,6 +207,10 @@ def test_the_options_of_every_command_are_these(capsys):
             *("model", "images", "top", "coverage", "out", "format", "force", "device", "precision", "weights", "raw"),
             *("sort_into", "unsure", "views"),
         ],
+        "bench": [
+            *("models", "engines", "precisions", "batch", "image", "threads", "busy", "peers", "peers_python", "data"),
+            "json",
+        ],
         "explain": ["model", "images", "out", "layer", "module", "top", "force", "device", "weights", "raw"],
         "features": [
             *("model", "data", "out", "layer", "views", "image", "seed", "force", "device", "precision", "cache"),

@@ -53,6 +53,9 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "Recipe": lambda run, data, place: inceptory.Recipe(epochs=2).check() or True,
     "Transfer": lambda run, data, place: inceptory.Transfer(views=2),
     "Variant": lambda run, data, place: inceptory.Variant(width=0.5),
+    "bench": lambda run, data, place: inceptory.bench(
+        run, engines=("onnxruntime",), batch=(1,), threads=(1,)
+    ).records()[0]["model"],
     "catalogue": lambda run, data, place: inceptory.catalogue()["xception"],
     "check": lambda run, data, place: inceptory.check(str(data)),
     "compare": lambda run, data, place: inceptory.compare(run, run),

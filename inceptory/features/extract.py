@@ -95,7 +95,7 @@ class Extractor:
     def __init__(self, model: Model, settings: Settings) -> None:
         """Raises UnknownName for a layer, ConfigError for a size or a device that cannot be."""
         self.model, self.settings = model, settings
-        self.preprocess = _sized(model, settings.image)
+        self.preprocess = preprocess_at(model, settings.image)
         layers = [BOTTLENECK, EMBEDDING, *(stage.name for stage in model.plan.tree.stages)]
         if settings.layer not in layers:
             raise UnknownName(f"layer of {model.plan.architecture}", settings.layer, layers)
@@ -348,7 +348,7 @@ def _wish(settings: Settings) -> Wish:
     return Wish("torch" if inside else settings.engine, settings.precision, settings.device)
 
 
-def _sized(model: Model, image: int | None) -> Preprocess:
+def preprocess_at(model: Model, image: int | None) -> Preprocess:
     """The model's preprocessing, or the same at another size, with the margin around the centre crop in proportion.
 
     Raises ConfigError for a model that knows none, and for a size that its network does not take.

@@ -35,6 +35,19 @@ def _worded(entry: HelpEntry) -> HelpEntry:
     return entry.copy(metavar=word)
 
 
+def commas(hint: Any, tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """The values of "1,16" for a flag whose type is a tuple; raises UsageError for a value of another kind."""
+    kind = get_args(hint)[0]
+    words, token = list(get_args(kind)), tokens[0]
+    values = [value.strip() for value in token.value.split(",")]
+    for value in values:
+        if words and value not in words:
+            raise UsageError(f"{token.keyword} {value}: unknown (choose {', '.join(words)})")
+        if not words and re.fullmatch(r"[-+]?\d+", value) is None:
+            raise UsageError(f"{token.keyword} {value}: of the wrong kind (a whole number is wanted)")
+    return tuple(values if words else map(int, values))
+
+
 def refuse_fractions(app: App, words: Sequence[str]) -> None:
     """Raise UsageError for a fraction where a flag takes whole numbers, which cyclopts would round."""
     if not words or words[0].startswith("-") or words[0] not in app:

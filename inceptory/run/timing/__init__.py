@@ -1,0 +1,1 @@
+"""Networks timed beside one another, each package in a process of its own."""
