@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from inceptory.nets.arithmetic import state_shapes
 from inceptory.nets.blocks import Conv, Pool
 from inceptory.nets.catalogue import catalogue, plan
-from inceptory.nets.layers import Chain
-from inceptory.nets.network import Network, create, initialise
-from inceptory.nets.rewrite import pools_late
+from inceptory.nets.layers import BatchNorm, Chain
+from inceptory.nets.layers import Conv as Layer
+from inceptory.nets.network import Network, create, empty, initialise
+from inceptory.nets.rewrite import folded, pools_late
 
 BRANCHES = {
     "inception_v2": 7,
@@ -171,3 +175,64 @@ NARROWING = Conv(8, (1, 1))
 def test_what_would_change_the_answer_or_cost_more_is_left_alone(first, second):
     assert pools_late(AVERAGE, NARROWING, 32)
     assert not pools_late(first, second, 32)
+
+
+def arrays(net: nn.Module) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+
+
+def without_norms(net: Network) -> Network:
+    tree, tensors = folded(net.plan.tree, arrays(net))
+    shapes = state_shapes(tree, net.plan.in_channels, net.plan.image)
+    assert {name: array.shape for name, array in tensors.items()} == shapes
+    lean = empty(replace(net.plan, tree=tree))
+    lean.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, assign=True)
+    return lean.eval()
+
+
+def require_same_answers(name: str, **options: object) -> Network:
+    """Equal logits, in 64 bits and in 32; gives the folded network of 64 bits."""
+    torch.manual_seed(0)
+    net = randomised(Network(plan(name, width=0.25, classes=10, **options))).eval()
+    x = torch.rand(2, 3, net.minimum, net.minimum) * 2 - 1
+    found = {}
+    with torch.inference_mode():
+        for kind, most in ((torch.float32, 1e-5), (torch.float64, 1e-10)):
+            lean, expected = without_norms(net.to(kind)), net(x.to(kind))
+            found[kind] = lean(x.to(kind))
+            assert found[kind].dtype == kind
+            assert apart(found[kind], expected) <= most * expected.abs().max()
+    return lean
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect"), [(name, each) for name in catalogue() for each in catalogue()[name].dialects]
+)
+def test_batch_norms_folded_into_convolutions_leave_the_answers_equal(name: str, dialect: str):
+    lean = require_same_answers(name, dialect=dialect)
+    assert all(part.bn is None for part in lean.modules() if isinstance(part, Layer))
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "inception_resnet_v2"])
+def test_squeeze_and_excitation_is_kept_and_auxiliary_heads_are_dropped(name: str):
+    lean = require_same_answers(name, se=True, aux=True)
+    assert any(key.endswith("se.reduce.weight") for key in lean.state_dict())
+    assert not lean.plan.tree.aux
+
+
+def test_a_norm_without_a_convolution_stays():
+    lean = require_same_answers("inception_resnet_v1", dialect="facenet")
+    assert [name for name, part in lean.named_modules() if isinstance(part, BatchNorm)] == ["head.neck.1"]
+
+
+def test_folding_computes_in_64_bits_keeps_each_type_and_changes_nothing_given():
+    torch.manual_seed(0)
+    net = randomised(Network(plan("cifar_inception_v3_slim", width=0.25)))
+    for kind in (torch.float32, torch.float16):
+        given = arrays(net.to(kind))
+        before = deepcopy(given)
+        exact = folded(net.plan.tree, {name: array.astype(np.float64) for name, array in given.items()})[1]
+        tensors = folded(net.plan.tree, given)[1]
+        assert all(np.array_equal(array, exact[name].astype(array.dtype)) for name, array in tensors.items())
+        assert {array.dtype for array in tensors.values()} == {given["head.classifier.weight"].dtype}
+        assert all(np.array_equal(before[name], array) for name, array in given.items())
