@@ -199,12 +199,13 @@ def test_the_options_of_every_command_are_these(capsys):
             *("checkpoint_every", "tensorboard", "workers", "find_lr", "variant", "transfer", "options", "layout"),
         ],
         "evaluate": [
-            *("model", "data", "split", "out", "force", "device", "precision", "weights", "raw", "layout"),
+            *("model", "data", "split", "out", "force", "engine", "device", "precision", "weights", "raw", "layout"),
             "views",
         ],
         "compare": ["runs", "out", "force", "json"],
         "predict": [
-            *("model", "images", "top", "coverage", "out", "format", "force", "device", "precision", "weights", "raw"),
+            *("model", "images", "top", "coverage", "out", "format", "force"),
+            *("engine", "device", "precision", "weights", "raw"),
             *("sort_into", "unsure", "views"),
         ],
         "bench": [
@@ -213,8 +214,8 @@ def test_the_options_of_every_command_are_these(capsys):
         ],
         "explain": ["model", "images", "out", "layer", "module", "top", "force", "device", "weights", "raw"],
         "features": [
-            *("model", "data", "out", "layer", "views", "image", "seed", "force", "device", "precision", "cache"),
-            *("weights", "raw", "layout"),
+            *("model", "data", "out", "layer", "views", "image", "seed", "force", "engine", "device", "precision"),
+            *("cache", "weights", "raw", "layout"),
         ],
         "cache": ["clear", "keep"],
         "weights": ["json"],

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.data.feed.feed import Batch, Feed
-from inceptory.engines.attribution import heat_of
-from inceptory.engines.branches import located
+from inceptory.engines.explain.attribution import heat_of
+from inceptory.engines.explain.branches import located
 from inceptory.engines.torch import TorchEngine
 from inceptory.errors import printable
 from inceptory.measure.evaluate import Scored, by_place

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.engines.branches import Joint, joint_of, require_stage
+from inceptory.engines.explain.branches import Joint, joint_of, require_stage
 from inceptory.errors import DataError, UsageError, printable
 from inceptory.report.explained import TITLE
 from inceptory.run.evaluate import checkpoint
@@ -16,7 +16,7 @@ from inceptory.run.pictures import Distinct, Reading, pictures_meant, require_ou
 from inceptory.system.outputs import MARK, Kind, Output, claimed, keyed
 
 if TYPE_CHECKING:
-    from inceptory.engines.attribution import Attribution
+    from inceptory.engines.explain.attribution import Attribution
     from inceptory.engines.torch import TorchEngine
 
 BATCH = 8
@@ -167,7 +167,7 @@ def _explained(
     """The pictures that can be read, each drawn as it is explained."""
     import numpy as np
 
-    from inceptory.engines.attribution import attribute
+    from inceptory.engines.explain.attribution import attribute
     from inceptory.report.explained import Panel, explained
     from inceptory.report.plots import names as drawable
 

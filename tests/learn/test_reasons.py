@@ -9,9 +9,9 @@ import torch
 from inceptory.data.feed.feed import feed
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
-from inceptory.engines.attribution import attribute, heat_of
-from inceptory.engines.branches import joint_of, located
 from inceptory.engines.device import Device
+from inceptory.engines.explain.attribution import attribute, heat_of
+from inceptory.engines.explain.branches import joint_of, located
 from inceptory.engines.torch import TorchEngine
 from inceptory.learn import reasons
 from inceptory.learn.reasons import Kept, Time, explained, looked_over, plane_of

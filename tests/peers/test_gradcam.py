@@ -8,9 +8,9 @@ import torch
 
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.attribution import attribute
-from inceptory.engines.branches import joint_of
 from inceptory.engines.device import Device
+from inceptory.engines.explain.attribution import attribute
+from inceptory.engines.explain.branches import joint_of
 from inceptory.engines.torch import TorchEngine
 from tests.peers.proof import FOUND
 

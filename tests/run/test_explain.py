@@ -15,9 +15,9 @@ from PIL import Image
 import inceptory
 from inceptory.cli import main
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.attribution import attribute, grad_cam
-from inceptory.engines.branches import joint_of
 from inceptory.engines.device import Device
+from inceptory.engines.explain.attribution import attribute, grad_cam
+from inceptory.engines.explain.branches import joint_of
 from inceptory.engines.torch import TorchEngine
 from inceptory.errors import ConfigError, DataError, MissingError, UnknownName, UsageError
 from inceptory.weights.card import Card

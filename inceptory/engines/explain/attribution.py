@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inceptory.data.feed.batches import normalise
-from inceptory.engines.branches import Joint
+from inceptory.engines.explain.branches import Joint
 from inceptory.engines.torch import TorchEngine
 from inceptory.nets.network import Network
 
