@@ -55,7 +55,7 @@ def test_arrays_train_and_the_run_says_how_to_make_it_again(run):
     assert run.metrics.n == 4, "a tenth of each class was held out"
     report = (run.folder / "report.html").read_text()
     assert "inceptory.train(data, model=" in report
-    assert inceptory.evaluate(run.folder, arrays(), precision="fp32") == run.metrics
+    assert inceptory.evaluate(run.folder, arrays(), engine="torch", precision="fp32") == run.metrics
 
 
 def test_other_arrays_are_measured_whole(run, capsys):
@@ -122,7 +122,7 @@ def test_a_data_set_with_splits_trains_and_is_measured_on_its_test(tmp_path):
     }
     found = start(parts, tmp_path / "run")
     assert (found.split, found.metrics.n) == ("test", 6)
-    assert inceptory.evaluate(found.folder, parts, precision="fp32") == found.metrics
+    assert inceptory.evaluate(found.folder, parts, engine="torch", precision="fp32") == found.metrics
     assert inceptory.evaluate(found.folder, parts["train"], split="train", precision="fp32").n == 36
 
 
@@ -147,7 +147,7 @@ def test_a_layout_names_the_columns_of_a_data_set_also_when_its_run_goes_on(tmp_
     with pytest.raises(ConfigError, match="this run has --path-column photo, not none; --label-column kind, not label"):
         inceptory.train(two_columns(), resume=tmp_path / "run", layout=Layout(label_column="label"))
     run = inceptory.train(two_columns(), resume=tmp_path / "run")
-    assert inceptory.evaluate(run.folder, two_columns(), layout=COLUMNS) == run.metrics
+    assert inceptory.evaluate(run.folder, two_columns(), engine="torch", layout=COLUMNS) == run.metrics
 
 
 def test_a_layout_that_does_not_fit_what_is_handed_over_is_refused(tmp_path):

@@ -17,8 +17,8 @@ from inceptory.cli import main
 from inceptory.errors import DataError, Doubt, UsageError
 from inceptory.nets.network import create
 from inceptory.weights import model as opening
-from inceptory.weights import resolve as resolving
 from inceptory.weights.files.formats import open_weights
+from inceptory.weights.published import resolve as resolving
 from inceptory.weights.published.records import Declared, record
 from inceptory.weights.published.resolve import Resolved
 from inceptory.weights.verify import inspect
