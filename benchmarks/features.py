@@ -22,7 +22,7 @@ from PIL import Image
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.engines.device import fastest
-from inceptory.engines.torch import torch_engine
+from inceptory.engines.opening import Maker, Wish
 from inceptory.learn.transfer.head import ARRIVED, Fitter, path
 
 ROUNDS, BATCH = 3, 16
@@ -43,8 +43,9 @@ def rates(name: str, folder: Path, count: int, place: Path) -> tuple[list[float]
     inceptory.save(net, place / f"{name}.safetensors", card)
     alone, whole = [], []
     with inceptory.open_model(place / f"{name}.safetensors") as model:
-        engine = torch_engine(model, "cpu", fastest("cpu"))
-        pixels = torch.randint(0, 256, (BATCH, 3, size, size), dtype=torch.uint8)
+        maker = Maker(model, Wish(precision=fastest("cpu")))
+        engine = maker.make(maker.fastest())
+        pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 3, size, size), dtype=np.uint8)
         engine.vectors(pixels)
         for _ in range(ROUNDS):
             start = time.perf_counter()

@@ -22,8 +22,9 @@ from features import ROUNDS, photographs
 
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines import machine
 from inceptory.engines.device import fastest
-from inceptory.engines.torch import open_engine
+from inceptory.engines.opening import Wish, open_engine
 from inceptory.run.predict import BATCH
 
 
@@ -43,7 +44,10 @@ def rates(path: Path, folder: Path, count: int, precision: str) -> tuple[list[fl
     """Pictures a second of (the network alone, the whole way), by rounds."""
     alone, whole = [], []
     with inceptory.open_model(path) as model:
-        engine = open_engine(model, "cpu", precision)
+        # The choice is measured here, once, and remembered for the commands that are timed.
+        wish = Wish(machine.installed()[0], precision, "cpu")  # type: ignore[arg-type]
+        engine, told = open_engine(model, wish, pictures=count)
+        print(told or f"engine: {engine}")
         size = engine.preprocess.size
         pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 3, size, size), dtype=np.uint8)
         engine.answers(pixels)
@@ -53,11 +57,11 @@ def rates(path: Path, folder: Path, count: int, precision: str) -> tuple[list[fl
                 engine.answers(pixels)
             alone.append(count // BATCH * BATCH / (time.perf_counter() - start))
             start = time.perf_counter()
-            open_engine(model, "cpu", precision)
+            open_engine(model, wish, pictures=count)
             loading = time.perf_counter() - start
             start = time.perf_counter()
             out = path.with_name(f"{number}.parquet")
-            inceptory.predict(path, folder, out=out, device="cpu", precision=precision, force=True)  # type: ignore[arg-type]
+            inceptory.predict(path, folder, out=out, engine=wish.engine, precision=precision, force=True)  # type: ignore[arg-type]
             whole.append(count / (time.perf_counter() - start - loading))
     return alone, whole
 

@@ -63,14 +63,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exports(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Its exported folders, by target."""
     from inceptory import export
-    from tests.small import TARGETS
+
+    class Folders(dict[str, Path]):
+        """Each made when it is asked for: that of torch.export takes seconds."""
+
+        def __missing__(self, to: str) -> Path:
+            export(small, to=to, out=root / to)
+            self[to] = root / to
+            return self[to]
 
     for package in ("onnx", "onnxruntime", "openvino"):
         pytest.importorskip(package, reason='not installed: pip install "inceptory[fast]"')
     root = tmp_path_factory.mktemp("exports")
-    for to in TARGETS:
-        export(small, to=to, out=root / to)
-    return {to: root / to for to in TARGETS}
+    return Folders()
 
 
 @pytest.fixture(scope="session")

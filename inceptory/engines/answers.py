@@ -28,8 +28,16 @@ class Answers(NamedTuple):
     """(N, K); in a multi-label model each class has a probability of its own."""
 
 
+PIXELS, PLANES = "pixels", "planes"
+"""What a graph is given: (N, H, W, C) uint8 as people have pictures, which `export` writes; or (N, C, H, W), as our
+decoders give them, which saves turning 0.3 MB a picture twice: 0.45 of the 27.8 ms of Inception v3 in bf16."""
 PROBABILITIES, LOGITS, VECTORS = "probabilities", "logits", "vectors"
 """Outputs of a graph, in this order; a network without a classifier has the last one alone."""
+
+
+def fed(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (N, C, H, W) as a graph takes them under this name."""
+    return np.ascontiguousarray(pixels if name == PLANES else pixels.transpose(0, 2, 3, 1))
 
 
 def joined(parts: Iterable[Mapping[str, NDArray[np.float32]]]) -> Answers:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import LOGITS, PROBABILITIES, VECTORS
+from inceptory.engines.answers import LOGITS, PIXELS, PLANES, PROBABILITIES, VECTORS
 from inceptory.nets.arithmetic import Shape, head_parts, join, leaf_shape, projection, same_padding, trace
 from inceptory.nets.blocks import (
     LRN,
@@ -42,7 +42,6 @@ from inceptory.system.outputs import MARK
 OPSET = 17
 """What ONNX Runtime reads from 1.12 on, onnxruntime-web too."""
 IR_VERSION = 8
-PIXELS = "pixels"
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -54,19 +53,20 @@ def graph_of(
     *,
     multi_label: bool = False,
     reverse: bool = False,
+    planes: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """The graph from pixels (N, size, size, C) uint8 to probabilities (N, K), logits (N, K) and vectors (N, length).
 
     `tensors` holds those of the tree by their names in the torch module. Channels come in the order of `preprocess`;
-    with `reverse` the network takes them in the opposite one. `metadata` are texts that the file keeps. Batch norms are
-    folded: NNCF, which puts the scales of int8 between a convolution and its norm, needs it, and ONNX Runtime computes
-    int8 2.6 times as fast.
+    with `reverse` the network takes them in the opposite one; with `planes` pixels are (N, C, size, size). `metadata`
+    are texts that the file keeps. Batch norms are folded: NNCF, which puts the scales of int8 between a convolution
+    and its norm, needs it, and ONNX Runtime computes int8 2.6 times as fast.
     """
     tree, tensors = folded(tree, tensors)
     writer = _Writer(tensors)
     size, channels = preprocess.size, len(preprocess.mean)
-    x, shape = writer.values(preprocess, reverse), (channels, size, size)
+    x, shape = writer.values(preprocess, reverse, planes), (channels, size, size)
     for stage in tree.stages:
         x, shape = writer.node(stage.body, x, shape, stage.name)
     x, shape = writer.add("GlobalAveragePool", x), (shape[0], 1, 1)
@@ -83,10 +83,11 @@ def graph_of(
             LOGITS: logits,
             **outputs,
         }
+    taken, sides = (PLANES, (channels, size, size)) if planes else (PIXELS, (size, size, channels))
     graph = helper.make_graph(
         writer.nodes,
         "inceptory",
-        [helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, ["batch", size, size, channels])],
+        [helper.make_tensor_value_info(taken, TensorProto.UINT8, ["batch", *sides])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width]) for name, width in outputs.items()],
         writer.constants,
     )
@@ -125,9 +126,10 @@ class _Writer:
         array = self.tensors[name]
         return self.constant(name, array if shape is None else array.reshape(shape))
 
-    def values(self, preprocess: Preprocess, reverse: bool) -> str:
+    def values(self, preprocess: Preprocess, reverse: bool, planes: bool) -> str:
         """The value map, as `data.feed.batches.normalise` computes it."""
-        x = self.add("Cast", self.add("Transpose", PIXELS, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+        x = PLANES if planes else self.add("Transpose", PIXELS, perm=[0, 3, 1, 2])
+        x = self.add("Cast", x, to=TensorProto.FLOAT)
         numbers = {"divisor": (preprocess.divisor,), "mean": preprocess.mean, "std": preprocess.std}
         for kind, (name, value) in zip(("Div", "Sub", "Div"), numbers.items(), strict=True):
             x = self.add(kind, x, self.constant(f"preprocess.{name}", np.reshape(value, (1, -1, 1, 1))))

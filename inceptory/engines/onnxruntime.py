@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import LOGITS, Answers, Name, Precision, joined
+from inceptory.engines.answers import LOGITS, Answers, Name, Precision, fed, joined
 from inceptory.errors import DataError
 from inceptory.nets.blocks import BOTTLENECK
 
@@ -49,8 +49,8 @@ class OnnxRuntimeEngine:
 
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
         """Of pixels (N, C, H, W)."""
-        rows = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        return joined([dict(zip(self._names, self._session.run(None, {self._input: rows}), strict=True))])
+        outputs = self._session.run(None, {self._input: fed(self._input, pixels)})
+        return joined([dict(zip(self._names, outputs, strict=True))])
 
     def vectors(self, pixels: NDArray[np.uint8], layer: str = BOTTLENECK) -> NDArray[np.float32]:
         """(N, length) of pixels (N, C, H, W)."""

@@ -82,7 +82,8 @@ class Maker:
         from inceptory.engines.graph import graph_of
 
         model = self.model
-        made = graph_of(model.plan.tree, model.arrays(), model.require_preprocess(), multi_label=model.card.multi_label)
+        preprocess, several = model.require_preprocess(), model.card.multi_label
+        made = graph_of(model.plan.tree, model.arrays(), preprocess, multi_label=several, planes=True)
         content: bytes = made.SerializeToString()
         return content
 

@@ -11,7 +11,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import LOGITS, PROBABILITIES, VECTORS, Answers, Name, Precision, joined
+from inceptory.engines.answers import LOGITS, PROBABILITIES, VECTORS, Answers, Name, Precision, fed, joined
 from inceptory.errors import ConfigError, DataError
 from inceptory.nets.blocks import BOTTLENECK
 
@@ -63,14 +63,14 @@ class OpenVinoEngine:
             for name in (PROBABILITIES, LOGITS, VECTORS)
             if name in port.names
         }
+        self._input = compiled.input(0).get_any_name()
         logits = [port.partial_shape[1].get_length() for port in compiled.outputs if LOGITS in port.names]
         self.classes = sum(logits)
         self._requests, self._one_at_a_time = [compiled.create_infer_request() for _ in range(streams)], Lock()
 
     def answers(self, pixels: NDArray[np.uint8]) -> Answers:
         """Of pixels (N, C, H, W); threads that ask at once are answered one after another."""
-        rows = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
-        parts = np.array_split(rows, min(self.streams, max(len(rows), 1)))
+        parts = np.array_split(fed(self._input, pixels), min(self.streams, max(len(pixels), 1)))
         with self._one_at_a_time:
             for request, part in zip(self._requests, parts, strict=False):
                 request.start_async(part, share_inputs=True)

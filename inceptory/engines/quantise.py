@@ -19,9 +19,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import LOGITS
+from inceptory.engines.answers import LOGITS, fed
 from inceptory.engines.choice import BATCH, LEAST
-from inceptory.engines.graph import PIXELS
 from inceptory.engines.onnxruntime import OnnxRuntimeEngine
 from inceptory.engines.opening import EXTRA
 from inceptory.engines.openvino import OpenVinoEngine
@@ -126,9 +125,11 @@ class _Work:
         """Numbers of pictures for NNCF, each turned into its pixels when the network is given it."""
         import nncf
 
+        name = onnx.load_from_string(self.graph).graph.input[0].name
+
         def taken(row: int) -> dict[str, NDArray[np.uint8]]:
             self.shown.tick("calibrating")
-            return {PIXELS: np.ascontiguousarray(pixels[row : row + 1].transpose(0, 2, 3, 1))}
+            return {name: fed(name, pixels[row : row + 1])}
 
         return nncf.Dataset(range(len(pixels)), taken)
 
@@ -160,7 +161,8 @@ class _Work:
     def answering(self, model: Any) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         """From pixels (n, C, H, W) to logits (n, K)."""
         if isinstance(model, ov.CompiledModel):  # what NNCF measures
-            return lambda pixels: model(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)))[LOGITS]
+            name = model.input(0).get_any_name()
+            return lambda pixels: model(fed(name, pixels))[LOGITS]
         engine = (
             OpenVinoEngine(model, self.preprocess, precision="int8")
             if isinstance(model, ov.Model)

@@ -96,7 +96,7 @@ def test_int8_has_its_weights_in_int8_and_names_what_fp32_names(to, tmp_path, ca
     assert out == error == "", "NNCF's log and bars are not ours"
 
 
-@pytest.mark.parametrize("to", ["openvino", "onnx"])
+@pytest.mark.parametrize("to", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_layer_that_costs_too_much_is_put_back(to):
     done = made(unused=1e4, to=to)
     assert done.drop <= 0.5
@@ -142,6 +142,7 @@ def test_without_nncf_the_extra_is_named(monkeypatch):
         made()
 
 
+@pytest.mark.slow
 def test_a_trained_network_keeps_its_labels(run):
     with open_model(run) as model:
         preprocess = model.require_preprocess()
@@ -154,6 +155,7 @@ def test_a_trained_network_keeps_its_labels(run):
     assert (labels(done, validation, preprocess) == reference).mean() >= 0.99
 
 
+@pytest.mark.slow
 def test_nncf_reports_nothing_to_its_makers():
     """Seen outside of pytest, where NNCF keeps silent anyway."""
     code = (

@@ -19,9 +19,9 @@ import torch
 
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import PROBABILITIES
+from inceptory.engines.answers import PIXELS, PROBABILITIES
 from inceptory.engines.device import Device
-from inceptory.engines.graph import PIXELS, graph_of
+from inceptory.engines.graph import graph_of
 from inceptory.engines.torch import TorchEngine
 from tests.peers.proof import FOUND
 

@@ -78,13 +78,13 @@ def check_alike(folder: Path, model: Path, count: int, channels: int = 3, swappe
         assert other.shape[0] < 2 or np.ptp(other, axis=0).max() > 1e-2, "equal answers would prove nothing"
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", MOSTLY)
 def test_answers_are_those_of_eager_torch_for_any_batch(exports, small, to):
     for count in (1, 2, 5):
         check_alike(exports[to], small, count)
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", MOSTLY)
 def test_a_network_that_reads_bgr_is_exported_for_rgb(tmp_path, to, exports):
     preprocess = replace(PREPROCESS, order="BGR")
     model = saved(tmp_path / "bgr.safetensors", preprocess)
@@ -118,7 +118,7 @@ def test_a_network_without_a_classifier_gives_its_vectors(tmp_path, exports):
 # The folder
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", MOSTLY)
 def test_the_folder_holds_what_it_says(exports, small, to):
     folder = exports[to]
     assert {path.name for path in folder.iterdir()} == {
@@ -149,6 +149,7 @@ def test_the_folder_holds_what_it_says(exports, small, to):
         assert folder.stat().st_mode & 0o777 == 0o777 & ~mask
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_says_what_is_not_proved(exports):
     for to in TARGETS:
         html = (exports[to] / "proof.html").read_text("utf-8")
@@ -176,6 +177,7 @@ def metadata(folder: Path) -> dict[str, str]:
     return extra
 
 
+@pytest.mark.slow
 def test_metadata_lies_inside_the_files(exports):
     pairs = metadata(exports["onnx"])
     assert pairs == metadata(exports["openvino"]) == metadata(exports["torch-export"])
@@ -209,7 +211,7 @@ def smooth(path: Path, size: tuple[int, int], seed: int = 0) -> Path:
     return path
 
 
-@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("to", MOSTLY)
 def test_the_lines_of_the_readme_run_without_inceptory(exports, small, tmp_path, to):
     picture = smooth(tmp_path / "a.png", (75, 60))
     (expected,) = inceptory.predict(small, picture, engine="torch", precision="fp32")
@@ -450,6 +452,7 @@ def test_a_model_without_preprocessing_is_refused(tmp_path, exports):
         inceptory.export(model, to="onnx", out=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_earlier_export_is_replaced_and_other_folders_are_not(small, tmp_path, exports):
     out = tmp_path / "deep" / "out"
     inceptory.export(small, to="openvino", out=out)

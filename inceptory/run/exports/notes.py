@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.engines.answers import PIXELS
 from inceptory.engines.exported import FILES, Target
 from inceptory.errors import printable
 from inceptory.run.exports.targets import Work
@@ -12,7 +13,7 @@ PACKAGES: dict[Target, str] = {
     "openvino": "import openvino as ov",
     "torch-export": "import torch",
 }
-PIXELS = "pixels"
+
 LABELS = 'open("labels.txt", encoding="utf-8").read().splitlines()'
 
 ENDINGS: dict[Target, str] = {
