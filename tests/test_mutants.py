@@ -83,6 +83,7 @@ def breaking(test: str, broken: str = "return a - b") -> Mutant:
     return Mutant("adding.py", "return a + b", broken, "adding subtracts", f"tests/test_adding.py::{test}")
 
 
+@pytest.mark.slow
 def test_a_mutant_is_noticed_where_its_test_fails_and_else_survives(house, capsys):
     before = (house / "adding.py").read_bytes()
     assert runner.run([breaking("test_adding")], 1) == 0

@@ -48,6 +48,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("command", "name"), NAMES)
+@pytest.mark.slow
 def test_a_line_that_is_run_again_replaces_its_own_file(place, command, name, capsys):
     out = place / name
     assert main(commands(place, out)[command]) == 0

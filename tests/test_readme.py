@@ -57,6 +57,7 @@ def test_the_python_quickstart_runs_and_its_comments_are_true(tmp_path: Path):
     assert tuple(names["logits"].shape) == (2, 10)
 
 
+@pytest.mark.slow
 def test_the_estimators_run_in_a_grid_search(run: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))
     (tmp_path / "runs").mkdir()

@@ -31,6 +31,7 @@ def told_by_pytest(*words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("words", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
+@pytest.mark.slow
 def test_what_is_left_out_is_told_above_the_closing_line(words: list[str]):
     if words:
         pytest.importorskip("xdist")

@@ -41,6 +41,7 @@ def whole(exports: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
+@pytest.mark.slow
 def test_an_exported_folder_predicts_as_its_model_and_loads_no_torch(exports, small, tmp_path, to):
     picture = tmp_path / "a.png"
     Image.effect_mandelbrot((40, 36), (-2, -1, 1, 1), 50).convert("RGB").save(picture)
@@ -202,6 +203,7 @@ def test_an_absent_package_gives_the_line_that_installs_it(exports, monkeypatch)
         open_exported(exports["onnx"]).engine()
 
 
+@pytest.mark.slow
 def test_a_program_is_opened_but_never_run(exports):
     exported = open_exported(exports["torch-export"])
     assert exported.card.labels == CLASSES
@@ -209,6 +211,7 @@ def test_a_program_is_opened_but_never_run(exports):
         exported.engine()
 
 
+@pytest.mark.slow
 def test_what_openvino_compiled_is_kept_and_never_answers_for_another_network(exports, tmp_path, cache):
     out, pixels = tmp_path / "out", np.zeros((1, 3, 32, 32), dtype=np.uint8)
     answers = []
@@ -249,6 +252,7 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(exports, tmp_path, monke
     assert open_exported(exports["openvino"]).engine().classes == 3
 
 
+@pytest.mark.slow
 def test_digests_stand_for_what_answers(exports):
     digests = {to: open_exported(exports[to]).digest() for to in TARGETS}
     assert len(set(digests.values())) == len(TARGETS)

@@ -86,6 +86,7 @@ def weights_in_int8(model: ov.Model | onnx.ModelProto) -> int:
 
 
 @pytest.mark.parametrize("to", ["openvino", "onnx"])
+@pytest.mark.slow
 def test_int8_has_its_weights_in_int8_and_names_what_fp32_names(to, tmp_path, capfd):
     done = made(to=to)
     assert (done.drop, done.put_back) == (0, 0)

@@ -200,6 +200,7 @@ def test_without_the_cache_nothing_is_kept_and_nothing_taken(model, photos, kept
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.slow
 def test_neighbours_and_places_in_a_batch_never_change_a_vector(precision, model):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (11, 40, 36, 3), dtype=np.uint8)

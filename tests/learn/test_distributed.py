@@ -185,6 +185,7 @@ def test_two_processes_leave_one_run(pair):
 
 
 @pytest.mark.parametrize("run", [pytest.param("pair", marks=pytest.mark.slow), "broken"])
+@pytest.mark.slow
 def test_the_threads_between_processes_end_with_the_run(run: str, request: pytest.FixtureRequest):
     """One that lives on may abort the process at its very end, when all has been written."""
     made = request.getfixturevalue(run)

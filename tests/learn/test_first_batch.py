@@ -66,6 +66,7 @@ def test_the_page_holds_it_and_keeps_its_colours_in_the_dark(first):
     assert "figure>img.photos{filter:none;}" in "".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_first_batch(first, colours: Path, tmp_path: Path, monkeypatch):
     with monkeypatch.context() as patched:
         keep = Loop._keep

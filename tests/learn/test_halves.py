@@ -129,6 +129,7 @@ def test_the_weights_are_those_of_the_best_epoch_and_the_calibration_is_of_them(
     np.testing.assert_allclose(found.lac, expected.lac, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_epoch_is_chosen_by_one_half_alone(tmp_path, monkeypatch):
     """Labels of the other half, turned round, change no epoch and no weight: only what it is for."""
     found = []

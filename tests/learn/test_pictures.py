@@ -302,6 +302,7 @@ def sides(pixels):
     return [(span.amax(1) - span.amin(1)) * 32 / 31 for span in spans]
 
 
+@pytest.mark.slow
 def test_crop_takes_parts_of_at_least_its_share_out_of_the_decoded_pictures(ramps, tmp_path, monkeypatch):
     whole, _ = batches_of_a_run(ramps, tmp_path / "a", monkeypatch)
     assert all((side > 193).all() for side in sides(whole))

@@ -88,6 +88,7 @@ def test_it_prints_a_rate_and_the_line_and_leaves_no_run(colours: Path, tmp_path
     assert main(["train", str(colours), *WORDS, "--out", str(folder)]) == 78, "into a run it does not write"
 
 
+@pytest.mark.slow
 def test_a_search_replaces_an_earlier_one_and_nothing_else(colours: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(rates, "STEPS", 24)
     monkeypatch.setattr(Search, "lowest", property(lambda self: self.points[-1][::2]))  # it need not fall so soon
@@ -104,6 +105,7 @@ def test_a_search_replaces_an_earlier_one_and_nothing_else(colours: Path, tmp_pa
 
 
 @pytest.mark.parametrize("optimizer", choices("optimizer"))
+@pytest.mark.slow
 def test_every_optimizer_has_its_rates_tried(optimizer, colours: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(rates, "STEPS", 24)
     found = inceptory.train(

@@ -90,12 +90,14 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(whole, colours, 
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_pictures_streamed_by_workers_train_the_very_same_network(workers, whole, colours, tmp_path, monkeypatch):
     monkeypatch.setattr("inceptory.data.feed.feed.IN_MEMORY", 0)
     start(colours, tmp_path / "streamed", workers=workers)
     assert digests(tmp_path / "streamed") == digests(whole)
 
 
+@pytest.mark.slow
 def test_kept_states_hold_weights_average_and_momentum(colours, tmp_path, monkeypatch):
     for name in ("a", "b"):
         with monkeypatch.context() as patched:
@@ -142,6 +144,7 @@ def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(wanted, co
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT, getattr(signal, "SIGUSR1", None)]
 )
+@pytest.mark.slow
 def test_a_signal_saves_the_step_and_ends_with_75(number, colours, tmp_path):
     begun = process(colours, tmp_path / "run", epochs=400)
     wait_for(lambda: state.listed(tmp_path / "run"))
@@ -155,6 +158,7 @@ def test_a_signal_saves_the_step_and_ends_with_75(number, colours, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows delivers no SIGTERM")
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once_and_the_states_stay_whole(colours, tmp_path):
     begun = process(colours, tmp_path / "run", epochs=400)
     wait_for(lambda: state.listed(tmp_path / "run"))
@@ -196,6 +200,7 @@ def test_what_is_said_again_as_it_was_is_no_difference(broken, colours, whole):
     assert digests(broken) == digests(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_passed_over_and_named(broken, whole, capsys):
     newest = state.listed(broken)[0]
     content = bytearray(newest.read_bytes())

@@ -143,6 +143,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_really_is_full_ends_with_74_and_room_lets_it_go_on(small_disk, colours, whole, capsys):
     words = [str(colours), "--model", MODEL, "--width", "0.25", "--out", str(small_disk / "run")]
     words += ["--epochs", "2", "--batch", "16", "--precision", "fp32", "--crop", "0.5", "--mixup", "0.2"]

@@ -96,6 +96,7 @@ def test_a_file_that_cannot_be_mixed_ends_in_one_line_and_leaves_nothing(data, t
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_balanced_training_from_a_stream_draws_with_replacement(data, tmp_path, shown):
     start(data, tmp_path / "run", epochs=1, balanced=True)
     rows = torch.cat([batch.rows for batch in shown[2:11]])

@@ -82,6 +82,7 @@ def told_steps(folder: Path) -> tuple[int, float, str]:
     return found["steps"], 60 * found["minutes"], found["ended_by"]
 
 
+@pytest.mark.slow
 def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colours, tmp_path, capsys):
     hands, rates = moved
     start = hands[0]
@@ -104,6 +105,7 @@ def test_a_timed_run_ends_in_time_with_a_slow_first_step_and_says_so(moved, colo
 
 
 @pytest.mark.parametrize(("epochs", "by"), [pytest.param(3, "epochs", marks=pytest.mark.slow), (300, "time")])
+@pytest.mark.slow
 def test_beside_epochs_whichever_comes_first_ends_the_run(epochs, by, moved, colours, tmp_path, capsys):
     words = [str(colours), *WORDS, "--time", "75s", "--epochs", str(epochs), "--out", str(tmp_path / "run")]
     assert main(["train", *words]) == 0

@@ -84,6 +84,7 @@ def test_the_best_epoch_on_validation_is_kept(run: Path, colours: Path):
         assert found.log_loss == pytest.approx(float(row["validation_log_loss"]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_epoch_that_spoils_the_network_is_not_kept(colours: Path, tmp_path: Path, monkeypatch):
     validated = Loop._validated
 

@@ -62,6 +62,7 @@ def _without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("average", [0.0, 0.8])
+@pytest.mark.slow
 def test_the_share_that_norms_take_of_each_batch_counts_where_no_average_has_statistics_of_its_own(
     average, pairs, tmp_path
 ):

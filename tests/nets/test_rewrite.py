@@ -108,6 +108,7 @@ def test_a_branch_gives_the_same_in_either_order(name: str, dialect: str, size: 
     ("name", "size"),
     [pytest.param("cifar_inception_v3_slim", 32, marks=pytest.mark.slow), ("cifar_inception_v3_slim", 31)],
 )
+@pytest.mark.slow
 def test_a_whole_network_trains_the_same(name: str, size: int):
     torch.manual_seed(0)
     net = randomised(create(name, width=0.25, dropout=0.0)).double()
@@ -205,8 +206,16 @@ def require_same_answers(name: str, **options: object) -> Network:
     return lean
 
 
+FAST = {"googlenet", "inception_v2", "inception_resnet_v1", "xception", "cifar_inception_v3"}
+
+
 @pytest.mark.parametrize(
-    ("name", "dialect"), [(name, each) for name in catalogue() for each in catalogue()[name].dialects]
+    ("name", "dialect"),
+    [
+        pytest.param(name, each, marks=[] if name in FAST and not number else pytest.mark.slow)
+        for name in catalogue()
+        for number, each in enumerate(catalogue()[name].dialects)
+    ],
 )
 def test_batch_norms_folded_into_convolutions_leave_the_answers_equal(name: str, dialect: str):
     lean = require_same_answers(name, dialect=dialect)

@@ -168,6 +168,7 @@ def test_fresh_weights_are_the_same_each_time_and_a_run_is_benched_with_its_own(
         assert opened.path == run / "model.safetensors"
 
 
+@pytest.mark.slow
 def test_agreement_is_measured_on_pictures(run, short, capfd):
     words = ["bench", str(run), "--engines", "torch,openvino", "--precisions", "fp32", "--batch", "1", "--json"]
     assert main([*words, "--data", "digits"]) == 0

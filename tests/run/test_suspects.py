@@ -75,6 +75,7 @@ def test_classes_without_a_picture_or_with_one_are_no_trouble():
     assert mislabelled(seen(vectors[:3], np.arange(3))) == ([], 0)
 
 
+@pytest.mark.slow
 def test_of_several_classes_a_picture_each_is_a_question_of_its_own():
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, (200, 3)).astype(np.uint8)
@@ -131,6 +132,7 @@ def contents(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_record_names_them_best_first_and_the_page_shows_them(odd, run, tmp_path, capsys):
     before, out = contents(odd), tmp_path / "new" / "page.html"
     assert main(["check", str(odd), "--from", str(run), "--out", str(out), "--json"]) == 0
@@ -153,6 +155,7 @@ def test_the_record_names_them_best_first_and_the_page_shows_them(odd, run, tmp_
     assert contents(odd) == before
 
 
+@pytest.mark.slow
 def test_the_text_counts_them_and_points_to_the_page(odd, run, tmp_path, monkeypatch):
     monkeypatch.setattr(suspects, "ON_PAGE", 1)
     report = inceptory.check(str(odd), backbone=run, out=tmp_path / "page.html")
@@ -166,6 +169,7 @@ def test_the_text_counts_them_and_points_to_the_page(odd, run, tmp_path, monkeyp
     assert "see " not in str(inceptory.check(str(odd), backbone=run)).splitlines()[-3]
 
 
+@pytest.mark.slow
 def test_a_test_split_alone_is_looked_at_though_nothing_can_be_trained_on_it(odd, run, tmp_path, capsys):
     shutil.rmtree(odd / "train" / "blue")
     (odd / "train").rename(odd / "val")

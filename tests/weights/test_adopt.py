@@ -253,6 +253,7 @@ def _made(paths, state):
     "name",
     ["xception", *(pytest.param(name, marks=pytest.mark.slow) for name in ("inception_v3", "inception_resnet_v2"))],
 )
+@pytest.mark.slow
 def test_what_we_write_for_keras_we_read_back_bit_for_bit(name, tmp_path: Path):
     net = randomised(create(name, dialect="keras", classes=3))
     inceptory.save(net, tmp_path / "ours.safetensors")

@@ -63,6 +63,7 @@ def test_our_tables_predict_every_name_and_shape_of_keras(name):
 
 @pytest.mark.filterwarnings("ignore:.*have the same names and graph")
 @pytest.mark.parametrize("name", ANSWERED)
+@pytest.mark.slow
 def test_a_file_in_their_layout_gives_the_answer_that_keras_gave(name, tmp_path):
     recorded = NETWORKS[name]
     path = tmp_path / "weights.h5"

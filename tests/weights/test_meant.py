@@ -151,6 +151,7 @@ def test_the_hash_is_that_of_the_whole_open_file(google, algorithm):
         assert weights.digest(algorithm) == hashlib.new(algorithm, google.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_file_is_known_by_its_published_hash_wherever_it_is_named(background, colours, monkeypatch, capsys):
     path = background.with_name("three.pth")
     torch.save(peer("inception_v3", 1000).state_dict(), path)

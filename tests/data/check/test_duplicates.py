@@ -147,6 +147,7 @@ def test_pairs_that_share_a_row_are_one_group():
     assert groups(3, np.empty((0, 2), dtype=np.int64)) == []
 
 
+@pytest.mark.slow
 def test_cifar_10_s_own_near_duplicates_are_found(cifar10):
     """Counted once and looked at: of 144 groups of the whole set drawn at random, 143 are one photo."""
     from inceptory.data.picture.decode import open_picture

@@ -67,6 +67,7 @@ def test_a_decoder_that_crashes_costs_its_picture_only(broken):
     assert [one.content for one in found[::2]] == [look(picture, "a").content for picture in GOOD[:3]]
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_is_stopped(broken, monkeypatch):
     monkeypatch.setattr(isolation, "DEADLINE", 2.0)
     began = time.monotonic()

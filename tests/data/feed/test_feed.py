@@ -339,6 +339,7 @@ print(len(next(reading).rows), flush=True)
     ("end", "code"),
     [("", 0), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("raise SystemExit(3)", 3), ("1 / 0", 1)))],
 )
+@pytest.mark.slow
 def test_a_script_needs_no_guard_around_its_main_part_and_ends_at_once(tmp_path, end, code):
     (tmp_path / "script.py").write_text(SCRIPT.format(end=end))
     done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)

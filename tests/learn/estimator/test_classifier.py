@@ -56,6 +56,7 @@ def test_it_answers_in_the_callers_own_words(fitted, paths, names):
     assert not hasattr(fitted, "n_features_in_")
 
 
+@pytest.mark.slow
 def test_an_array_of_pictures_is_as_good_as_their_paths(classifier, fitted, paths, names, pixels):
     other = classifier.fit(pixels, names)
     assert other.n_features_in_ == 36 * 40 * 3

@@ -84,6 +84,7 @@ def test_the_page_says_what_was_gained(gained):
     assert "<h2>Curves</h2>" in page
 
 
+@pytest.mark.slow
 def test_a_head_that_is_as_good_is_kept_alone(colours, backbone, tmp_path, capsys):
     recipe = Recipe(epochs=1, batch=8, lr=1e-5, precision="fp32")
     run = train(str(colours), backbone=backbone, out=tmp_path / "r", recipe=recipe, transfer=Transfer(finetune=True))
@@ -113,6 +114,7 @@ def test_parts_that_do_not_learn_stay_as_they_are(colours, backbone, tmp_path):
     assert all(torch.equal(after[name], before[name]) for name in running)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_end(gained, colours, backbone, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         stopped_after(7, patched)
@@ -152,6 +154,7 @@ def test_the_head_is_kept_where_the_classes_are_the_same(gained, colours, tmp_pa
     assert "which chose nothing" in page
 
 
+@pytest.mark.slow
 def test_a_kept_head_answers_in_the_order_of_the_data(gained, tmp_path):
     chance, names = np.random.default_rng(0), ("red", "green", "blue")
     labels = np.array([name for name in names for _ in range(10)])

@@ -30,6 +30,7 @@ def explained(data, backbone, out, monkeypatch):
     return told["insight"], told["test"]
 
 
+@pytest.mark.slow
 def test_each_mistake_has_the_nearest_other_pictures(data, backbone, tmp_path, monkeypatch):
     insight, test = explained(data, backbone, tmp_path / "r", monkeypatch)
     assert (insight.searched, insight.of, len(insight.plane.labels)) == (40, 40, 40)
@@ -49,6 +50,7 @@ def test_each_mistake_has_the_nearest_other_pictures(data, backbone, tmp_path, m
     assert insight.plane.wrong.sum() == len(wrong)
 
 
+@pytest.mark.slow
 def test_the_page_shows_them_and_a_second_run_draws_the_same(data, backbone, tmp_path, monkeypatch):
     for name in ("a", "b"):
         explained(data, backbone, tmp_path / name, monkeypatch)

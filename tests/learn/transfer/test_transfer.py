@@ -27,6 +27,7 @@ def transferred(colours, backbone, tmp_path_factory):
     return train(str(colours), backbone=backbone, out=folder, recipe=FP32)
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_that_a_head_does_not_need(colours, backbone, tmp_path):
     code = "from inceptory.cli import main; assert main(['train', *sys.argv[1:], '--no-tensorboard']) == 0"
     loaded = loaded_by(code, str(colours), "--from", str(backbone), "--out", str(tmp_path / "run"))
@@ -113,6 +114,7 @@ def test_the_folder_is_a_run(transferred, capsys):
     assert str(inceptory.compare(transferred.folder, transferred.folder)).count("\n") >= 2
 
 
+@pytest.mark.slow
 def test_many_pictures_are_held_out_once(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr("inceptory.learn.transfer.parts.FEW", 50)
     chance = np.random.default_rng(0)
@@ -151,6 +153,7 @@ def test_views_of_training_pictures_count(colours, backbone, tmp_path):
     assert not torch.equal(mine, theirs)
 
 
+@pytest.mark.slow
 def test_several_labels_a_picture(backbone, tmp_path):
     chance = np.random.default_rng(0)
     shows = chance.integers(0, 2, (80, 2)).astype(np.uint8)
@@ -186,6 +189,7 @@ def test_one_picture_of_a_class_is_said_and_never_held_back(colours, backbone, t
     assert "'black'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_an_interrupt(colours, backbone, tmp_path, monkeypatch):
     """What was computed by then is kept, and the end is the same bits."""
     monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))

@@ -39,6 +39,7 @@ def test_a_file_that_is_cut_anywhere_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_file_with_one_wrong_byte_is_refused_or_read_as_a_file(tmp_path, kind):
     whole = outcome(tmp_path, KINDS[kind])
     dice = random.Random(kind)

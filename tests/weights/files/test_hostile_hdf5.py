@@ -146,6 +146,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.slow
 def test_shapes_that_the_file_cannot_hold_are_refused_before_anything_is_allocated(tmp_path, bomb):
     make, what = BOMBS[bomb]
     content = make()
