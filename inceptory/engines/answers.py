@@ -28,6 +28,10 @@ class Answers(NamedTuple):
     """(N, K); in a multi-label model each class has a probability of its own."""
 
 
+HINTS: dict[str, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+"""OpenVINO's words for the arithmetic of what is not quantised."""
+EXTRA = 'pip install "inceptory[fast]"'
+"""How to get the engines beside torch."""
 PIXELS, PLANES = "pixels", "planes"
 """What a graph is given: (N, H, W, C) uint8 as people have pictures, which `export` writes; or (N, C, H, W), as our
 decoders give them, which saves turning 0.3 MB a picture twice: 0.45 of the 27.8 ms of Inception v3 in bf16."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import Engine, Name, Precision
+from inceptory.engines.answers import EXTRA, Engine, Name, Precision
 from inceptory.errors import ConfigError, DataError, MissingError
 from inceptory.nets.catalogue import Plan
 from inceptory.system import files
@@ -115,7 +115,7 @@ class Exported:
     def engine(self) -> Engine:
         """Raises ConfigError where its package is not installed or this machine lacks its precision."""
         if importlib.util.find_spec(self.computes) is None:
-            raise ConfigError(f'{self.path}: needs {self.computes} (pip install "inceptory[fast]")')
+            raise ConfigError(f"{self.path}: needs {self.computes} ({EXTRA})")
         return engine_of(
             self.path, self.export.to, self.export.precision, self.card, cache=_room_to_compile(self.digest())
         )

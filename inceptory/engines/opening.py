@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.engines import machine
-from inceptory.engines.answers import ENGINES, Engine, Name, Precision
+from inceptory.engines.answers import ENGINES, EXTRA, Engine, Name, Precision
 from inceptory.engines.choice import Choice, Setting
 from inceptory.engines.exported import Exported
 from inceptory.errors import ConfigError, UnknownName, UsageError
@@ -19,8 +19,6 @@ from inceptory.errors import ConfigError, UnknownName, UsageError
 if TYPE_CHECKING:
     from inceptory.engines.exported import Opened
     from inceptory.weights.model import Model
-
-EXTRA = 'pip install "inceptory[fast]"'
 
 Sample = Callable[[int], NDArray[np.uint8]]
 """From a number to so many pictures of the work ahead, or fewer: pixels (N, C, H, W)."""

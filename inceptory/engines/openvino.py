@@ -11,12 +11,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import LOGITS, PROBABILITIES, VECTORS, Answers, Name, Precision, fed, joined
+from inceptory.engines.answers import HINTS, LOGITS, PROBABILITIES, VECTORS, Answers, Name, Precision, fed, joined
 from inceptory.errors import ConfigError, DataError
 from inceptory.nets.blocks import BOTTLENECK
-
-HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
-"""Arithmetic of what is not quantised, by precision."""
 
 
 class OpenVinoEngine:
@@ -72,9 +69,10 @@ class OpenVinoEngine:
         """Of pixels (N, C, H, W); threads that ask at once are answered one after another."""
         parts = np.array_split(fed(self._input, pixels), min(self.streams, max(len(pixels), 1)))
         with self._one_at_a_time:
-            for request, part in zip(self._requests, parts, strict=False):
+            requests = self._requests[: len(parts)]
+            for request, part in zip(requests, parts, strict=True):
                 request.start_async(part, share_inputs=True)
-            return joined(self._taken(request) for request in self._requests[: len(parts)])
+            return joined(map(self._taken, requests))
 
     def _taken(self, request: ov.InferRequest) -> dict[str, NDArray[np.float32]]:
         request.wait()

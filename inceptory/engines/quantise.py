@@ -19,10 +19,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import LOGITS, fed
+from inceptory.engines.answers import EXTRA, LOGITS, fed
 from inceptory.engines.choice import BATCH, LEAST
 from inceptory.engines.onnxruntime import OnnxRuntimeEngine
-from inceptory.engines.opening import EXTRA
 from inceptory.engines.openvino import OpenVinoEngine
 from inceptory.errors import ConfigError
 from inceptory.system.progress import Meter, meter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.engines.answers import PIXELS
+from inceptory.engines.answers import HINTS, PIXELS
 from inceptory.engines.exported import FILES, Target
 from inceptory.errors import printable
 from inceptory.run.exports.targets import Work
@@ -41,8 +41,6 @@ def _call(work: Work) -> str:
         case "onnx":
             return f'ort.InferenceSession("{file}").run(["{output}"], {{"{PIXELS}": pixels}})[0]'
         case "openvino":
-            from inceptory.engines.openvino import HINTS
-
             # Without a hint it takes bf16 where it can.
             hint = f'{{"INFERENCE_PRECISION_HINT": "{HINTS[work.precision]}"}}'
             return f'ov.compile_model("{file}", "CPU", {hint})(pixels)["{output}"]'

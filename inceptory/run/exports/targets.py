@@ -17,9 +17,8 @@ from inceptory.data.feed.decoding import Decoder
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
-from inceptory.engines.answers import Engine, Precision
+from inceptory.engines.answers import EXTRA, Engine, Precision
 from inceptory.engines.exported import FILES, Target, engine_of
-from inceptory.engines.opening import EXTRA
 from inceptory.errors import ConfigError, UnknownName, WriteError
 from inceptory.system import files
 from inceptory.weights.card import Card

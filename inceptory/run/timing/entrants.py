@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.engines import machine
+from inceptory.engines.answers import EXTRA, HINTS
 from inceptory.engines.choice import LEAST
 from inceptory.errors import ConfigError
 from inceptory.run.timing.models import Benched
@@ -35,8 +36,6 @@ PEERS = {
 }
 """What other packages call our networks; the first that has one gives the graph for plain OpenVINO."""
 COMPUTES = {"timm": "torch", "torchvision": "torch", "keras": "tensorflow"}
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-"""OpenVINO's words for the arithmetic of what is not quantised."""
 TRIALS = 3
 """Turns by which the number of streams is chosen."""
 
@@ -219,7 +218,7 @@ def chosen(engines: Sequence[str], precisions: Sequence[str], benched: Sequence[
     have = offered()
     for engine in engines:
         if engine not in have:
-            raise ConfigError(f'--engines {engine}: is not installed (pip install "inceptory[fast]")')
+            raise ConfigError(f"--engines {engine}: is not installed ({EXTRA})")
     ways = {engine: have[engine] for engine in (engines or have)}
     for precision in precisions:
         if not any(precision in each for each in ways.values()):
