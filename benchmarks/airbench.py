@@ -2,13 +2,14 @@
 
     python benchmarks/airbench.py [--seed 0] [--epochs 9.9] [--log airbench.jsonl]
 
-Written from the description in Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498, sections
-3 and appendix A): a whitening 2x2 convolution, three groups of two 3x3 convolutions, max pool, a linear layer times 1/9;
-identity starts, SGD with Nesterov's momentum, rates 64 times as large for the shifts of norms, a triangular schedule, label
-smoothing 0.2, alternating flips, moves of 2 pixels, a lookahead average. Weights are fp32, convolutions bf16 by autocast,
-tensors channels-last. Data: `cifar10`, as `inceptory train cifar10` finds it. Prints a line of JSON an epoch; the last has
-the accuracy on the test pictures plain, mirrored (both views averaged), and as the paper has it (mirrored and moved by a
-pixel). The clock runs while it trains, as in the paper, not while it is measured.
+Written from the description in Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498,
+sections 3 and appendix A): a whitening 2x2 convolution, three groups of two 3x3 convolutions, max pool, a linear
+layer times 1/9; identity starts, SGD with Nesterov's momentum, rates 64 times as large for the shifts of norms, a
+triangular schedule, label smoothing 0.2, alternating flips, moves of 2 pixels, a lookahead average. Weights are
+fp32, convolutions bf16 by autocast, tensors channels-last. Data: `cifar10`, as `inceptory train cifar10` finds it.
+Prints a line of JSON an epoch; the last has the accuracy on the test pictures plain, mirrored (both views
+averaged), and as the paper has it (mirrored and moved by a pixel). The clock runs while it trains, as in the paper,
+not while it is measured.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ SHARE = 1 / 24
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """(m, n) -> about U V^T of its decomposition U S V^T in singular values: Newton and Schulz' iteration in bfloat16."""
+    """(m, n) -> about U V^T of its singular value decomposition U S V^T, by Newton and Schulz' iteration in bf16."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).bfloat16()

@@ -140,10 +140,8 @@ def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
             kinds["matrix" if turned else "kernel" if parameter.ndim > 1 else "other"].append(parameter)
         for kind, members in kinds.items():
             decay = recipe.weight_decay if kind == "kernel" else 0.0
-            share = SHARE if recipe.optimizer == "muon" and kind != "matrix" else 1.0
-            groups.append(
-                {"params": members, "weight_decay": decay, "scale": scale * share, "matrix": kind == "matrix"}
-            )
+            own = scale * SHARE if recipe.optimizer == "muon" and kind != "matrix" else scale
+            groups.append({"params": members, "weight_decay": decay, "scale": own, "matrix": kind == "matrix"})
     return groups
 
 

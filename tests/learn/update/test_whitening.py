@@ -40,7 +40,8 @@ def test_answers_are_uncorrelated_and_each_pattern_stands_there_with_both_signs(
     covariance = seen @ seen.T / seen.shape[1]
     strong = covariance.diag()[:9]
     assert (covariance[:9, :9] - strong.diag()).abs().max() < 1e-3
-    assert strong.min() > 0.1 and strong.max() < 1.001
+    assert strong.min() > 0.1
+    assert strong.max() < 1.001
     assert covariance.diag()[9:].max() < 1e-3
 
 
