@@ -135,7 +135,7 @@ def ready(
     with ExitStack() as stack:
         for each in feeds.values():
             stack.callback(each.close)
-        if job.recipe.whitening:
+        if job.recipe.whitening and start is None:
             whiten(net, feeds["train"], preprocess)
         loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began, start is None or start.best)
         stack.callback(loop.stepper.leave)

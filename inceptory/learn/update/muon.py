@@ -25,7 +25,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """(m, n) -> about U V^T of its singular value decomposition U S V^T, by Newton and Schulz' iteration in bf16."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x: Tensor = (matrix.T if tall else matrix).bfloat16()
     x = x / (x.norm() + 1e-7)  # singular values of at most 1, where the iteration holds
     for _ in range(ROUNDS):
         squares = x @ x.T

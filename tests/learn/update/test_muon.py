@@ -13,10 +13,9 @@ from inceptory.learn.update.optim import Optimizer
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 144), (64, 24)])
 def test_singular_values_become_alike_and_directions_stay(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    u, before, v = torch.linalg.svd(matrix, full_matrices=False)
+    u, before, v = torch.linalg.svd(torch.randn(shape, generator=torch.Generator().manual_seed(0)), full_matrices=False)
+    matrix = u * torch.linspace(5, 0.5, len(before)) @ v
     after = u.T @ orthogonal(matrix) @ v.T  # (r, r): a diagonal of singular values, where the directions stayed
-    assert before.max() / before.min() > 1.5
     assert after.diag().min() > 0.5
     assert after.diag().max() < 1.3
     assert (after - after.diag().diag()).abs().max() < 0.05
@@ -37,7 +36,8 @@ def test_steps_are_those_of_torchs_own_on_a_square_kernel():
         ours.grad, theirs.grad = gradient, gradient.flatten(1).clone()
         mine.step()
         other.step()
-        torch.testing.assert_close(ours.detach().flatten(1), theirs.detach(), rtol=0, atol=2e-3)
+        # Both round to bf16, at other places; a step moves each row by 0.1.
+        torch.testing.assert_close(ours.detach().flatten(1), theirs.detach(), rtol=0, atol=4e-3)
 
 
 def test_kernels_of_convolutions_turn_and_all_else_moves_by_adamw():

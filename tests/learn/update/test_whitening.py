@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -10,8 +11,12 @@ from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import feed
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.opening import open_source
+from inceptory.errors import ConfigError
+from inceptory.learn.settings.options import Options
 from inceptory.learn.update.whitening import whiten
 from inceptory.nets.layers import Kernel
+from tests.learn.running import digests, start
+from tests.learn.stopped import stopped_after
 
 STEPS = Preprocess(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3)
 
@@ -40,8 +45,8 @@ def test_answers_are_uncorrelated_and_each_pattern_stands_there_with_both_signs(
     covariance = seen @ seen.T / seen.shape[1]
     strong = covariance.diag()[:9]
     assert (covariance[:9, :9] - strong.diag()).abs().max() < 1e-3
-    assert strong.min() > 0.1
-    assert strong.max() < 1.001
+    assert (strong[:3] - 1).abs().max() < 0.01, "the strongest patterns are of one strength"
+    assert (strong.diff() < 0).all(), "weaker ones are held back, and stand behind them"
     assert covariance.diag()[9:].max() < 1e-3
 
 
@@ -51,3 +56,28 @@ def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn()
     torch.testing.assert_close(narrow.weight[:24], wide.weight[:24])
     torch.testing.assert_close(narrow.weight[24:], -wide.weight[:24])
     assert not narrow.weight.requires_grad
+
+
+def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path, monkeypatch):
+    changed = {"whitening": True, "optimizer": "muon", "lr": 0.1}
+    start(colours, tmp_path / "whole", **changed)
+    first = next(module for module in inceptory.load(tmp_path / "whole").modules() if isinstance(module, Kernel))
+    half = len(first.weight) // 2
+    torch.testing.assert_close(first.weight[:half], -first.weight[half:], rtol=0, atol=0)
+    with monkeypatch.context() as patched:
+        stopped_after(6, patched)
+        with pytest.raises(inceptory.InceptoryError):
+            start(colours, tmp_path / "run", **changed)
+    inceptory.train(resume=tmp_path / "run")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+
+
+def test_a_trained_network_keeps_its_first_convolution(colours, tmp_path):
+    torch.manual_seed(0)
+    net = inceptory.create("cifar_inception_v2", classes=0, width=0.25)
+    inceptory.save(net, tmp_path / "net.safetensors", inceptory.Card.of(net.plan, preprocess=STEPS))
+    asked = {"backbone": tmp_path / "net.safetensors", "out": tmp_path / "run"}
+    with pytest.raises(ConfigError, match="--whitening: --from .* decides it"):
+        inceptory.train(
+            str(colours), **asked, transfer=inceptory.Transfer(finetune=True), options=Options(whitening=True)
+        )
