@@ -77,7 +77,7 @@ def test_a_trained_network_keeps_its_first_convolution(colours, tmp_path):
     net = inceptory.create("cifar_inception_v2", classes=0, width=0.25)
     inceptory.save(net, tmp_path / "net.safetensors", inceptory.Card.of(net.plan, preprocess=STEPS))
     asked = {"backbone": tmp_path / "net.safetensors", "out": tmp_path / "run"}
-    with pytest.raises(ConfigError, match="--whitening: --from .* decides it"):
+    with pytest.raises(ConfigError, match=r"--whitening: --from .* decides it"):
         inceptory.train(
             str(colours), **asked, transfer=inceptory.Transfer(finetune=True), options=Options(whitening=True)
         )
