@@ -1,4 +1,4 @@
-"""A linear head on vectors: logistic regression by scikit-learn, its strength chosen along a path. No torch.
+"""A linear head on vectors: logistic regression, its strength chosen along a path. No torch.
 
 The head makes mean log-loss + strength / 2 * |weights|^2 small, on vectors brought to mean 0 and deviation 1; that
 scaling is folded into the weights afterwards. The optimum is unique, so neither order nor start matters. Where there
@@ -8,7 +8,6 @@ nothing about the optimum and is as much smaller.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.data.sources.labels import Labels
+from inceptory.learn.transfer.logistic import Logistic
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
 from inceptory.system.threads import calm
@@ -27,7 +27,6 @@ PATIENCE = 3
 """Strengths without a smaller log-loss after which the path ends."""
 EXACT = 2**24
 """Numbers up to which the fit is in 64 bits; more are fitted in 32, in half the time."""
-ITERATIONS = 1000
 TOLERANCE = 1e-5
 """Largest gradient of the mean loss at which a fit on the path has arrived."""
 ARRIVED = 1e-4
@@ -83,24 +82,25 @@ class Fitter:
             with calm(scaled.size):
                 self._basis, triangle = np.linalg.qr(scaled.T)
             scaled = np.ascontiguousarray(triangle.T)
-        self._scaled, self._views = scaled, views
-        self._columns = [labels] if labels.ndim == 1 else list(labels.T)
-        self._several = labels.ndim == 2
-        self._balanced, self._count = balanced, count
-        self._models = [self._model() for _ in self._columns]
+        self._scaled = scaled
+        self._several, self._count = labels.ndim == 2, count
+        columns = list(labels.T) if self._several else [labels]
+        self._problems = [self._problem(np.repeat(column, views), balanced) for column in columns]
 
-    def _model(self) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        weights = "balanced" if self._balanced else None
-        return LogisticRegression(warm_start=True, max_iter=ITERATIONS, class_weight=weights)
+    def _problem(self, labels: Labels, balanced: bool) -> Logistic | float:
+        """What is fitted: all classes, or one against its absence; its logit where every picture shows it, or none."""
+        present, numbers = np.unique(labels, return_inverse=True)
+        if len(present) == 1:
+            # There is nothing to tell apart, and Laplace's rule says how sure that is.
+            return float(np.log(self._count + 1.0) * (1 if present[0] else -1))
+        weights = np.full(len(labels), 1 / len(labels))
+        if balanced:
+            weights = 1 / (len(present) * np.bincount(numbers))[numbers]
+        return Logistic(self._scaled, numbers, weights)
 
     def fit(self, strength: float, tolerance: float = TOLERANCE) -> Linear:
         """The head of this strength."""
-        heads = [
-            self._fitted(model, np.repeat(column, self._views), strength, tolerance)
-            for model, column in zip(self._models, self._columns, strict=True)
-        ]
+        heads = [self._fitted(problem, strength, tolerance) for problem in self._problems]
         if not self._several:
             return heads[0]
         return Linear(np.concatenate([one.weight for one in heads]), np.concatenate([one.bias for one in heads]))
@@ -109,26 +109,17 @@ class Fitter:
         """The sum of squares that a fit holds small: of the weights before the scaling was folded in."""
         return float(((head.weight * self._scale) ** 2).sum())
 
-    def _fitted(self, model: Any, labels: Labels, strength: float, tolerance: float) -> Linear:
-        """One problem's head: of all classes, or of one against its absence."""
-        present = np.unique(labels)
-        length = len(self._mean)
-        if len(present) == 1:
-            # Every picture shows it, or none: there is nothing to tell apart, and Laplace's rule says how sure that is.
-            sign = 1.0 if present[0] else -1.0
-            return Linear(np.zeros((1, length)), np.array([sign * np.log(self._count + 1.0)]))
-        model.set_params(C=1 / (strength * self._count), tol=tolerance)
-        weights = np.full(len(labels), 1 / self._views, dtype=self._scaled.dtype)
-        with warnings.catch_warnings(), calm(self._scaled.size):
-            warnings.simplefilter("ignore")  # a fit that needs more iterations is as near as makes no difference
-            model.fit(self._scaled, labels, sample_weight=weights)
-        coefficients, intercept = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+    def _fitted(self, problem: Logistic | float, strength: float, tolerance: float) -> Linear:
+        """One problem's head, of the vectors as they were."""
+        if not isinstance(problem, Logistic):
+            return Linear(np.zeros((1, len(self._mean))), np.array([problem]))
+        with calm(self._scaled.size):
+            coefficients, intercept = problem.fit(strength, tolerance)
         if self._basis is not None:
             coefficients = coefficients @ self._basis.T
         coefficients = coefficients / self._scale
         intercept = intercept - coefficients @ self._mean
-        if not self._several and len(present) == 2:
-            # scikit-learn has one logit for two classes: the second's, where the first's is 0.
+        if not self._several and problem.logits == 1:
             coefficients, intercept = np.stack([0 * coefficients[0], coefficients[0]]), np.array([0.0, intercept[0]])
         return Linear(coefficients, intercept)
 
