@@ -35,9 +35,7 @@ def sample_of(opened: Opened, ahead: Reading, data: object = None, layout: Layou
     """
     if data is None:
         if layout != AUTO:
-            raise UsageError(
-                "--split-folders, --path-column, --label-column: say how --data is laid out (give it, too)"
-            )
+            raise UsageError("--split-folders, --path-column, --label-column: of --data (give it, or leave them out)")
         return Sample(lambda most: _unasked(opened, ahead, most))
     if isinstance(opened, Exported):
         raise UsageError(f"--data: {opened.path} is an exported folder, which has one precision (leave it out)")
