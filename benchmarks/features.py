@@ -43,7 +43,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turns(name: str, count: int, batch: int, answer: Callable[[], object], whole: Callable[[], float]) -> None:
-    """Print pictures a second of the network alone, a batch by `answer`, and of `whole`, which gives its own seconds."""
+    """Print pictures a second of the network alone, a batch by `answer`, and of `whole`, which gives its seconds."""
     answer()
     alone, complete = [], []
     for _ in range(ROUNDS):
