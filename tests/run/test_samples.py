@@ -275,12 +275,24 @@ def test_a_file_that_pictures_are_compared_by_is_never_replaced(place, drawn, tm
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_16_bits_are_proved_for_one_picture_without_torch(place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("data", ["the run's", "given"])
+def test_no_source_of_pictures_loads_torch(place, data):
+    code = """
+from inceptory.run.samples import sample_of
+from inceptory.run.pictures import Reading
+from inceptory.weights.model import open_model
+with open_model(sys.argv[1]) as model:
+    ahead = Reading([], model.require_preprocess())
+    pixels, whose = sample_of(model, ahead, *sys.argv[2:]).read(256)
+assert len(pixels) == 210, whose
+"""
+    assert "torch" not in loaded_by(code, str(place.run), *[str(place.data)] * (data == "given"))
+
+
+def test_16_bits_are_proved_for_one_picture(place, tmp_path, monkeypatch):
     pytest.importorskip("openvino", reason='not installed: pip install "inceptory[fast]"')
     monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))
-    code = "from inceptory.cli import main; assert main(sys.argv[1:]) == 0"
-    words = ["predict", str(place.run), str(place.ahead.paths[0]), "--engine", "openvino", "--data", str(place.data)]
-    assert "torch" not in loaded_by(code, *words)
+    inceptory.predict(place.run, place.ahead.paths[0], engine="openvino", data=place.data)
     (note,) = (tmp_path / "cache" / "engines").glob("*.json")
     plain = json.loads(note.read_text())
     assert plain["rates"], "measured for one picture"
