@@ -36,7 +36,7 @@ def open_engine(
     """An engine for so many pictures, and a line that says which it is and why; "" where nobody had to choose.
 
     Without a wish for a precision, only one is used whose answers were compared with those in fp32 on `sample`, once,
-    where that takes less time than it saves or the sample was given for it.
+    where that takes less time than it saves in two calls or the sample was given for it.
     Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, a model
     that knows no preprocessing, and a wish that an exported folder does not fulfil.
     """

@@ -94,7 +94,7 @@ def evaluate(
     precision
         Arithmetic of the convolutions. auto is fp32, or what is faster where its first label was that of fp32 on
         99.5 % of 256 of the pictures (fewer than 200 prove nothing); they are compared once for a model on a machine,
-        where that takes less time than it saves. Results say which it was.
+        where that takes less time than it saves in two such calls. Results say which it was.
     weights
         Your own copy of the published file that `model` names, which is then not downloaded.
     raw

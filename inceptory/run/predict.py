@@ -118,7 +118,8 @@ def predict(
         Arithmetic of the convolutions. auto is fp32, or what is faster where its first label was that of fp32 on
         99.5 % of 256 pictures: of `data`, else of the validation pictures of the model's run where they are as they
         were, else of the pictures themselves. They are compared once for a model on a machine: at once with `data`,
-        else where that takes less time than it saves. Fewer than 200 prove nothing. Results say which it was.
+        else where that takes less time than it saves in two such calls. Fewer than 200 prove nothing. Results say
+        which it was.
     data
         Pictures by which auto compares precisions, with labels or without: anything that `train` takes, or a folder of
         pictures. None of them is kept.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inceptory.run.pictures import Reading
 
 MOST = 100_000
-"""Pictures of a run's data from which on it may take longer to see that they are as they were than to compare."""
+"""Pictures of a run's data that are looked through at most: 1.2 s on a local disk, but minutes on a slow network."""
 
 
 def sample_of(opened: Opened, ahead: Reading, data: object = None, layout: Layout = AUTO) -> Sample:
