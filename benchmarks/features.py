@@ -13,6 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,27 +36,40 @@ def photographs(folder: Path, count: int) -> None:
         Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=90)
 
 
-def rates(name: str, folder: Path, count: int, place: Path) -> tuple[list[float], list[float]]:
-    """Pictures a second of (the network alone, the whole way), by rounds."""
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def in_turns(name: str, count: int, batch: int, answer: Callable[[], object], whole: Callable[[], float]) -> None:
+    """Print pictures a second of the network alone, a batch by `answer`, and of `whole`, which gives its seconds."""
+    answer()
+    alone, complete = [], []
+    for _ in range(ROUNDS):
+        batches = count // batch
+        alone.append(batches * batch / sum(seconds(answer) for _ in range(batches)))
+        complete.append(count / whole())
+    share = statistics.median(b / a for a, b in zip(alone, complete, strict=True))
+    told = [f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})" for each in (alone, complete)]
+    print(f"{name}: network alone {told[0]}, whole way {told[1]} pictures/s, {100 * share:.0f} %")
+
+
+def compare(name: str, folder: Path, count: int, place: Path) -> None:
+    """Time a network."""
     torch.manual_seed(0)
     net, size = inceptory.create(name, classes=0).eval(), inceptory.plan(name).image
     card = inceptory.Card.of(net.plan, preprocess=Preprocess(size, (0.5,) * 3, (0.5,) * 3, resize=size))
     inceptory.save(net, place / f"{name}.safetensors", card)
-    alone, whole = [], []
     with inceptory.open_model(place / f"{name}.safetensors") as model:
         maker = Maker(model, Wish(precision=fastest("cpu")))
         engine = maker.make(maker.fastest())
         pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 3, size, size), dtype=np.uint8)
-        engine.vectors(pixels)
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            for _ in range(count // BATCH):
-                engine.vectors(pixels)
-            alone.append(count // BATCH * BATCH / (time.perf_counter() - start))
-            start = time.perf_counter()
+
+        def extract() -> None:
             inceptory.extract_features(model, str(folder), cache=False, precision=fastest("cpu"))
-            whole.append(count / (time.perf_counter() - start))
-    return alone, whole
+
+        in_turns(name, count, BATCH, lambda: engine.vectors(pixels), lambda: seconds(extract))
 
 
 def head() -> float:
@@ -78,10 +92,7 @@ def main() -> None:
         folder.mkdir()
         photographs(folder, count)
         for name in ("inception_v3", "xception"):
-            alone, whole = map(sorted, rates(name, folder, count, Path(place)))
-            share = 100 * statistics.median(whole) / statistics.median(alone)
-            told = [f"{statistics.median(each):.1f} ({each[0]:.1f} to {each[-1]:.1f})" for each in (alone, whole)]
-            print(f"{name}: network alone {told[0]}, whole way {told[1]} pictures/s, {share:.0f} %")
+            compare(name, folder, count, Path(place))
     print(f"head, 10,000 x 2,048 x 10: {head():.1f} s")
 
 

@@ -10,15 +10,13 @@ loading of the network, which is timed by itself.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from features import ROUNDS, photographs
+from features import in_turns, photographs, seconds
 
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
@@ -40,9 +38,8 @@ def saved(name: str, place: Path) -> Path:
     return place / f"{name}.safetensors"
 
 
-def rates(path: Path, folder: Path, count: int, precision: str) -> tuple[list[float], list[float]]:
-    """Pictures a second of (the network alone, the whole way), by rounds."""
-    alone, whole = [], []
+def compare(path: Path, folder: Path, count: int, precision: str) -> None:
+    """Time a network."""
     with inceptory.open_model(path) as model:
         # The choice is measured here, once, and remembered for the commands that are timed.
         wish = Wish(machine.installed()[0], precision, "cpu")  # type: ignore[arg-type]
@@ -50,20 +47,16 @@ def rates(path: Path, folder: Path, count: int, precision: str) -> tuple[list[fl
         print(told or f"engine: {engine}")
         size = engine.preprocess.size
         pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 3, size, size), dtype=np.uint8)
-        engine.answers(pixels)
-        for number in range(ROUNDS):
-            start = time.perf_counter()
-            for _ in range(count // BATCH):
-                engine.answers(pixels)
-            alone.append(count // BATCH * BATCH / (time.perf_counter() - start))
-            start = time.perf_counter()
-            open_engine(model, wish, pictures=count)
-            loading = time.perf_counter() - start
-            start = time.perf_counter()
-            out = path.with_name(f"{number}.parquet")
+        out = path.with_suffix(".parquet")
+
+        def answer_all() -> None:
             inceptory.predict(path, folder, out=out, engine=wish.engine, precision=precision, force=True)  # type: ignore[arg-type]
-            whole.append(count / (time.perf_counter() - start - loading))
-    return alone, whole
+
+        def whole() -> float:
+            loading = seconds(lambda: open_engine(model, wish, pictures=count))
+            return seconds(answer_all) - loading
+
+        in_turns(path.stem, count, BATCH, lambda: engine.answers(pixels), whole)
 
 
 def main() -> None:
@@ -75,10 +68,7 @@ def main() -> None:
         folder.mkdir()
         photographs(folder, count)
         for name in sys.argv[3:] or ["inception_v3"]:
-            alone, whole = rates(saved(name, Path(place)), folder, count, precision)
-            share = statistics.median(b / a for a, b in zip(alone, whole, strict=True))
-            told = [f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})" for each in (alone, whole)]
-            print(f"{name}: network alone {told[0]}, whole way {told[1]} pictures/s, {100 * share:.0f} %")
+            compare(saved(name, Path(place)), folder, count, precision)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def test_the_options_of_every_command_are_these(capsys):
     recipe = ["epochs", "time", "batch", "accumulate", "stop_after"]
     recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "decay", "patience"]
     recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty"]
-    recipe += ["unfreeze", "depth_rate", "freeze_norms", "clip"]
+    recipe += ["unfreeze", "depth_rate", "freeze_norms", "whitening", "clip"]
     recipe += ["label_smoothing", "class_weights", "balanced", "average"]
     recipe += ["norm_momentum", "moving_variance", "drop_path"]
     recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]
@@ -205,7 +205,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "compare": ["runs", "out", "force", "json"],
         "predict": [
             *("model", "images", "top", "coverage", "out", "format", "force"),
-            *("engine", "device", "precision", "weights", "raw"),
+            *("engine", "device", "precision", "data", "layout", "weights", "raw"),
             *("sort_into", "unsure", "views"),
         ],
         "bench": [

@@ -1,7 +1,11 @@
 """Which engine: measured on this machine once, remembered, and in 16 bits only where the answers were compared.
 
 Remembered is a small JSON file for each model, machine and set of versions, in the folder "engines" of the cache: the
-measured rates and on how many pictures an arithmetic agreed with fp32. No picture is kept.
+measured rates and on how many pictures an arithmetic agreed with fp32. No picture is kept, and not where it lay.
+
+An arithmetic is compared once, by the pictures of a `Sample`: at once where a person gave them for that, else where
+two calls on as many pictures as are ahead save more time by it than the comparison takes, by the measured rates. A call
+on few pictures never waits for what nobody asked for.
 """
 
 from __future__ import annotations
@@ -32,13 +36,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 FEW = 256
 """Pictures from which on it pays to measure."""
-WORTH = 1024
-"""Pictures from which on it pays to compare an arithmetic with fp32, which takes as long as SAMPLE pictures twice."""
 SAMPLE, LEAST = 256, 200
 """Pictures that are compared, and how many of them must be there to prove anything."""
 AGREED = 0.995
 """Share of them whose first label must be that of fp32."""
+CALLS = 2
+"""Calls like this one within which a comparison must save the time that it takes, since it is remembered."""
 BATCH = 16
+EARLIER, TOO_LONG = "pictures, compared earlier", "comparing it with fp32 would take longer than it saves"
 ROUNDS, BUDGET = 3, 6.0
 """Rounds of a measurement, and seconds after which no further round begins."""
 
@@ -57,6 +62,17 @@ class Setting:
     def __str__(self) -> str:
         streams = f", {self.streams} streams" if self.streams > 1 else ""
         return f"{self.engine} {self.precision}{streams}{', 1 thread' * (self.threads == 1)}"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures to compare an arithmetic with fp32 by."""
+
+    read: Callable[[int], tuple[NDArray[np.uint8], str]]
+    """From a number to pixels (N, C, H, W) of so many pictures, or fewer, and what follows their number in a line, such
+    as "pictures of holiday"."""
+    given: bool = False
+    """Whether a person gave them for this: they are compared however few pictures are ahead."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +117,13 @@ class Choice:
         self._made.clear()
         return engine
 
-    def settle(
-        self, pictures: int, sample: Callable[[int], NDArray[np.uint8]] | None, *, proved: bool = False
-    ) -> tuple[Setting, str]:
+    def settle(self, pictures: int, sample: Sample | None, *, proved: bool = False) -> tuple[Setting, str]:
         """(setting, why) for so many pictures; `proved`: the person has asked for the precision."""
         place = self._place()
         note = _read(place)
         known = {rate.setting: rate for rate in note.rates}
-        if pictures >= FEW and (note.busy or not known.keys() >= set(self.settings)):
+        lacking, given = not known.keys() >= set(self.settings), sample is not None and sample.given and not proved
+        if (lacking and given) or (pictures >= FEW and (lacking or note.busy)):
             measured = self._measured()
             # Another wish may have left other settings to choose from.
             note.rates = [*measured, *(rate for rate in note.rates if rate.setting not in self.settings)]
@@ -120,13 +135,15 @@ class Choice:
             return self.settings[0], ""
         rates = (known[one] for one in self.settings if one in known)
         order = sorted((rate for rate in rates if rate.images_per_s), key=lambda rate: -rate.images_per_s)
-        if not proved and pictures >= WORTH and sample is not None and self._prove(note, order, sample):
+        before = len(note.proofs)
+        compared = {} if proved or sample is None else self._prove(note, order, pictures, sample)
+        if len(note.proofs) > before:
             _write(place, note)
         usable = [rate for rate in order if proved or note.proves(rate.setting)]
         if not usable:
             return self.settings[0], ""  # whose fault is told as it is made
         failed = [str(one) for one in self.settings if one in known and not known[one].images_per_s]
-        return usable[0].setting, _told(usable[0], order, failed, note, proved)
+        return usable[0].setting, _told(usable[0], order, failed, note, None if proved else compared)
 
     def _measured(self) -> list[Rate]:
         """Rates of all settings, in rounds, so that what disturbs one disturbs all."""
@@ -151,23 +168,32 @@ class Choice:
             Rate(one, len(pixels) / statistics.median(seconds[one]) if one in seconds else 0.0) for one in self.settings
         ]
 
-    def _prove(self, note: Note, order: list[Rate], sample: Callable[[int], NDArray[np.uint8]]) -> bool:
-        """Compare what is faster than the fastest in fp32 with that; gives whether anything new is known."""
-        exact = next((rate.setting for rate in order if rate.setting.precision == "fp32"), None)
+    def _prove(self, note: Note, order: list[Rate], pictures: int, sample: Sample) -> dict[str, str]:
+        """Compare with fp32 what is faster than all that is proved, the fastest first, until one of them proves.
+
+        Gives of each arithmetic that was looked at which pictures it was compared on, or why it was not.
+        """
+        exact = next((rate for rate in order if rate.setting.precision == "fp32"), None)
         if exact is None:
-            return False
-        faster = [rate.setting for rate in order[: [rate.setting for rate in order].index(exact)]]
-        unknown = {_arithmetic(one): one for one in reversed(faster)}
-        unknown = {name: one for name, one in unknown.items() if name not in note.proofs}
-        if not unknown:
-            return False
-        pixels = sample(SAMPLE)
+            return {}
+        usable = next(rate for rate in order if note.proves(rate.setting))
+        unknown: dict[str, Rate] = {}
+        for rate in order[: order.index(usable)]:
+            if (name := _arithmetic(rate.setting)) not in note.proofs:
+                unknown.setdefault(name, rate)
+        compared = dict.fromkeys(unknown, TOO_LONG)
+        if not unknown or not (sample.given or _pays(pictures, exact, usable, next(iter(unknown.values())))):
+            return compared
+        pixels, whose = sample.read(SAMPLE)
         if len(pixels) < LEAST:
-            return False
-        truth = self._answered(exact, pixels)
-        for name, setting in unknown.items():
-            note.proofs[name] = (agreement(truth, self._answered(setting, pixels)), len(pixels))
-        return True
+            return dict.fromkeys(compared, f"{len(pixels):,} {whose} prove nothing, {LEAST} would")
+        truth = self._answered(exact.setting, pixels)
+        for name, rate in unknown.items():
+            note.proofs[name] = (agreement(truth, self._answered(rate.setting, pixels)), len(pixels))
+            compared[name] = whose
+            if note.proves(rate.setting):
+                break
+        return compared
 
     def _answered(self, setting: Setting, pixels: NDArray[np.uint8]) -> list[Answers]:
         engine = self._made.get(setting) or self._make(setting)
@@ -202,19 +228,27 @@ def agreement(exact: Iterable[Answers], other: Iterable[Answers]) -> int:
     return sum(int((one.logits.argmax(1) == two.logits.argmax(1)).sum()) for one, two in zip(exact, other, strict=True))
 
 
-def _told(best: Rate, order: list[Rate], failed: list[str], note: Note, proved: bool) -> str:
+def _pays(pictures: int, exact: Rate, usable: Rate, faster: Rate) -> bool:
+    """Whether CALLS on so many pictures end sooner although SAMPLE pictures are first answered in both ways."""
+    exact_s, usable_s, faster_s = (1 / rate.images_per_s for rate in (exact, usable, faster))
+    return pictures >= FEW and CALLS * pictures * (usable_s - faster_s) > SAMPLE * (exact_s + faster_s)
+
+
+def _told(best: Rate, order: list[Rate], failed: list[str], note: Note, compared: dict[str, str] | None) -> str:
+    """The line for a person; `compared` is what `_prove` gives, None where nobody asked for a proof."""
     slowest: Mapping[str, Rate] = {_arithmetic(rate.setting): rate for rate in reversed(order)}
     mine = _arithmetic(best.setting)
     others = [f"{name} {rate.images_per_s:.1f}" for name, rate in slowest.items() if name != mine]
     told = [f"{best.images_per_s:.1f} images/s" + (f"; {', '.join(others)}" if others else "")]
-    if not proved and best.setting.precision != "fp32":
+    if compared is not None and best.setting.precision != "fp32":
         agreed, count = note.proofs[mine]
-        told.append(f"same first label as fp32 on {agreed:,} of {count:,} pictures")
+        told.append(f"same first label as fp32 on {agreed:,} of {count:,} {compared.get(mine, EARLIER)}")
     if order[0] != best:
         name = _arithmetic(order[0].setting)
         agreed, count = note.proofs.get(name, (0, 0))
-        compared = f"same first label as fp32 on only {agreed:,} of {count:,} pictures"
-        told.append(f"{name} is not used, {compared if count else f'not compared with fp32 on {LEAST} pictures'}")
+        why = (compared or {}).get(name, EARLIER if count else "not compared with fp32")
+        why = f"same first label as fp32 on only {agreed:,} of {count:,} {why}" if count else why
+        told.append(f"{name} is not used, {why}")
     if failed:
         told.append(f"{', '.join(failed)} failed")
     if note.busy:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inceptory.engines import machine
 from inceptory.engines.answers import ENGINES, EXTRA, Engine, Name, Precision
-from inceptory.engines.choice import Choice, Setting
+from inceptory.engines.choice import Choice, Sample, Setting
 from inceptory.engines.exported import Exported
 from inceptory.errors import ConfigError, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from inceptory.engines.exported import Opened
     from inceptory.weights.model import Model
-
-Sample = Callable[[int], NDArray[np.uint8]]
-"""From a number to so many pictures of the work ahead, or fewer: pixels (N, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,8 @@ def open_engine(
 ) -> tuple[Engine, str]:
     """An engine for so many pictures, and a line that says which it is and why; "" where nobody had to choose.
 
-    Without a wish for a precision, only one is used whose answers were compared with those in fp32 on `sample`.
+    Without a wish for a precision, only one is used whose answers were compared with those in fp32 on `sample`, once,
+    where that takes less time than it saves in two calls or the sample was given for it.
     Raises ConfigError for an engine that is not installed, a precision or a device that the machine lacks, a model
     that knows no preprocessing, and a wish that an exported folder does not fulfil.
     """

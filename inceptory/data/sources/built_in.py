@@ -224,21 +224,26 @@ def _records(file: Path, kind: Cifar) -> NDArray[np.uint8]:
 
 
 def _downloaded(kind: Cifar, progress: Progress | None) -> Source:
-    place = cache_folder() / kind.name / kind.folder
-    every = [name for names in kind.files.values() for name in names]
-    if not all(is_file(place / name) for name in every):
-        _unpack(fetch(kind.wanted, progress), place, every)
-    return _read_cifar(place, kind)
+    unpacked = _unpacked(kind)
+    if not all(map(is_file, unpacked)):
+        _unpack(fetch(kind.wanted, progress), unpacked)
+    return _read_cifar(unpacked[0].parent, kind)
 
 
-def _unpack(archive: Path, place: Path, names: Sequence[str]) -> None:
+def _unpacked(kind: Cifar) -> list[Path]:
+    """Where the files of a set lie once it is downloaded."""
+    return [cache_folder() / kind.name / kind.folder / name for names in kind.files.values() for name in names]
+
+
+def _unpack(archive: Path, wanted: Sequence[Path]) -> None:
     """Write the files of these names from the archive, each whole or not at all; the archive is then needless."""
+    places = {path.name: path for path in wanted}
     with tarfile.open(archive, "r:gz") as packed:
         for member in packed:
             name = member.name.rpartition("/")[2]
-            content = packed.extractfile(member) if member.isfile() and name in names else None
+            content = packed.extractfile(member) if member.isfile() and name in places else None
             if content is not None:
-                write(place / name, content.read())
+                write(places[name], content.read())
     archive.unlink()
 
 
@@ -293,3 +298,13 @@ SETS: dict[str, Callable[[Progress | None], Source]] = {
     "cifar100": _cifar(HUNDRED),
     "fashion-mnist": fashion,
 }
+
+
+def is_here(name: str) -> bool:
+    """Whether a set of SETS is opened without a download."""
+    if name == "digits" or _own(name) is not None:
+        return True
+    if name == "fashion-mnist":
+        kept = cache_folder() / name
+        return is_folder(DEBIAN) or all(is_file(kept / f"{file}.gz") for file in FASHION_MD5)
+    return all(map(is_file, _unpacked(TEN if name == TEN.name else HUNDRED)))

@@ -204,6 +204,19 @@ def test_offline_a_set_that_is_not_here_is_told_with_the_way_by_hand(monkeypatch
         open_source(name)
 
 
+def test_what_would_be_downloaded_is_not_here(published, root, monkeypatch, tmp_path):
+    assert {name for name in built_in.SETS if built_in.is_here(name)} == {"digits"}
+    open_source("cifar10")
+    assert {name for name in built_in.SETS if built_in.is_here(name)} == {"digits", "cifar10"}
+    (root / "cifar100").mkdir()
+    clothes(cache_folder() / "fashion-mnist")
+    assert all(map(built_in.is_here, built_in.SETS))
+    (cache_folder() / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert not built_in.is_here("fashion-mnist")
+    monkeypatch.setattr(built_in, "DEBIAN", tmp_path)
+    assert built_in.is_here("fashion-mnist")
+
+
 # Fashion-MNIST
 
 
