@@ -11,7 +11,6 @@ on few pictures never waits for what nobody asked for.
 from __future__ import annotations
 
 import hashlib
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -44,8 +43,8 @@ CALLS = 2
 """Calls like this one within which a comparison must save the time that it takes, since it is remembered."""
 BATCH = 16
 EARLIER, TOO_LONG = "pictures, compared earlier", "comparing it with fp32 would take longer than it saves"
-ROUNDS, BUDGET = 3, 6.0
-"""Rounds of a measurement, and seconds after which no further round begins."""
+TIMED, BUDGET = 4, 2.0
+"""Timed calls of an engine, and seconds after which no further one begins."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,11 @@ class Choice:
         self._made: dict[Setting, Engine] = {}
 
     def taken(self, setting: Setting) -> Engine:
-        """The engine of a setting, made once; the others are let go."""
-        engine = self._made.get(setting) or self._make(setting)
-        self._made.clear()
-        return engine
+        """The engine of a setting. Only the last one is kept: two would take the memory of both."""
+        if setting not in self._made:
+            self._made.clear()
+            self._made[setting] = self._make(setting)
+        return self._made[setting]
 
     def settle(self, pictures: int, sample: Sample | None, *, proved: bool = False) -> tuple[Setting, str]:
         """(setting, why) for so many pictures; `proved`: the person has asked for the precision."""
@@ -146,27 +146,23 @@ class Choice:
         return usable[0].setting, _told(usable[0], order, failed, note, None if proved else compared)
 
     def _measured(self) -> list[Rate]:
-        """Rates of all settings, in rounds, so that what disturbs one disturbs all."""
+        """Rates of all settings, one engine after another."""
         preprocess = self.model.require_preprocess()
         shape = (preprocess.at_a_time(BATCH), len(preprocess.mean), preprocess.size, preprocess.size)
         pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        for setting in self.settings:
-            with suppress(InceptoryError):
-                engine = self._make(setting)
-                engine.answers(pixels)
-                self._made[setting] = engine
-        seconds: dict[Setting, list[float]] = {setting: [] for setting in self._made}
-        start = time.perf_counter()
-        for _ in range(ROUNDS):
-            for setting, engine in self._made.items():
+        return [Rate(setting, self._rate(setting, pixels)) for setting in self.settings]
+
+    def _rate(self, setting: Setting, pixels: NDArray[np.uint8]) -> float:
+        """Pictures a second in the fastest of a few calls, so that what disturbs one does not count; 0 where it fails."""
+        with suppress(InceptoryError):
+            engine, seconds = self.taken(setting), list[float]()
+            engine.answers(pixels)
+            while len(seconds) < TIMED and sum(seconds) < BUDGET:
                 begun = time.perf_counter()
                 engine.answers(pixels)
-                seconds[setting].append(time.perf_counter() - begun)
-            if time.perf_counter() - start > BUDGET:
-                break
-        return [
-            Rate(one, len(pixels) / statistics.median(seconds[one]) if one in seconds else 0.0) for one in self.settings
-        ]
+                seconds.append(time.perf_counter() - begun)
+            return len(pixels) / min(seconds)
+        return 0.0
 
     def _prove(self, note: Note, order: list[Rate], pictures: int, sample: Sample) -> dict[str, str]:
         """Compare with fp32 what is faster than all that is proved, the fastest first, until one of them proves.
@@ -196,8 +192,7 @@ class Choice:
         return compared
 
     def _answered(self, setting: Setting, pixels: NDArray[np.uint8]) -> list[Answers]:
-        engine = self._made.get(setting) or self._make(setting)
-        self._made[setting] = engine
+        engine = self.taken(setting)
         return [engine.answers(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
 
     def _place(self) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Shop:
         return Choice(model, list(self.seconds), self.make).settle(pictures, sample, **more)
 
 
-@dataclass
+@dataclass(eq=False)
 class Fake:
     shop: Shop
     setting: Setting
@@ -327,13 +327,20 @@ def test_no_picture_is_kept_nor_where_it_lay(model, tmp_path):
     assert note.stat().st_size < 2000
 
 
-def test_the_engine_that_was_measured_is_the_one_that_answers(model):
-    seen = shop()
-    made = itertools.count()
-    chosen = Choice(model, list(seen.seconds), lambda setting: (next(made), seen.make(setting))[1])
-    setting, _ = chosen.settle(FEW, None)
-    assert chosen.taken(setting).setting == setting
-    assert next(made) == len(seen.seconds), "each was compiled once"
+def test_only_one_engine_is_held_at_a_time_and_the_last_one_is_not_made_again(model):
+    seen, alive, made = shop(), weakref.WeakSet(), []
+
+    def make(setting: Setting) -> Fake:
+        engine = seen.make(setting)
+        alive.add(engine)
+        made.append(setting)
+        assert len(alive) == 1, "two would take the memory of both"
+        return engine
+
+    chosen = Choice(model, list(seen.seconds), make)
+    setting, _ = chosen.settle(MANY, numbered(1000))
+    assert chosen.taken(setting).setting == setting == HALF
+    assert made == [EXACT, HALF, EXACT, HALF], "measured, then compared; the last one answers"
 
 
 def test_the_command_cache_says_that_choices_are_kept_and_clears_them(model, tmp_path, capsys):
