@@ -153,7 +153,7 @@ class Choice:
         return [Rate(setting, self._rate(setting, pixels)) for setting in self.settings]
 
     def _rate(self, setting: Setting, pixels: NDArray[np.uint8]) -> float:
-        """Pictures a second in the fastest of some calls, so that what disturbs one does not count; 0 where it fails."""
+        """Pictures a second in the fastest of some calls: what disturbs one does not count; 0 where it fails."""
         with suppress(InceptoryError):
             engine, seconds = self.taken(setting), list[float]()
             engine.answers(pixels)
