@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from inceptory.errors import DataError, UsageError, printable
+from inceptory.errors import ConfigError, DataError, UsageError, printable
 from inceptory.run.timing.rows import Bench, Row
 from inceptory.system.clock import now
 from inceptory.system.flags import commas
@@ -108,6 +108,9 @@ def bench(
     _check_range("--threads", threads, cores)
     benched = [checked(str(model), image) for model in models]
     ways = chosen(engines, precisions, benched)
+    for each in benched if threads else ():
+        if each.exported is not None:
+            raise ConfigError(f"--threads: {each.path}, an exported folder, takes all cores (leave it out)")
     python = str(peers_python or os.environ.get("INCEPTORY_KERAS_PYTHON") or sys.executable)
     if machine.busy():
         _say("others keep this machine busy: these are times of a shared machine")

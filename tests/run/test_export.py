@@ -334,6 +334,11 @@ def test_force_takes_no_file_that_it_does_not_write(small, tmp_path, exports):
     assert (tmp_path / "model.pt2").read_text() == "another's"
 
 
+def test_bench_does_not_say_threads_of_a_folder_that_takes_all_cores(exports):
+    with pytest.raises(ConfigError, match=r"--threads: .*, an exported folder, takes all cores"):
+        inceptory.bench(exports["onnx"], threads=(1,))
+
+
 def test_what_is_read_is_never_written_to(small, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
