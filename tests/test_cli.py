@@ -222,6 +222,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "verify": ["file", "name", "dialect", "raw", "json"],
         "convert": ["ours", "destination", "to", "classes", "raw", "force"],
         "export": ["model", "to", "out", "precision", "data", "max_drop", "force", "weights", "raw", "layout"],
+        "reproduce": ["data", "recipe", "networks", "width", "epochs", "time", "out"],
         "demo": ["out"],
     }
     from importlib import import_module
