@@ -85,8 +85,9 @@ def reproduce(
     with nullcontext(folder) if begun else files.new_folder(folder, FILE):
         left = [name for name in asked.networks if not _is_finished(folder / name)]
         if left:
+            source = _pictures()
             with watched() as stop:
-                work = _Work(asked, _pictures(), folder, command, stop)
+                work = _Work(asked, source, folder, command, stop)
                 work.check_data()
                 work.say_how_long(left)
                 asked.write(folder)
@@ -160,7 +161,7 @@ class _Work:
     def _paces(self, left: Sequence[str], asked: Reproduction) -> dict[str, Pace]:
         from inceptory.learn.pace import pace_of
 
-        paces = dict[str, Pace]()
+        paces: dict[str, Pace] = {}
         with meter("timing", len(left)) as bar:
             bar.say(f"timing a few steps of each network at width {asked.width:g}")
             for name in left:

@@ -51,7 +51,7 @@ def test_the_table_and_what_its_reader_must_know(tmp_path: Path):
     _, _, first, second, *notes = told.splitlines()
     assert first.startswith(NAMES[0])
     assert "50.00  45.12 to 54.88    2 of 3" in first
-    assert "45.00  40.19 to 49.90" in first
+    assert "45.00  40.20 to 49.90" in first
     assert second.startswith(NAMES[1])
     for words in (
         "cifar10 (JPEG copies), its test pictures as validation, n 400",
