@@ -20,8 +20,8 @@ from inceptory.system import clock
 from inceptory.system.ranks import Ranks
 from inceptory.system.signals import Stop
 
-BATCHES, STEPS, ENOUGH = 2, 4, 2.0
-"""Batches of each split that are prepared; steps after the first one, and the seconds from which fewer will do."""
+STEPS, ENOUGH = 5, 2.0
+"""Steps that are timed, and the seconds from which fewer will do."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class Pace:
 def pace_of(job: Job, source: Source, folder: Path, stop: Stop) -> Pace:
     """Time the training of a job on some of its pictures; raises InterruptedRun after a signal.
 
-    The first step is not counted, since it prepares the others. What comes after the last epoch is left out.
+    The first step is not counted, since it prepares the others; where it takes seconds, that does not show, and it is
+    the only one. What comes after the last epoch is left out.
     """
     recipe, splits = job.recipe, source.splits
-    some = {name: split.take(np.arange(min(len(split), BATCHES * recipe.batch))) for name, split in splits.items()}
+    some = {name: split.take(np.arange(min(len(split), recipe.batch))) for name, split in splits.items()}
     few, device = replace(source, splits=some), choose(recipe.device, recipe.precision)
     with ready(job, few, device, Ranks(), stop, folder, clock.now(), None) as loop:
         step = _step(loop, stop)
@@ -63,9 +64,9 @@ def pace_of(job: Job, source: Source, folder: Path, stop: Stop) -> Pace:
 def _step(loop: Loop, stop: Stop) -> float:
     """Seconds of a step, the median of some."""
     marks = [clock.now()]
-    for _ in islice(loop.objectives(repeat(LOWEST), stop), 1 + STEPS):
+    for _ in islice(loop.objectives(repeat(LOWEST), stop), STEPS):
         marks.append(clock.now())
-        if len(marks) > 2 and marks[-1] - marks[1] > ENOUGH:
+        if marks[-1] - marks[0] > ENOUGH:
             break
     lengths = [after - before for before, after in pairwise(marks)]
-    return median_low(lengths[1:])
+    return median_low(lengths[1:] or lengths)

@@ -106,16 +106,19 @@ def test_a_pace_counts_the_steps_and_pictures_of_the_whole_data(place, monkeypat
         now[0] += seconds
         return seconds
 
-    monkeypatch.setattr(Loop, "objectives", lambda *_: ((went(length), 0.0) for length in (90, 0.3, 0.5, 0.4, 7, 8)))
+    lengths = list[float]()
+    monkeypatch.setattr(Loop, "objectives", lambda *_: ((went(length), 0.0) for length in lengths))
     monkeypatch.setattr(Validation, "measure", lambda *_: went(4.0))
     for recipe, looked in (("tutorial", TEST), ("quick", TEST + 8 * 8)):
+        lengths[:] = [0.9, 0.3, 0.5, 0.4, 7, 8] if recipe == "tutorial" else [3.0, 9.0]
         job = replace(SMALL, recipe=recipe).job(ONE, pictures(), "")
         job = replace(job, recipe=replace(job.recipe, batch=8))
         pace = pace_of(job, pictures(), place / "out", Stop())
         assert pace.steps == TRAIN / 8
-        assert pace.step == pytest.approx(0.4), "the median of those after the first, of so many as take two seconds"
-        assert pace.measuring == pytest.approx(looked * 4.0 / 16), "timed on two batches of 8"
-        assert pace.epoch == pytest.approx(5 * 0.4 + pace.measuring)
+        # The median of those after the first, of so many as take two seconds.
+        assert pace.step == pytest.approx(0.4 if recipe == "tutorial" else 3.0)
+        assert pace.measuring == pytest.approx(looked * 4.0 / 8), "timed on a batch of 8"
+        assert pace.epoch == pytest.approx(5 * pace.step + pace.measuring)
     assert not (place / "out").exists()
 
 
@@ -206,7 +209,27 @@ def test_what_lies_in_the_folder_is_not_replaced(place, name, capsys):
     assert (place / "out" / name).read_text() == "mine"
 
 
-def test_the_same_line_goes_on_until_all_are_finished_and_another_is_refused(place, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"width": 0.5}, "--width 0.25, not 0.5"),
+        ({"networks": (ONE,)}, f"--networks {ONE} {TWO}, not {ONE}"),
+        ({"recipe": "quick"}, "--recipe tutorial, not quick"),
+        ({"epochs": None, "time": "20m"}, "--epochs 2, not none; --time none, not 20m"),
+    ],
+    ids=str,
+)
+def test_other_options_in_the_same_folder_are_refused_with_the_line_that_goes_on(tmp_path, other, words):
+    SMALL.write(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        reproduce(tmp_path, replace(SMALL, **other))
+    remedy = f"(choose another --out, or go on with {SMALL.command(tmp_path)})"
+    assert str(caught.value) == f"{tmp_path}: was begun with {words} {remedy}"
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.slow
+def test_the_same_line_goes_on_until_all_are_finished(place, monkeypatch, capsys):
     out = place / "out"
     again = SMALL.command(out)
     for stopped in (ONE, TWO):
@@ -219,11 +242,6 @@ def test_the_same_line_goes_on_until_all_are_finished_and_another_is_refused(pla
         with pytest.raises(ConfigError, match="go on with inceptory reproduce"):
             inceptory.train(resume=out / stopped)
         assert (out / "reproduced.html").exists() is (stopped == TWO)
-    for other in (replace(SMALL, width=0.5), replace(SMALL, networks=(ONE,)), replace(SMALL, recipe="quick")):
-        with pytest.raises(ConfigError, match="was begun with") as refusal:
-            reproduce(out, other)
-        assert str(refusal.value).endswith(f"go on with {again})")
-        assert refusal.value.exit_code == 78
     first = (out / ONE / "model.safetensors").stat().st_mtime_ns
     capsys.readouterr()
     reproduced = reproduce(out)
