@@ -19,7 +19,7 @@ LINE = "inceptory reproduce cifar10 --width 0.25"
 def reproduced(place: Path, data: str = "cifar10") -> Reproduced:
     """Two of six networks, each with 400 test pictures: the first was best in epoch 2 of 3, the other in its last."""
     for name in NAMES[:2]:
-        made(place / name, 200, data=data, epochs=3, time=None, computed_on="cpu, bf16")
+        made(place / name, 200, data=data, computed_on="cpu bf16")
     rows = "1,0.1,3,2,0.3,2.5,0.2,1,90\n2,0.1,2,1,0.6,1.5,0.5,1,90\n3,0.1,2,0.9,0.7,1.6,0.45,1,90\n"
     (place / NAMES[0] / "history.csv").write_text(HISTORY + rows)
     return Reproduced.of(place, NAMES, LINE)
@@ -72,6 +72,7 @@ def test_the_page_holds_the_table_the_curves_and_the_line(tmp_path: Path):
     assert headings(text) == ["Curves", "How"]
     words = " ".join(" ".join(check_alone(text).words).split())
     assert LINE in words
+    assert "cpu bf16" in words
     assert "45.12 to 54.88" in words
     with open(tmp_path / "reproduced.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
