@@ -4,6 +4,7 @@
 
 Without a model: one of each family. Each row has the date, the machine and the versions; `pairs.csv` has ours over each
 peer by paired rounds. `make bench` makes the READMEs' table and picture of them. A network takes up to ten minutes.
+With ONEDNN_MAX_CPU_ISA=AVX2 in front it computes as on a processor without newer instructions, and the rows say so.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from inceptory.run.timing.rows import FIGURES, KEYS
 HERE = Path(__file__).parent
 MODELS = ["inception_v3", "xception", "googlenet", "bn_inception"]
 MODELS += ["inception_v4", "inception_resnet_v1", "inception_resnet_v2"]
+
+ISA, LIMITED = "ONEDNN_MAX_CPU_ISA", "limited to"
+"""What keeps oneDNN, which torch and OpenVINO compute with, from newer instructions (AVX2), and how rows say so."""
 
 
 def append(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -52,6 +56,8 @@ def main() -> None:
     options = [word for word in sys.argv[1:] if word not in given.models]
     for model in given.models:
         shared = ", beside other work" if machine.busy() else ""
+        limit = os.environ.get(ISA)
+        shared += f", {LIMITED} {limit}" if limit else ""
         found = inceptory.bench(
             model, peers=True, peers_python=given.peers_python, busy=given.busy, data=given.data, **numbers
         )
@@ -59,6 +65,7 @@ def main() -> None:
         # Paths of Pythons are nobody's business.
         kept = [word for word in options if word != "--peers-python" and word != given.peers_python]
         command = shlex.join(["inceptory", "bench", model, "--peers", *kept])
+        command = f"{ISA}={limit} {command}" if limit else command
         where = {"date": str(date.today()), "machine": found.notes[0].partition("; ")[0] + shared}
         where |= {"versions": found.notes[0].partition("; ")[2], "command": command}
         rows = [

@@ -2,8 +2,8 @@
 
     python benchmarks/engines_table.py [--check]
 
-For each network and batch the newest rows that were timed beside nothing else count. With --check nothing is written,
-and the names of files that would change are printed.
+For each network and batch the newest rows that were timed beside nothing else, with all that the processor has, count.
+With --check nothing is written, and the names of files that would change are printed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
+LIMITED = "limited to"
+"""How `engines.py` says that a processor was kept from newer instructions."""
 RESULTS, PICTURE = HERE / "results.csv", HERE.parent / "docs/pictures/bench.svg"
 READMES = (HERE.parent / "README.md", HERE.parent / "README.zh-CN.md")
 OPENS, CLOSES = "<!-- bench -->\n", "<!-- /bench -->"
@@ -40,7 +42,7 @@ Rates = dict[Group, dict[str, float]]
 def read() -> tuple[Rates, dict[str, list[str]]]:
     """(images per second by column, by network and batch; (date, machine) of each network)."""
     with open(RESULTS, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["busy"] == "False"]
+        rows = [row for row in csv.DictReader(file) if row["busy"] == "False" and LIMITED not in row["machine"]]
     newest, rates = dict[str, str](), Rates()
     for row in rows:
         newest[row["model"]] = max(newest.get(row["model"], ""), row["date"])

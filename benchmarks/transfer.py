@@ -3,7 +3,8 @@
     python benchmarks/transfer.py [--keras-python PYTHON] [--rounds 3] [--tutorial EPOCHS] [--quick]
 
 Xception's weights are drawn and saved by Keras; 200 JPEGs of 500x375 are of two classes. Each way is a command, begun
-anew, timed by the clock from its start to its end, all in turns: ours with nothing cached, ours again with another
+anew, timed by the clock from its start to its end (ours also to the file with the fitted head, before the report is
+made), all in turns: ours with nothing cached, ours again with another
 strength, Keras' transfer guide (frozen network, 5 epochs), Keras with vectors that were computed once, and once, with
 --tutorial, the Xception tutorial's way (all layers learn) for so many epochs. PYTHON has Keras on TensorFlow (default:
 INCEPTORY_KERAS_PYTHON; without it ours alone is measured, on weights drawn here).
@@ -33,7 +34,8 @@ ROOT = Path(__file__).parent.parent
 KERAS = ROOT / "tests/peers/keras_transfer.py"
 PICTURES, SIZE, EPOCHS = 100, 299, 5
 """Of each class; in pixels; of the guide."""
-FIRST, SECOND = "ours, nothing cached", "ours again, another strength"
+FIRST, SECOND = "ours, nothing cached, to the fitted head", "ours again, another strength, to the fitted head"
+WHOLE = "{}, to the end of the report"
 GUIDE, ONCE = "Keras' guide, 5 epochs", "Keras, vectors computed once, 5 epochs"
 
 
@@ -49,13 +51,27 @@ def photographs(folder: Path, count: int) -> None:
 
 def seconds(command: list[object], environment: dict[str, str]) -> tuple[float, float]:
     """Seconds of the clock and of the processor that a command takes; ends this program where it fails."""
+    return timed(command, environment, None)[1]
+
+
+def timed(command: list[object], environment: dict[str, str], file: Path | None) -> list[tuple[float, float]]:
+    """The same until this file is there, and until the command ends; the processor's are those of the whole."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
-    taken, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    print(f"{taken:7.1f} s  {' '.join(map(str, command[2:]))}\n{done.stdout.strip()[-200:]}", file=sys.stderr)
-    return taken, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with tempfile.TemporaryFile("w+") as told:
+        child = subprocess.Popen(list(map(str, command)), env=environment, stdout=told, stderr=told, text=True)
+        there = 0.0
+        while child.poll() is None:
+            if file is not None and not there and file.exists():
+                there = time.perf_counter() - start
+            time.sleep(0.01)
+        taken, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        told.seek(0)
+        text = told.read()
+    if child.returncode:
+        sys.exit(f"{command} ended with {child.returncode}:\n{text[-3000:]}")
+    print(f"{there:7.1f} {taken:7.1f} s  {' '.join(map(str, command[2:]))}\n{text.strip()[-200:]}", file=sys.stderr)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return [(there, processor), (taken, processor)]
 
 
 def drawn(place: Path, keras: str | None, size: int) -> Path:
@@ -75,8 +91,11 @@ def one_round(place: Path, number: int, file: Path, keras: str | None, size: int
     run, data = place / f"run-{number}", place / "photographs"
     environment = {**os.environ, "INCEPTORY_CACHE": str(place / f"cache-{number}")}
     ours = [sys.executable, "-P", "-m", "inceptory", "train", data, "--from", file, "--image", size, "--out"]
-    taken = {FIRST: seconds([*ours, run], environment)}
-    taken[SECOND] = seconds([*ours, f"{run}-again", "--strength", "0.01"], environment)
+    taken = {}
+    for name, out, more in ((FIRST, run, []), (SECOND, Path(f"{run}-again"), ["--strength", "0.01"])):
+        # The file of a run's network is renamed to its name once it is whole.
+        head, whole = timed([*ours, out, *more], environment, out / "model.safetensors")
+        taken |= {name: head, WHOLE.format(name.removesuffix(", to the fitted head")): whole}
     if keras is not None:
         for name, way in ((GUIDE, "guide"), (ONCE, "once")):
             taken[name] = seconds([keras, KERAS, way, data, file, size, EPOCHS], dict(os.environ))

@@ -33,6 +33,7 @@ from inceptory.learn.settings.job import FILE, Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
+from inceptory.learn.update.whitening import whiten
 from inceptory.measure.evaluate import Scored, logits_of
 from inceptory.measure.results import Run
 from inceptory.measure.tasks import task_of
@@ -134,6 +135,8 @@ def ready(
     with ExitStack() as stack:
         for each in feeds.values():
             stack.callback(each.close)
+        if job.recipe.whitening and start is None:
+            whiten(net, feeds["train"], preprocess)
         loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began, start is None or start.best)
         stack.callback(loop.stepper.leave)
         yield loop

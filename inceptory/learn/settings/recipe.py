@@ -36,6 +36,18 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         "weight_decay": 1e-2,
         "penalty": 0.0,
     },
+    # Rate and momentum of airbench94_muon (github.com/KellerJordan/cifar10-airbench); what is no kernel of a
+    # convolution moves by AdamW, at a share of the rate (learn/update/muon.py).
+    "muon": {
+        "lr": 0.24,
+        "momentum": 0.6,
+        "nesterov": True,
+        "momentum_rule": "torch",
+        "rms_decay": 0.99,
+        "epsilon": 1e-8,
+        "weight_decay": 0.0,
+        "penalty": 0.0,
+    },
     # Szegedy et al. 2015, "Rethinking the Inception Architecture", section 8; momentum and weight decay are
     # from its released code (tf-slim: train_image_classifier.py).
     "rmsprop": {
@@ -51,7 +63,12 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 """Defaults of each optimizer. SGD has no running mean of squares: 0 stands for none."""
 
-FIXED = {"sgd": ("rms_decay", "epsilon"), "adamw": ("nesterov", "momentum_rule"), "rmsprop": ("nesterov",)}
+FIXED = {
+    "sgd": ("rms_decay", "epsilon"),
+    "adamw": ("nesterov", "momentum_rule"),
+    "muon": ("nesterov", "momentum_rule", "penalty"),
+    "rmsprop": ("nesterov",),
+}
 """Settings that an optimizer does not have, so that they cannot be changed."""
 
 SWING = 0.05
@@ -84,8 +101,10 @@ class Recipe:
     stop_after: int = option(0, "Stop after so many epochs without a better validation; 0: never.", low=0, high=1e6)
 
     # The step. Where the default is None, the value comes from OPTIMIZERS.
-    optimizer: Literal["sgd", "adamw", "rmsprop"] = option(
-        "sgd", "SGD, AdamW, or RMSProp by TensorFlow's rule; each has its own defaults for the options below."
+    optimizer: Literal["sgd", "adamw", "muon", "rmsprop"] = option(
+        "sgd",
+        "SGD, AdamW, Muon (kernels of convolutions by orthogonal momentum, all else by AdamW), or RMSProp by "
+        "TensorFlow's rule; each has its own defaults for the options below.",
     )
     lr: float = option(None, "Learning rate at its peak.", above=0, high=100)
     schedule: Literal["cosine", "onecycle", "step", "exponential", "inverse", "plateau", "constant"] = option(
@@ -137,6 +156,11 @@ class Recipe:
     )
     freeze_norms: bool = option(
         False, "Batch norms stay as they are and standardise by what they remember, as in answering."
+    )
+    whitening: bool = option(
+        False,
+        "Begin the first convolution with the patterns in which patches of the training pictures vary, each with both "
+        "signs, and leave it so.",
     )
     clip: float = option(
         0.0,

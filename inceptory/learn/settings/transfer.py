@@ -18,7 +18,7 @@ from inceptory.weights.model import open_model
 
 OF_THE_HEAD = ("validation", "seed", "device", "precision", "class_weights", "time")
 """Options of a recipe that count for a head, too."""
-NOT_OF_A_BACKBONE = ("statistics",)
+NOT_OF_A_BACKBONE = ("statistics", "whitening")
 """Options of a recipe that a trained network has decided."""
 MOST_VIEWS = 100
 PLAIN = 1e-6

@@ -40,8 +40,8 @@ class Frozen:
         learning = scales(net, unfreeze, 1.0)
         self.names = [name for name, part in net.named_children() if name not in learning and list(part.parameters())]
         """Stages and auxiliary heads by name."""
-        for name, part in net.named_children():
-            part.requires_grad_(name not in self.names)
+        for name in self.names:
+            net.get_submodule(name).requires_grad_(False)
         still = [name for name, part in net.named_modules() if norms and isinstance(part, NORMS)]
         for name in still:
             net.get_submodule(name).requires_grad_(False)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from inceptory.engines.device import Device
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.update.depth import scales
+from inceptory.learn.update.muon import SHARE, Muon, is_matrix
 from inceptory.learn.update.rmsprop import RMSProp
 from inceptory.nets import layers as modules
 from inceptory.nets.network import Network
@@ -125,18 +126,22 @@ def penalised(net: Network) -> Iterator[nn.Parameter]:
 
 
 def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
-    """Two of each factor on the rate, `scale`: only kernels decay, as a norm's factor or a bias near zero
-    regularises nothing.
+    """Three of each factor on the rate, `scale`: only kernels decay, as a norm's factor or a bias near zero
+    regularises nothing; and Muon turns the kernels of convolutions only.
     """
     by_scale = dict[float, list[nn.Parameter]]()
     for part, scale in scales(net, recipe.unfreeze, recipe.depth_rate).items():
         by_scale.setdefault(scale, []).extend(net.get_submodule(part).parameters())
     groups = list[dict[str, object]]()
     for scale, parameters in by_scale.items():
-        kernels = [parameter for parameter in parameters if parameter.ndim > 1]
-        others = [parameter for parameter in parameters if parameter.ndim == 1]
-        groups += [{"params": kernels, "weight_decay": recipe.weight_decay, "scale": scale}]
-        groups += [{"params": others, "weight_decay": 0.0, "scale": scale}]
+        kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "kernel": [], "other": []}
+        for parameter in parameters:
+            turned = recipe.optimizer == "muon" and is_matrix(parameter)
+            kinds["matrix" if turned else "kernel" if parameter.ndim > 1 else "other"].append(parameter)
+        for kind, members in kinds.items():
+            decay = recipe.weight_decay if kind == "kernel" else 0.0
+            own = scale * SHARE if recipe.optimizer == "muon" and kind != "matrix" else scale
+            groups.append({"params": members, "weight_decay": decay, "scale": own, "matrix": kind == "matrix"})
     return groups
 
 
@@ -145,5 +150,7 @@ def _inner(groups: list[dict[str, object]], recipe: Recipe) -> torch.optim.Optim
         return torch.optim.AdamW(groups, recipe.lr, (recipe.momentum, recipe.rms_decay), recipe.epsilon)
     if recipe.optimizer == "rmsprop":
         return RMSProp(groups, recipe.lr, recipe.momentum, recipe.rms_decay, recipe.epsilon)
+    if recipe.optimizer == "muon":
+        return Muon(groups, recipe.lr, recipe.momentum, recipe.rms_decay, recipe.epsilon)
     # Nesterov looks ahead along the momentum, so it needs one.
     return torch.optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.nesterov and recipe.momentum > 0)

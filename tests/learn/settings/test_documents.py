@@ -43,6 +43,7 @@ QUICK = {
     "unfreeze": 1.0,
     "depth_rate": 1.0,
     "freeze_norms": False,
+    "whitening": False,
     "clip": 0.0,
     "label_smoothing": 0.1,
     "class_weights": False,

@@ -57,7 +57,8 @@ RANGES = {
     "validation": {"wrong": [0.0, -0.1, 0.51, 1.0, NAN, INF, -INF], "right": [1e-9, 0.5]},
     "seed": {"wrong": [-1, 2**63], "right": [0, 2**63 - 1]},
 }
-SWITCHES = {"nesterov", "class_weights", "balanced", "freeze_norms", "trivial", "gradient_checkpointing", "compile"}
+SWITCHES = {"nesterov", "class_weights", "balanced", "freeze_norms", "whitening", "trivial"}
+SWITCHES |= {"gradient_checkpointing", "compile"}
 OF_AN_OPTIMIZER = {"rms_decay": "rmsprop", "epsilon": "rmsprop"}
 """Options that SGD does not have."""
 WORDS = [field.name for field in fields(Recipe) if choices(field.name) and field.name not in RANGES]

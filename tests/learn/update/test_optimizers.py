@@ -82,8 +82,8 @@ def test_a_setting_that_an_optimizer_does_not_have_is_refused(given, told):
 def test_the_help_says_what_each_optimizer_brings(capsys):
     assert main(["train", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "[sgd 0.05, adamw 0.003, rmsprop 0.045, tutorial 0.01, paper by network]" in told
-    assert "[sgd 0.0005, adamw 0.01, rmsprop 4e-05, tutorial 0, paper by network]" in told
+    assert "[sgd 0.05, adamw 0.003, muon 0.24, rmsprop 0.045, tutorial 0.01, paper by network]" in told
+    assert "[sgd 0.0005, adamw 0.01, muon 0, rmsprop 4e-05, tutorial 0, paper by network]" in told
 
 
 CASES = [

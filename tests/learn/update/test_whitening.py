@@ -1,0 +1,83 @@
+"""The first convolution as whitening: what it does to the training pictures' patches, and that it stays."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import inceptory
+from inceptory.data.feed.batches import normalise
+from inceptory.data.feed.feed import feed
+from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.opening import open_source
+from inceptory.errors import ConfigError
+from inceptory.learn.settings.options import Options
+from inceptory.learn.update.whitening import whiten
+from inceptory.nets.layers import Kernel
+from tests.learn.running import digests, start
+from tests.learn.stopped import stopped_after
+
+STEPS = Preprocess(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def whitened(width: float = 1.0):
+    """(first convolution, values of all pictures) after whitening on the digits."""
+    split = open_source("digits").split("test")
+    classes = tuple("0123456789")
+    pictures = feed(split, classes, STEPS)
+    torch.manual_seed(0)
+    net = inceptory.create("cifar_inception_v3_slim", width=width)
+    whiten(net, pictures, STEPS)
+    first = next(module for module in net.modules() if isinstance(module, Kernel))
+    rows = torch.arange(len(pictures.labels))
+    values = torch.cat([normalise(batch.pixels, STEPS, "cpu") for batch in pictures.batches(rows.split(100))])
+    return first, values
+
+
+def test_answers_are_uncorrelated_and_each_pattern_stands_there_with_both_signs():
+    first, values = whitened()
+    count = 3 * 3 * 3  # a patch of v3_slim's first convolution; grey digits vary along 9 of these directions only
+    patterns = first.weight.detach().flatten(1)
+    torch.testing.assert_close(patterns[:count], -patterns[count : 2 * count])
+    answers = torch.einsum("nip,oi->nop", F.unfold(values, 3), patterns[:count])
+    seen = answers.transpose(0, 1).flatten(1)
+    covariance = seen @ seen.T / seen.shape[1]
+    strong = covariance.diag()[:9]
+    assert (covariance[:9, :9] - strong.diag()).abs().max() < 1e-3
+    assert (strong[:3] - 1).abs().max() < 0.01, "the strongest patterns are of one strength"
+    assert (strong.diff() < 0).all(), "weaker ones are held back, and stand behind them"
+    assert covariance.diag()[9:].max() < 1e-3
+
+
+def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn():
+    narrow, wide = whitened(0.25)[0], whitened()[0]
+    assert narrow.out_channels == 48
+    torch.testing.assert_close(narrow.weight[:24], wide.weight[:24])
+    torch.testing.assert_close(narrow.weight[24:], -wide.weight[:24])
+    assert not narrow.weight.requires_grad
+
+
+def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path, monkeypatch):
+    changed = {"whitening": True, "optimizer": "muon", "lr": 0.1}
+    start(colours, tmp_path / "whole", **changed)
+    first = next(module for module in inceptory.load(tmp_path / "whole").modules() if isinstance(module, Kernel))
+    half = len(first.weight) // 2
+    torch.testing.assert_close(first.weight[:half], -first.weight[half:], rtol=0, atol=0)
+    with monkeypatch.context() as patched:
+        stopped_after(6, patched)
+        with pytest.raises(inceptory.InceptoryError):
+            start(colours, tmp_path / "run", **changed)
+    inceptory.train(resume=tmp_path / "run")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+
+
+def test_a_trained_network_keeps_its_first_convolution(colours, tmp_path):
+    torch.manual_seed(0)
+    net = inceptory.create("cifar_inception_v2", classes=0, width=0.25)
+    inceptory.save(net, tmp_path / "net.safetensors", inceptory.Card.of(net.plan, preprocess=STEPS))
+    asked = {"backbone": tmp_path / "net.safetensors", "out": tmp_path / "run"}
+    with pytest.raises(ConfigError, match=r"--whitening: --from .* decides it"):
+        inceptory.train(
+            str(colours), **asked, transfer=inceptory.Transfer(finetune=True), options=Options(whitening=True)
+        )
