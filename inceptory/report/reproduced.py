@@ -94,7 +94,7 @@ class Reproduced:
             lines[0] += " Copies lose: at JPEG quality 75 accuracies are about 3 points below those on the originals."
         lines.append(
             "Best and last are top-1 on the test pictures, measured after every epoch as in the tutorials: the best "
-            "epoch is chosen by the very pictures that it is measured on, and so a little too good; the last is not chosen."
+            "epoch is chosen by the very pictures that it is measured on, and so a little too good; the last is not."
         )
         arithmetic = sorted({str(run.card.metrics.get("precision", "fp32")) for run in self.runs})
         lines.append(f"Accuracies are in the arithmetic of the training ({', '.join(arithmetic)}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,6 +199,13 @@ def test_a_signal_between_two_networks_names_the_line_that_goes_on(place, monkey
         reproduce(place / "out")
     assert str(caught.value).endswith(f"(go on with {SMALL.command(place / 'out')})")
     assert not (place / "out").exists(), "nothing has begun"
+
+
+def test_a_signal_before_a_network_begins_is_not_lost(place, monkeypatch):
+    monkeypatch.setattr("inceptory.run.reproduce._Work.say_how_long", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(InterruptedRun, match="before the first step") as caught:
+        reproduce(place / "out")
+    assert str(caught.value).endswith(f"(go on with {SMALL.command(place / 'out')})")
 
 
 @pytest.mark.parametrize("name", [ONE, "cifar_inception_v3", *WRITTEN])
