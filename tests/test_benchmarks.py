@@ -13,6 +13,7 @@ import pytest
 
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
+from tests.data.tiny_cifar10 import TEST, written
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,6 +75,18 @@ def test_a_backbone_and_fresh_weights_are_trained_for_the_same_time(tmp_path: Pa
     head, spent, fresh, given = (float(cell.split()[0]) for cell in child.stdout.splitlines()[-1].split("|")[2:6])
     assert min(head, fresh) > 5
     assert given >= min(spent, 15)
+
+
+@pytest.mark.slow
+def test_a_network_of_timm_learns_and_is_measured_by_our_loop(tmp_path: Path):
+    pytest.importorskip("timm", reason="not installed: it is one of the peers")
+    command = [sys.executable, ROOT / "benchmarks/cifar10_timm.py", "--epochs", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "INCEPTORY_DATA": str(written(tmp_path))}
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
+    row = json.loads(child.stdout.splitlines()[-1])
+    assert (row["epochs"], row["trainable"] + row["non_trainable"]) == (1, row["total"])
+    assert row["best"] * TEST == pytest.approx(round(row["best"] * TEST))
 
 
 def test_the_table_of_speed_has_the_newest_rows_of_a_quiet_machine(tmp_path, monkeypatch):

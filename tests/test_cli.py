@@ -84,6 +84,13 @@ MISUSE = [
     (["explain", "{data}/none", "{data}/file", "--out", "{data}/r"], 66, "no such file"),
     (["explain", "{data}/file", "{data}/file", "--out", "{data}/r", "--top", "11"], 64, "--top"),
     (["explain", "{data}/file", "{data}/one", "--out", "{data}/one/r"], 64, "which is searched for pictures"),
+    (["reproduce", "cifar100"], 64, "did you mean 'cifar10'?"),
+    (["reproduce", "cifar10", "--networks", "cifar_inception_v4", "--out", "{data}/r"], 64, "cifar_inception_v"),
+    (["reproduce", "cifar10", "--recipe", "paper", "--out", "{data}/r"], 64, "tutorial"),
+    (["reproduce", "cifar10", "--width", "9", "--out", "{data}/r"], 64, "--width 9: out of range"),
+    (["reproduce", "cifar10", "--epochs", "0", "--out", "{data}/r"], 64, "--epochs 0: out of range"),
+    (["reproduce", "cifar10", "--time", "20", "--out", "{data}/r"], 64, "--time 20: not a length of time"),
+    (["reproduce", "cifar10", "--out", "{data}/file/r"], 74, "cannot be written"),
 ]
 
 
@@ -222,6 +229,7 @@ def test_the_options_of_every_command_are_these(capsys):
         "verify": ["file", "name", "dialect", "raw", "json"],
         "convert": ["ours", "destination", "to", "classes", "raw", "force"],
         "export": ["model", "to", "out", "precision", "data", "max_drop", "force", "weights", "raw", "layout"],
+        "reproduce": ["data", "recipe", "networks", "width", "epochs", "time", "out"],
         "demo": ["out"],
     }
     from importlib import import_module

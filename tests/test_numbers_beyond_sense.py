@@ -60,6 +60,7 @@ def test_pictures_too_large_leave_no_folder(colours, tmp_path, capsys):
         (["train", "DATA", *TRAIN, "--recipe", f"{LONG}.toml", "--out", "new"], 66),
         (["train", "--resume", LONG], 66),
         (["demo", "--out", LONG], 74),
+        (["reproduce", "cifar10", "--out", LONG], 74),
     ],
 )
 def test_names_that_no_system_takes_are_one_line(run, colours, tmp_path, monkeypatch, capsys, words, code):

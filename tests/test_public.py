@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import inceptory
+from tests.data.tiny_cifar10 import written
 
 TINY: dict[str, Any] = {"classes": 3, "width": 0.25, "image": 32}
 
@@ -34,6 +35,14 @@ def _saved(place: Path) -> Path:
     """A checkpoint, and torchvision's file of the same network."""
     inceptory.save(inceptory.create("inception_v3", classes=3, width=1.0, aux=True), place / "ours.safetensors")
     return place / "ours.safetensors"
+
+
+def _reproduced(place: Path) -> Any:
+    """A network trained on few pictures."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("INCEPTORY_DATA", str(written(place / "data")))
+        small: dict[str, Any] = {"networks": ["cifar_inception_v1"], "width": 0.25, "epochs": 1}
+        return inceptory.reproduce("cifar10", out=place / "out", **small)
 
 
 CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
@@ -74,6 +83,7 @@ CALLS: dict[str, Callable[[Path, Path, Path], Any]] = {
     "plan": lambda run, data, place: inceptory.plan("xception").numbers(),
     "predict": lambda run, data, place: inceptory.predict(run, next(data.rglob("*.png"))),
     "published": lambda run, data, place: inceptory.published()["inception_v3.tf_in1k"].name,
+    "reproduce": lambda run, data, place: _reproduced(place).runs,
     "save": lambda run, data, place: _saved(place).stat().st_size,
     "show": lambda run, data, place: inceptory.show("inception_v3", draw=str(place / "v3.svg")),
     "train": lambda run, data, place: inceptory.train(
@@ -98,7 +108,7 @@ def test_no_public_name_is_that_of_a_room_or_module():
 
 
 @pytest.mark.parametrize(
-    "name", [*(name for name in CALLS if name != "demo"), pytest.param("demo", marks=pytest.mark.slow)]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("demo", "reproduce"))) for name in CALLS]
 )
 def test_a_public_name_works_after_everything_is_imported(name, run, colours, tmp_path):
     assert CALLS[name](run, colours, tmp_path)

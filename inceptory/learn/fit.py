@@ -173,13 +173,14 @@ def _feeds(
     raw = preprocess or _blank(plan)
     crops = {"train": Crops(job.recipe.crop)} if job.recipe.crop else {}
     needs = {name: bytes_of(split, raw, crops.get(name)) for name, split in source.splits.items()}
+    again = f"go on with {job.within}" if job.within else "start again, or go on with --resume"
     memory = room_for(list(needs.values()))
     feeds = {}
     for name, split in source.splits.items():
         with meter(f"decoding {name}", len(split), shown=speaks) as bar:
             options: dict[str, Any] = {"crops": crops.get(name), "workers": job.workers, "memory": memory}
             options |= {"need": needs[name], "batch": job.recipe.batch if name == "train" else None}
-            feeds[name] = feed(split, source.classes, raw, **options, progress=_stoppable(bar, stop))
+            feeds[name] = feed(split, source.classes, raw, **options, progress=_stoppable(bar, stop, again))
             bar.say_skipped(feeds[name].skipped, len(feeds[name]))
             for note in feeds[name].notes:
                 bar.say(note)
@@ -196,12 +197,12 @@ def _blank(plan: Plan) -> Preprocess:
     return Preprocess(size=plan.image, resize=plan.image, mean=(0.0,) * channels, std=(1.0,) * channels, **order)
 
 
-def _stoppable(bar: Meter, stop: Stop) -> Progress:
-    """A callback that moves the bar, and raises InterruptedRun after a signal."""
+def _stoppable(bar: Meter, stop: Stop, again: str) -> Progress:
+    """A callback that moves the bar, and after a signal raises InterruptedRun with what to do then."""
 
     def look(done: int, total: int) -> None:
         if stop.asked:
-            raise InterruptedRun("stopped before the first step (start again, or go on with --resume)")
+            raise InterruptedRun(f"stopped before the first step ({again})")
         bar(done, total)
 
     return look

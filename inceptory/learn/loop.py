@@ -199,7 +199,7 @@ class Loop:
             outcome = self.stepper.step(step, lr, self._prepared(step, batches))
             (asked,) = self.ranks.total(stop.asked)
             if asked:
-                raise InterruptedRun("stopped before all rates were tried, nothing is written (start again)")
+                raise InterruptedRun("stopped before all steps were tried, nothing is written (start again)")
             if not outcome.finite:
                 return
             if outcome.seen:

@@ -28,6 +28,11 @@ SUSPECT = 0.2
 """The norms are checked if the share of correct answers is higher by so much in training than on validation."""
 
 
+def looked_over(batches: int) -> int:
+    """Number of training batches that the statistics of batch norms are computed from, of those of an epoch."""
+    return min(max(batches // 10, FEWEST), MOST)
+
+
 class Validation:
     """Measures the network that will be saved on pictures that it does not learn from.
 
@@ -57,7 +62,7 @@ class Validation:
         learning = not self.recipe.freeze_norms
         self.renews = learning and (stepper.average is not None or self.recipe.norm_momentum == "auto")
         """Whether the statistics of batch norms are computed anew before each measurement."""
-        self.looked_over = min(max(per_epoch * self.recipe.accumulate // 10, FEWEST), MOST)
+        self.looked_over = looked_over(per_epoch * self.recipe.accumulate)
         """Number of training batches from which they are computed."""
 
     def renew(self, epoch: int) -> None:

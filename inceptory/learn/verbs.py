@@ -298,6 +298,8 @@ def _resume(
         run = read_run(folder)
         print(f"{folder}: this run is finished, nothing is left to do", file=sys.stderr)
         return run
+    if source is None and job.within:
+        raise ConfigError(f"{folder}: is one of several networks with the same pictures (go on with {job.within})")
     if source is None and job.given:
         problem = f"{folder}: its pictures were handed over in Python and cannot be found from here"
         raise ConfigError(f"{problem} (go on there with {job.going_on(folder)})")

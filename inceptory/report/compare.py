@@ -18,7 +18,7 @@ from inceptory.measure.tasks import Task, task_of
 from inceptory.report import page, plots
 from inceptory.system import files
 from inceptory.system.outputs import Kind, claimed, marked
-from inceptory.system.text import shown
+from inceptory.system.text import csv_text, shown
 from inceptory.weights.card import Card, read_card
 
 CURVES = ("epoch", "train_log_loss", "train_top1", "validation_log_loss", "validation_top1")
@@ -201,7 +201,7 @@ def compare(*runs: Path | str, out: Path | str | None = None, force: bool = Fals
     names = [Path(os.path.abspath(folder)).name for folder in folders]
     if len(set(names)) < len(names):
         names = list(map(str, folders))
-    comparison = Comparison(tuple(map(_read, folders, names)), as_json=json)
+    comparison = Comparison(tuple(map(finished, folders, names)), as_json=json)
     first = comparison.runs[0]
     for run in comparison.runs:
         if run.task is not first.task:
@@ -219,7 +219,7 @@ def _measured(run: Finished) -> str:
 # Reading
 
 
-def _read(folder: Path, name: str) -> Finished:
+def finished(folder: Path, name: str) -> Finished:
     """A run folder; raises MissingError where there is none, DataError for one that is no finished run."""
     if not files.is_folder(folder):
         raise MissingError(f"{folder}: no such folder (give the --out of a `train`)")
@@ -312,11 +312,7 @@ def _write(folder: Path, comparison: Comparison, force: bool) -> None:
 
 def _csv(comparison: Comparison) -> str:
     """One row for each run, fractions from 0 to 1."""
-    text = io.StringIO()
     rows = comparison.to_json()["runs"]
     for row in rows:
         row["interval_low"], row["interval_high"] = row.pop("interval")
-    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)

@@ -22,6 +22,7 @@ from inceptory.report import plots
 from inceptory.report.scatter import features
 from inceptory.report.story import Story
 from inceptory.system import clock, files
+from inceptory.system.text import csv_text
 from inceptory.weights.card import Card, read_card
 
 if TYPE_CHECKING:
@@ -177,13 +178,8 @@ def _finite(value: Any) -> Any:
 
 def write_history(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Write history.csv: one line for each epoch, with fractions from 0 to 1 and seconds."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(
-        [{key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
-    )
-    files.write(folder / "history.csv", text.getvalue())
+    lines = [{key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    files.write(folder / "history.csv", csv_text(lines))
 
 
 def read_run(folder: Path) -> Run:

@@ -323,10 +323,13 @@ def rates(title: str, points: Sequence[tuple[float, float, float]], lowest: floa
     return png(figure)
 
 
-def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1") -> bytes:
+def comparison(
+    runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], measure: str = "top-1", measured: str = "validation"
+) -> bytes:
     """The curves of several runs in one plot; each run is (name, rows of history, best epoch).
 
-    `measure` is the name of the number in the columns train_top1 and validation_top1.
+    `measure` is the name of the number in the columns train_top1 and validation_top1, `measured` that of the pictures
+    in the latter.
     """
     figure = blank(11, 4.8)
     left, right = figure.subplots(1, 2)
@@ -340,7 +343,7 @@ def comparison(runs: Sequence[tuple[str, Sequence[dict[str, float]], int]], meas
         axes.plot([], [], color=GREY, linestyle="", marker="D", label="best epoch")
         for text in axes.legend(frameon=False, fontsize=9).get_texts():
             text.set(parse_math=False, fontfamily=families())
-    figure.suptitle("validation (lines) and training (dotted) over the epochs")
+    figure.suptitle(f"{measured} (lines) and training (dotted) over the epochs")
     return png(figure)
 
 

@@ -30,10 +30,14 @@ class Stop:
 
 @contextmanager
 def watched() -> Iterator[Stop]:
-    """Catch the signals that ask a process to end, while inside."""
+    """Catch the signals that ask a process to end, while inside; within another `watched` it is the same stop."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers; the caller's own are left alone
+        return
+    outer = signal.getsignal(SIGNALS[0])
+    if isinstance(outer, Stop):
+        yield outer
         return
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:

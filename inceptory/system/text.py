@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -27,3 +30,12 @@ def differences(one: T, other: T) -> list[str]:
     """What two records of options do not share, as "--batch 64, not 32"."""
     pairs = [(each.name, getattr(one, each.name), getattr(other, each.name)) for each in fields(one)]
     return [f"--{name.replace('_', '-')} {shown(a)}, not {shown(b)}" for name, a, b in pairs if a != b]
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as CSV, a line each under the names of the first."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(records)
+    return text.getvalue()

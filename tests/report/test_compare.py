@@ -25,13 +25,20 @@ HISTORY = (
 
 
 def made(
-    folder: Path, right: int, n: int = 400, *, data: str = "pets", split: str = "test", width: float = 0.25
+    folder: Path,
+    right: int,
+    n: int = 400,
+    *,
+    data: str = "pets",
+    split: str = "test",
+    width: float = 0.25,
+    **recipe: object,
 ) -> Path:
     """A run folder as `train` leaves it, without the training."""
     folder.mkdir(parents=True)
     plan = inceptory.plan("cifar_inception_v1", classes=3, width=width)
     record = {"name": data, "fingerprint": f"print of {data}"}
-    card = Card.of(plan, recipe={"lr": width / 10}, data=record, metrics={"epoch": 2})
+    card = Card.of(plan, recipe={"lr": width / 10, **recipe}, data=record, metrics={"epoch": 2})
     save_file({}, folder / "model.safetensors", metadata={KEY: card.to_json()})
     (folder / "history.csv").write_text(HISTORY + "1,0.1,3,2,0.3,2.5,0.2,1,90\n2,0.1,2,1,0.6,1.5,0.5,1,90\n")
     metrics = {"top1": right / n, "interval": wilson(right, n), "log_loss": 0.5, "n": n, "split": split, "minutes": 1.5}

@@ -58,6 +58,8 @@ class Job:
     calibrated: bool = False
     """Whether validation pictures are kept apart to calibrate fresh weights. Not in a run that an older version began:
     there all of them have chosen."""
+    within: str = ""
+    """The command that trains this network among others, and goes on with it; empty for a run of its own."""
 
     @property
     def recipes_of(self) -> str | None:
@@ -78,6 +80,8 @@ class Job:
 
     def going_on(self, folder: Path) -> str:
         """The command, or the call in Python, that goes on with the run."""
+        if self.within:
+            return self.within
         if self.given:
             return f"inceptory.train(data, resume={str(folder)!r})"
         return shlex.join(["inceptory", "train", "--resume", str(folder)])

@@ -1,0 +1,1 @@
+"""What `reproduce` is asked for, and how long that takes here."""
