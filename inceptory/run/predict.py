@@ -21,10 +21,10 @@ from inceptory.errors import DataError, UsageError, printable
 from inceptory.measure.tasks import task_of
 from inceptory.nets.arithmetic import steps
 from inceptory.run.evaluate import calibration_of, classifier
-from inceptory.run.journal import Journal, asked_before, beside, nameless, parts
 from inceptory.run.pictures import Reading, pictures_meant, require_outside
+from inceptory.run.prediction.journal import Journal, asked_before, beside, nameless, parts
+from inceptory.run.prediction.samples import sample_of
 from inceptory.run.predictions import KINDS, Prediction, Predictions, format_of
-from inceptory.run.samples import sample_of
 from inceptory.run.sort import sort_pictures
 from inceptory.system import files
 from inceptory.system.outputs import claimed

@@ -23,7 +23,7 @@ from inceptory.engines.opening import REFERENCE, open_engine
 from inceptory.errors import MissingError, UsageError
 from inceptory.learn.settings.job import Job
 from inceptory.run.pictures import Reading
-from inceptory.run.samples import sample_of
+from inceptory.run.prediction.samples import sample_of
 from inceptory.weights.model import open_model
 from tests.imports import loaded_by
 from tests.small import PREPROCESS, saved
@@ -278,7 +278,7 @@ def test_a_file_that_pictures_are_compared_by_is_never_replaced(place, drawn, tm
 @pytest.mark.parametrize("data", ["the run's", "given"])
 def test_no_source_of_pictures_loads_torch(place, data):
     code = """
-from inceptory.run.samples import sample_of
+from inceptory.run.prediction.samples import sample_of
 from inceptory.run.pictures import Reading
 from inceptory.weights.model import open_model
 with open_model(sys.argv[1]) as model:

@@ -22,7 +22,7 @@ from inceptory.cli import main
 from inceptory.data.feed import ahead
 from inceptory.errors import ConfigError, WriteError
 from inceptory.run import predict as module
-from inceptory.run.journal import Journal, beside, nameless
+from inceptory.run.prediction.journal import Journal, beside, nameless
 from inceptory.run.predictions import Prediction
 from tests.features.test_features import files_of_at_most
 

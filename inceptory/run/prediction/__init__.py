@@ -1,0 +1,1 @@
+"""What a prediction keeps: its rows on the way, and the pictures by which precisions are compared."""
