@@ -227,7 +227,9 @@ def test_what_lies_in_the_folder_is_not_replaced(place, name, capsys):
     ],
     ids=str,
 )
-def test_other_options_in_the_same_folder_are_refused_with_the_line_that_goes_on(tmp_path, other, words):
+def test_other_options_in_the_same_folder_are_refused_with_the_line_that_goes_on(tmp_path, monkeypatch, other, words):
+    (tmp_path / "cifar10").mkdir()
+    monkeypatch.setenv("INCEPTORY_DATA", str(tmp_path))  # refused before any picture is looked for
     SMALL.write(tmp_path)
     with pytest.raises(ConfigError) as caught:
         reproduce(tmp_path, replace(SMALL, **other))
