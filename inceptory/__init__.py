@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from inceptory.run.explain import explain
     from inceptory.run.export import export
     from inceptory.run.predict import predict
-    from inceptory.run.reproduce import reproduce
+    from inceptory.run.reproduction.reproduce import reproduce
     from inceptory.weights.card import Card
     from inceptory.weights.convert import convert
     from inceptory.weights.model import load, open_model
@@ -70,7 +70,7 @@ _HOMES = {
     "plan": "inceptory.nets.catalogue",
     "predict": "inceptory.run.predict",
     "published": "inceptory.weights.published.records",
-    "reproduce": "inceptory.run.reproduce",
+    "reproduce": "inceptory.run.reproduction.reproduce",
     "save": "inceptory.weights.store",
     "show": "inceptory.nets.show",
     "train": "inceptory.learn.verbs",

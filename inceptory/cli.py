@@ -36,7 +36,10 @@ COMMANDS = {
     "verify": ("inceptory.weights.verify:verify", "Say what a weight file of any package is."),
     "convert": ("inceptory.weights.convert:convert", "Write a network as another package's weight file."),
     "export": ("inceptory.run.export:export", "Write a network for other engines, with proof."),
-    "reproduce": ("inceptory.run.reproduce:reproduce", "Train the tutorials' CIFAR-10 networks, and compare them."),
+    "reproduce": (
+        "inceptory.run.reproduction.reproduce:reproduce",
+        "Train the tutorials' CIFAR-10 networks, and compare them.",
+    ),
     "demo": ("inceptory.run.demo:demo", "Train, evaluate and predict on handwritten digits."),
 }
 

@@ -177,7 +177,9 @@ def test_what_is_proposed_takes_less_than_a_day():
 @pytest.mark.parametrize(("each", "said"), [(1.0, False), (1e4, True)])
 def test_days_are_told_before_they_begin_with_what_would_take_less(place, monkeypatch, capsys, each, said):
     monkeypatch.setattr("inceptory.learn.pace.pace_of", lambda *_: Pace(each, 10, 0.0))
-    monkeypatch.setattr("inceptory.run.reproduce._train", lambda *_: (_ for _ in ()).throw(InterruptedRun("stopped")))
+    monkeypatch.setattr(
+        "inceptory.run.reproduction.reproduce._train", lambda *_: (_ for _ in ()).throw(InterruptedRun("stopped"))
+    )
     with pytest.raises(InterruptedRun):
         reproduce(place / "out", replace(SMALL, width=1.0))
     told = capsys.readouterr().err
@@ -202,7 +204,9 @@ def test_a_signal_between_two_networks_names_the_line_that_goes_on(place, monkey
 
 
 def test_a_signal_before_a_network_begins_is_not_lost(place, monkeypatch):
-    monkeypatch.setattr("inceptory.run.reproduce._Work.say_how_long", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(
+        "inceptory.run.reproduction.reproduce._Work.say_how_long", lambda *_: signal.raise_signal(signal.SIGTERM)
+    )
     with pytest.raises(InterruptedRun, match="before the first step") as caught:
         reproduce(place / "out")
     assert str(caught.value).endswith(f"(go on with {SMALL.command(place / 'out')})")
@@ -227,7 +231,9 @@ def test_what_lies_in_the_folder_is_not_replaced(place, name, capsys):
     ],
     ids=str,
 )
-def test_other_options_in_the_same_folder_are_refused_with_the_line_that_goes_on(tmp_path, other, words):
+def test_other_options_in_the_same_folder_are_refused_with_the_line_that_goes_on(tmp_path, monkeypatch, other, words):
+    (tmp_path / "cifar10").mkdir()
+    monkeypatch.setenv("INCEPTORY_DATA", str(tmp_path))  # refused before any picture is looked for
     SMALL.write(tmp_path)
     with pytest.raises(ConfigError) as caught:
         reproduce(tmp_path, replace(SMALL, **other))

@@ -1,1 +1,1 @@
-"""What `reproduce` is asked for, and how long that takes here."""
+"""`reproduce`: what it is asked for, how long that takes here, and its runs one after another."""
