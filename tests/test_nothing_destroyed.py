@@ -62,6 +62,7 @@ def test_a_line_that_is_run_again_replaces_its_own_file(place, command, name, ca
 
 
 @pytest.mark.parametrize(("command", "name"), [*NAMES, ("convert", "out.h5")])
+@pytest.mark.slow
 def test_a_file_of_another_kind_is_kept_without_force(place, command, name, capsys):
     out = place / name
     out.write_text("mine, and of years of work\n")

@@ -41,6 +41,7 @@ def test_what_is_left_out_is_told_above_the_closing_line(words: list[str]):
     assert re.search(r" in \d+\.\d+s$", closing)
 
 
+@pytest.mark.slow
 def test_nothing_is_told_where_nothing_was_left_out():
     assert not any("left out" in line for line in told_by_pytest("--collect-only"))
     assert not any("slow (" in line for line in told_by_pytest("-k", "no_such_test"))

@@ -129,6 +129,7 @@ def test_what_cannot_be_is_told(model, wish, kind, told):
         open_engine(model, wish)
 
 
+@pytest.mark.slow
 def test_the_real_engines_are_measured_once_and_the_choice_is_said(model, monkeypatch):
     engine, why = open_engine(model, Wish(), pictures=FEW)
     assert why.startswith("engine: ")

@@ -98,6 +98,7 @@ def test_int8_has_its_weights_in_int8_and_names_what_fp32_names(to, tmp_path, ca
 
 
 @pytest.mark.parametrize("to", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_layer_that_costs_too_much_is_put_back(to):
     done = made(unused=1e4, to=to)
     assert done.drop <= 0.5

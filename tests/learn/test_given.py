@@ -86,6 +86,7 @@ def broken_off(tmp_path, monkeypatch):
     return tmp_path / "run", str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_on_arrays_goes_on_with_equal_arrays_bit_for_bit(run, broken_off):
     folder, told = broken_off
     assert "stopped after step" in told
@@ -114,6 +115,7 @@ def test_a_finished_run_on_arrays_is_told_as_finished(run, capsys):
     assert "this run is finished" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_data_set_with_splits_trains_and_is_measured_on_its_test(tmp_path):
     pixels, labels = arrays()
     parts = {
@@ -136,6 +138,7 @@ def two_columns():
 COLUMNS = Layout(path_column="photo", label_column="kind")
 
 
+@pytest.mark.slow
 def test_a_layout_names_the_columns_of_a_data_set_also_when_its_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "watched", stopping(5))
     with pytest.raises(InterruptedRun):

@@ -103,6 +103,7 @@ def test_evaluating_its_validation_pictures_calls_no_coverage_achieved(calibrate
     assert "those that calibrate it had no part in the run's own figures" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sets_hold_the_truth_of_pictures_never_seen_about_as_often_as_asked(calibrated, tmp_path):
     pixels, labels = pictures(900, seed=1)
     path = tmp_path / "m.json"

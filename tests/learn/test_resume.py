@@ -178,6 +178,7 @@ def wait_for(there) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumable_from_its_creation(whole, colours, tmp_path):
     record = json.loads((whole / "run.json").read_text())
     (tmp_path / "run").mkdir()
@@ -195,6 +196,7 @@ def test_a_finished_run_says_so_and_is_left_alone(whole, capsys):
     assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_what_is_said_again_as_it_was_is_no_difference(broken, colours, whole):
     inceptory.train(str(colours), resume=broken, model=MODEL, variant=TINY, recipe=recipe())
     assert digests(broken) == digests(whole)
@@ -213,6 +215,7 @@ def test_a_damaged_state_is_passed_over_and_named(broken, whole, capsys):
     assert digests(broken) == digests(whole)
 
 
+@pytest.mark.slow
 def test_a_lock_that_was_left_behind_holds_nobody_up(broken, whole):
     (broken / "lock").write_text("process 1 on another-machine")
     inceptory.train(resume=broken)

@@ -118,6 +118,7 @@ def _cut(folder: Path, at: int) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs fork")
+@pytest.mark.slow
 def test_killed_before_any_call_of_a_save_the_old_or_the_new_state_is_whole(tmp_path: Path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["inceptory.learn.fit", "inceptory.learn.verbs"])

@@ -145,6 +145,7 @@ def test_the_network_is_decided_once_and_the_last_pictures_are_measured_once(col
     assert counts == {"plan": 1, "measure": 1 + 1, "details": 1}, "the epoch's validation is measured as well"
 
 
+@pytest.mark.slow
 def test_grey_auxiliary_and_squeezed_networks_train(colours: Path, tmp_path: Path):
     variant = Variant(width=0.25, in_channels=1, aux=True, se=True, image=64)
     inceptory.train(str(colours), model="googlenet", out=tmp_path / "run", variant=variant, recipe=QUICK)
@@ -160,6 +161,7 @@ def test_channels_that_no_picture_has_are_refused_before_any_data_is_read(tmp_pa
         inceptory.train("nowhere", model="googlenet", out=tmp_path / "run", variant=Variant(in_channels=4))
 
 
+@pytest.mark.slow
 def test_unreadable_pictures_are_named_counted_and_skipped(colours: Path, tmp_path: Path, capsys):
     shutil.copytree(colours, tmp_path / "data")
     (tmp_path / "data" / "red" / "0.png").write_bytes(b"not a picture")

@@ -184,6 +184,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, top1: list[float]) -> None:
 @pytest.mark.parametrize(
     ("stop_after", "epochs", "best"), [(0, 6, 6), (2, 4, 2), (4, 6, 6)], ids=["never", "after 2", "after 4"]
 )
+@pytest.mark.slow
 def test_the_best_epoch_is_kept_and_training_ends_when_none_gets_better(
     stop_after, epochs, best, pairs, tmp_path, monkeypatch
 ):

@@ -45,6 +45,7 @@ def through_text(calibration):
 
 
 @pytest.mark.parametrize(("fitted", "n"), [(599, 599), (300, 1_100)], ids=["all scores kept", "compact"])
+@pytest.mark.slow
 def test_over_200_splits_the_sets_hold_the_truth_as_often_as_was_asked(fitted, n):
     shares = achieved(*digits(fitted), n, 200, through_text)
     assert {key: round(share, 3) for key, share in shares.items() if abs(share - key[1]) > 0.01} == {}

@@ -156,6 +156,7 @@ def test_facenets_logits_take_the_vector_before_it_is_scaled():
 
 
 @pytest.mark.parametrize(("name", "aux"), [("googlenet", True), ("inception_v3", True), ("cifar_inception_v1", False)])
+@pytest.mark.slow
 def test_the_classifier_can_be_replaced_and_all_else_stays(name, aux):
     net = small(name, classes=5, aux=aux).eval()
     images = picture(net)

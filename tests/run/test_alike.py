@@ -50,6 +50,7 @@ def test_the_same_numbers_come_out_of_both(precision, run, tested):
     assert log_loss == pytest.approx(measured.log_loss, rel=1e-5 if precision == "fp32" else 1e-2)
 
 
+@pytest.mark.slow
 def test_both_are_in_full_precision_until_another_is_proved_or_wished(run, tested):
     for word in (inceptory.evaluate, inceptory.predict):
         known = inspect.signature(word).parameters
@@ -94,6 +95,7 @@ def test_results_of_a_prediction_say_their_precision(ending, run, tested, tmp_pa
         assert {row.get("precision") for row in rows} == {told}
 
 
+@pytest.mark.slow
 def test_a_run_in_half_precision_is_measured_in_full_as_evaluate_does(colours, tmp_path):
     found = inceptory.train(
         str(colours),

@@ -60,6 +60,7 @@ def children() -> set[str]:
     return {line for line in listed.stdout.splitlines() if "child.py" in line or "threading" in line}
 
 
+@pytest.mark.slow
 def test_json_has_these_keys_and_standard_output_nothing_else(short, capfd):
     words = ["bench", MODEL, "--engines", "openvino", "--precisions", "fp32", "--batch", "1,2", "--threads", "1"]
     assert main([*words, "--busy", "--json"]) == 0
@@ -79,6 +80,7 @@ def test_json_has_these_keys_and_standard_output_nothing_else(short, capfd):
     assert children() == set()
 
 
+@pytest.mark.slow
 def test_peers_take_part_and_what_is_absent_is_left_out(fake, short, monkeypatch, capfd):
     from inceptory.run.timing import entrants
 

@@ -44,6 +44,7 @@ def test_sets_grow_with_the_coverage_and_hold_what_the_calibration_says(calibrat
         assert all(1 - p <= threshold + 1e-6 for p in each.probabilities)
 
 
+@pytest.mark.slow
 def test_the_files_say_the_coverage(calibrated, colours, tmp_path):
     picture = next(colours.rglob("*.png"))
     for kind in ("csv", "jsonl", "parquet"):

@@ -289,6 +289,7 @@ assert len(pixels) == 210, whose
     assert "torch" not in loaded_by(code, str(place.run), *[str(place.data)] * (data == "given"))
 
 
+@pytest.mark.slow
 def test_16_bits_are_proved_for_one_picture(place, tmp_path, monkeypatch):
     pytest.importorskip("openvino", reason='not installed: pip install "inceptory[fast]"')
     monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))

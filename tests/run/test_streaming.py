@@ -174,6 +174,7 @@ def test_results_in_the_folder_that_is_searched_are_no_pictures(
         ({"model": True}, "model"),
     ],
 )
+@pytest.mark.slow
 def test_another_model_option_or_list_is_refused_and_force_starts_over(
     other, named, run, folder, tmp_path, stopped_after, monkeypatch, capsys
 ):

@@ -86,6 +86,7 @@ def test_the_network_is_run_once(known, colours, monkeypatch):
     assert passes == [5]
 
 
+@pytest.mark.slow
 def test_the_files_hold_p_value_and_mark(known, run, strange, tmp_path):
     import pyarrow.parquet as pq
 

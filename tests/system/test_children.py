@@ -61,6 +61,7 @@ def test_a_child_is_kept_for_the_next_question(children):
 
 
 @pytest.mark.parametrize("question", [{"die": 1}, {"bug": 1}, {"sleep": 600}], ids=lambda each: next(iter(each)))
+@pytest.mark.slow
 def test_a_child_that_dies_or_hangs_is_lost_and_replaced(children, question):
     with pytest.raises(Lost) as caught:
         children.ask(0.5 if "sleep" in question else 20, question, tries=2)

@@ -187,6 +187,7 @@ def test_what_a_peer_cannot_express_is_refused_with_the_reason(tmp_path: Path):
         convert(tmp_path / "half.safetensors", tmp_path / "x.pth", to="keras")
 
 
+@pytest.mark.slow
 def test_gamma_folds_into_the_kernel_and_comes_back_as_ones():
     ours = plan("inception_resnet_v2", dialect="timm", classes=4)
     there = plan("inception_resnet_v2", dialect="keras", classes=4)

@@ -215,6 +215,7 @@ def test_bn_inception_may_call_its_head_fc():
 
 
 @pytest.mark.parametrize(("name", "dialect"), [("inception_resnet_v2", "timm"), ("inception_v3", "torchvision")])
+@pytest.mark.slow
 def test_what_keras_trains_without_gamma_is_filled_where_another_dialect_is_asked_for(name, dialect):
     entries = theirs(BY_ID[f"keras {name}"], 7)
     identity = identify("a", entries, dialect=dialect)

@@ -91,6 +91,7 @@ def test_many_pictures_choose_the_strength_by_one_part(classifier, paths, names,
     assert classifier.fit(paths, names).score(paths, names) == 1.0
 
 
+@pytest.mark.slow
 def test_an_indicator_matrix_means_several_classes(classifier, paths, names):
     y = np.stack([np.asarray(names) == "red", np.asarray(names) != "blue"], axis=1).astype(int)
     several = classifier.fit(paths, y)
@@ -187,6 +188,7 @@ def test_a_damaged_state_says_so(fitted):
         InceptionClassifier().__setstate__({**state, "_backbone": state["_backbone"][:1000]})
 
 
+@pytest.mark.slow
 def test_parameters_alone_need_no_torch():
     code = (
         "from sklearn.base import clone; import inceptory;"

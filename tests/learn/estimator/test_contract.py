@@ -82,6 +82,7 @@ def test_tags_say_that_tables_are_not_taken(kind):
 
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks([StripedClassifier(precision="fp32", strength=1e-3), StripedFeatures(precision="fp32")])
+@pytest.mark.slow
 def test_what_scikit_learn_checks(estimator, check, backbone, monkeypatch):
     if check.func.__name__ in OF_TABLES:
         pytest.skip(OF_TABLES[check.func.__name__])

@@ -61,6 +61,7 @@ def test_the_page_shows_them_and_a_second_run_draws_the_same(data, backbone, tmp
     assert page.count("Near in training") == 3 * page.count('class="reason"')
 
 
+@pytest.mark.slow
 def test_test_pictures_are_compared_with_those_that_the_head_was_fitted_on(data, backbone, tmp_path, monkeypatch):
     pictures, labels = data
     split = {"train": (pictures[:30], labels[:30]), "test": (pictures[28:], labels[28:])}

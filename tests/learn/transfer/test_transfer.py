@@ -165,6 +165,7 @@ def test_several_labels_a_picture(backbone, tmp_path):
     assert read_card(run.folder / "model.safetensors").multi_label
 
 
+@pytest.mark.slow
 def test_grey_pictures_with_alpha_and_another_size(backbone, tmp_path):
     for label, level in (("dark", 40), ("light", 200)):
         (tmp_path / "data" / label).mkdir(parents=True)

@@ -50,6 +50,7 @@ def test_answers_are_uncorrelated_and_each_pattern_stands_there_with_both_signs(
     assert covariance.diag()[9:].max() < 1e-3
 
 
+@pytest.mark.slow
 def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn():
     narrow, wide = whitened(0.25)[0], whitened()[0]
     assert narrow.out_channels == 48
@@ -58,6 +59,7 @@ def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn()
     assert not narrow.weight.requires_grad
 
 
+@pytest.mark.slow
 def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path, monkeypatch):
     changed = {"whitening": True, "optimizer": "muon", "lr": 0.1}
     start(colours, tmp_path / "whole", **changed)

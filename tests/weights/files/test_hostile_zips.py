@@ -165,6 +165,7 @@ def quickly(folder, content) -> str:
     return told
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_before_they_go_off(tmp_path):
     bomb = keras_archive(zipfile.ZIP_DEFLATED, weights=bytes(64 * 2**20))
     assert "unpacks to far more than it is" in quickly(tmp_path, bomb)

@@ -106,6 +106,7 @@ def test_weights_without_names_are_named_by_their_place(name: str, inside: str, 
     assert same(net, inceptory.load(tmp_path / "k.weights.h5"))
 
 
+@pytest.mark.slow
 def test_weights_without_names_of_no_known_network_are_refused(tmp_path: Path):
     written("xception", tmp_path / "k.weights.h5")
     forget_names(tmp_path / "k.weights.h5")
@@ -332,6 +333,7 @@ def test_a_config_may_contradict_the_name_that_was_asked_for(v3: Path):
         inceptory.load(path, name="cifar_inception_v3")
 
 
+@pytest.mark.slow
 def test_what_a_config_has_beside_the_network_is_told(v3: Path):
     config = config_of("cifar_inception_v3", Dense={"activation": "sigmoid"})
     config["config"]["layers"].insert(0, {"class_name": "Rescaling", "config": {"name": "bytes", "scale": 1 / 255}})

@@ -108,6 +108,7 @@ def deadly(monkeypatch):
     monkeypatch.setattr(parquet_reader, "CHILD", child)
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_its_reader_is_named(tmp_path, deadly, capfd):
     path = store(tmp_path / "aborts.parquet", [0, 1, 0, 1])
     assert refused(path) == f"{path}: damaged, reading it ends a process (write it again)"
