@@ -54,7 +54,11 @@ def test_a_head_is_timed_with_features_computed_and_with_features_kept():
     )
     assert child.returncode == 0, child.stderr[-2000:]
     rows = [line.split("|") for line in child.stdout.splitlines() if line.startswith("| ours")]
-    assert [row[1].strip() for row in rows] == ["ours, nothing cached", "ours again, another strength"]
+    assert [row[1].strip() for row in rows] == [
+        f"{way}, to the {end}"
+        for way in ("ours, nothing cached", "ours again, another strength")
+        for end in ("fitted head", "end of the report")
+    ]
     assert all(float(row[2].split()[0]) > 0 for row in rows)
 
 
