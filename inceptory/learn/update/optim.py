@@ -126,7 +126,7 @@ def penalised(net: Network) -> Iterator[nn.Parameter]:
 
 
 def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
-    """Three of each factor on the rate, `scale`: only kernels decay, as a norm's factor or a bias near zero
+    """Up to three of each factor on the rate, `scale`: only kernels decay, as a norm's factor or a bias near zero
     regularises nothing; and Muon turns the kernels of convolutions only.
     """
     by_scale = dict[float, list[nn.Parameter]]()
@@ -141,7 +141,8 @@ def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
         for kind, members in kinds.items():
             decay = recipe.weight_decay if kind == "kernel" else 0.0
             own = scale * SHARE if recipe.optimizer == "muon" and kind != "matrix" else scale
-            groups.append({"params": members, "weight_decay": decay, "scale": own, "matrix": kind == "matrix"})
+            if members:
+                groups.append({"params": members, "weight_decay": decay, "scale": own, "matrix": kind == "matrix"})
     return groups
 
 
