@@ -1,6 +1,6 @@
 """A port of airbench94 to processors: what `cifar_inception_fast` is measured against.
 
-    python benchmarks/airbench.py [--seed 0] [--epochs 9.9] [--log airbench.jsonl]
+    python benchmarks/airbench.py [--seed 0] [--epochs 9.9] [--batch 1024] [--log airbench.jsonl]
 
 Written from the description in Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498,
 sections 3 and appendix A): a whitening 2x2 convolution, three groups of two 3x3 convolutions, max pool, a linear
@@ -18,6 +18,8 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +27,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inceptory.data.feed.batches import normalise
+from inceptory.data.feed.feed import feed
+from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.opening import open_source
 
-BATCH, LR, MOMENTUM, DECAY, SHIFTS, SMOOTHING = 1024, 11.5, 0.85, 0.0153, 64.0, 0.2
+UNIT, LR, MOMENTUM, DECAY, SHIFTS, SMOOTHING = 1024, 11.5, 0.85, 0.0153, 64.0, 0.2
+"""Rate and decay are told for so many pictures, UNIT."""
 WIDTHS, SCALE, MOVE, WHITENING_EPOCHS = (64, 256, 256), 1 / 9, 2, 3
 START, PEAK, END = 0.2, 0.23, 0.07
-"""Of the triangular schedule: the rate at the start and end as a share of the peak, and where that is."""
-EVERY, FORGET = 5, 0.95
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+"""Of the triangular schedule: the rate at the start, where its peak is, and the rate at the end, as shares."""
+EVERY, FORGET, PATCHED = 5, 0.95, 5000
+"""Steps between two averages, what those keep, and pictures whose patches are whitened."""
+STEPS = Preprocess(size=32, resize=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
 
 
-def data(split: str) -> tuple[Tensor, Tensor]:
-    """Standardised pictures (N, 3, 32, 32) and labels (N,)."""
-    part = open_source("cifar10").split(split)
-    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in part.pictures]))
-    values = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
-        3, 1, 1
-    )
-    return values, torch.tensor(np.asarray(part.labels), dtype=torch.int64)
+def data(name: str) -> tuple[Tensor, Tensor]:
+    """Standardised pictures (N, 3, 32, 32) and labels (N,) of a split."""
+    source = open_source("cifar10")
+    pictures = feed(source.split(name), source.classes, STEPS)
+    rows = torch.arange(len(pictures.labels)).split(1000)
+    values = torch.cat([normalise(batch.pixels, STEPS, "cpu") for batch in pictures.batches(rows)])
+    return values, pictures.labels
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
@@ -78,8 +84,7 @@ def network(pictures: Tensor) -> nn.Sequential:
     first.weight.data[:] = torch.cat((whitening, -whitening))
     first.weight.requires_grad_(False)
     first.bias.data.zero_()
-    sides = zip((24, *WIDTHS), WIDTHS, strict=False)
-    body = [layer for inputs, filters in sides for layer in group(inputs, filters)]
+    body = [layer for inputs, filters in pairwise((24, *WIDTHS)) for layer in group(inputs, filters)]
     last = nn.Linear(WIDTHS[-1], 10, bias=False)
     net = nn.Sequential(first, nn.GELU(), *body, nn.MaxPool2d(3), nn.Flatten(), last, Scaled())
     return net.to(memory_format=torch.channels_last)
@@ -98,11 +103,13 @@ class Lookahead:
                 value.copy_(self.slow[name].lerp_(value, 1 - forget))
 
 
-def batches(values: Tensor, labels: Tensor, epoch: int, chance: torch.Generator, mirrored: Tensor):
-    """Moved and mirrored batches of an epoch, channels-last."""
+def batches(
+    values: Tensor, labels: Tensor, epoch: int, chance: torch.Generator, mirrored: Tensor, size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Moved and mirrored batches of an epoch, channels-last, with their labels."""
     padded = F.pad(values, (MOVE,) * 4, "reflect").permute(0, 2, 3, 1)
-    for rows in torch.randperm(len(labels), generator=chance).split(BATCH):
-        if len(rows) < BATCH:
+    for rows in torch.randperm(len(labels), generator=chance).split(size):
+        if len(rows) < size:
             return
         down, right = torch.randint(0, 2 * MOVE + 1, (2, len(rows)), generator=chance)
         y = down[:, None, None] + torch.arange(32)[None, :, None]
@@ -135,10 +142,10 @@ def accuracies(net: nn.Module, values: Tensor, labels: Tensor) -> dict[str, floa
     return {name: float((logits.argmax(1) == labels).double().mean()) for name, logits in views.items()}
 
 
-def groups(net: nn.Sequential) -> torch.optim.SGD:
-    """SGD with its three groups of tensors, decay decoupled from the rate as the paper has it."""
-    unit = 1024 * (1 + 1 / (1 - MOMENTUM))
-    rate, decay = LR / unit, DECAY * BATCH / unit
+def groups(net: nn.Sequential, size: int) -> torch.optim.SGD:
+    """SGD for sums over batches of a size: kernels, and shifts at their own rate; decay does not follow the rates."""
+    unit = UNIT * (1 + 1 / (1 - MOMENTUM))
+    rate, decay = LR / unit, DECAY * size / unit
     learning = [tensor for tensor in net.parameters() if tensor.requires_grad]
     parts = {SHIFTS * rate: [tensor for tensor in learning if tensor.ndim == 1]}
     parts[rate] = [tensor for tensor in learning if tensor.ndim > 1]
@@ -150,20 +157,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, default=9.9)
+    parser.add_argument("--batch", type=int, default=UNIT)
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     values, labels = data("train")
     test = data("test")
-    net = network(values[:5000])
-    optimizer, lookahead, chance = groups(net), Lookahead(net), torch.Generator().manual_seed(given.seed)
+    net = network(values[:PATCHED])
+    optimizer, lookahead, chance = groups(net, given.batch), Lookahead(net), torch.Generator().manual_seed(given.seed)
     mirrored = torch.rand(len(labels), generator=chance) < 0.5
-    per_epoch = len(labels) // BATCH
+    per_epoch = len(labels) // given.batch
     steps, step, seconds = math.ceil(given.epochs * per_epoch), 0, 0.0
     shares = np.interp(np.arange(1 + steps), [0, int(PEAK * steps), steps], [START, 1, END])
     for epoch in range(math.ceil(given.epochs)):
         start = time.perf_counter()
-        for pictures, target in batches(values, labels, epoch, chance, mirrored):
+        for pictures, target in batches(values, labels, epoch, chance, mirrored, given.batch):
             for part in optimizer.param_groups:
                 part["lr"] = part["peak"] * shares[step]
             with torch.autocast("cpu", torch.bfloat16):

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+from engines_table import LIMITED
+
 import inceptory
 from inceptory.engines import machine
 from inceptory.run.timing.rows import FIGURES, KEYS
@@ -26,8 +28,8 @@ HERE = Path(__file__).parent
 MODELS = ["inception_v3", "xception", "googlenet", "bn_inception"]
 MODELS += ["inception_v4", "inception_resnet_v1", "inception_resnet_v2"]
 
-ISA, LIMITED = "ONEDNN_MAX_CPU_ISA", "limited to"
-"""What keeps oneDNN, which torch and OpenVINO compute with, from newer instructions (AVX2), and how rows say so."""
+ISA = "ONEDNN_MAX_CPU_ISA"
+"""What keeps oneDNN, which torch and OpenVINO compute with, from newer instructions (AVX2)."""
 
 
 def append(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

@@ -82,15 +82,18 @@ def test_a_backbone_and_fresh_weights_are_trained_for_the_same_time(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_network_of_timm_learns_and_is_measured_by_our_loop(tmp_path: Path):
-    pytest.importorskip("timm", reason="not installed: it is one of the peers")
-    command = [sys.executable, ROOT / "benchmarks/cifar10_timm.py", "--epochs", "1"]
+def test_the_port_of_airbench_trains_to_its_last_step_and_is_measured(tmp_path: Path):
+    command = [sys.executable, ROOT / "benchmarks/airbench.py", "--epochs", "1.5", "--batch", "16"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "INCEPTORY_DATA": str(written(tmp_path))}
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr[-2000:]
-    row = json.loads(child.stdout.splitlines()[-1])
-    assert (row["epochs"], row["trainable"] + row["non_trainable"]) == (1, row["total"])
-    assert row["best"] * TEST == pytest.approx(round(row["best"] * TEST))
+    rows = [json.loads(line) for line in child.stdout.splitlines()]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (2, 3)], (
+        "two whole batches of 40 pictures, then half"
+    )
+    assert all(
+        row[view] * TEST == pytest.approx(round(row[view] * TEST)) for row in rows for view in ("plain", "moved")
+    )
 
 
 def test_the_table_of_speed_has_the_newest_rows_of_a_quiet_machine(tmp_path, monkeypatch):
@@ -106,6 +109,7 @@ def test_the_table_of_speed_has_the_newest_rows_of_a_quiet_machine(tmp_path, mon
         "net,openvino,fp32,16,299,2,,1,1,30.0,,False,2026-02-01,new",
         "net,openvino,fp32,16,299,2,openvino,1,1,25.0,,False,2026-02-01,new",
         "net,openvino,fp32,16,299,2,,1,1,5.0,,True,2026-02-01,new",
+        'net,openvino,fp32,16,299,2,,1,1,99.0,,False,2026-02-01,"new, limited to AVX2"',
     ]
     (tmp_path / "results.csv").write_text("\n".join([head, *rows, ""]))
     monkeypatch.setattr(made, "RESULTS", tmp_path / "results.csv")

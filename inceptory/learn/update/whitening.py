@@ -17,8 +17,12 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.nets.layers import Kernel
 from inceptory.nets.network import Network
 
-PICTURES = 5000
-"""Evenly spaced training pictures whose patches are looked at."""
+PLACES = 5_000_000
+"""Patches that are looked at: those of 4,882 pictures of 32 pixels, as many as there."""
+FEWEST = 64
+"""Evenly spaced training pictures that are looked at even where each has more patches."""
+NUMBERS = 2**24
+"""Numbers in the patches that are held at once, if not those of a single picture: 128 MiB."""
 SMALLEST = 5e-4
 """Added to the variances, so that noise is not made as strong as what pictures show; section 3.2."""
 
@@ -30,12 +34,14 @@ def whiten(net: Network, train: Feed, preprocess: Preprocess) -> None:
     With f filters the f // 2 strongest patterns; filters that are left over keep their fresh weights.
     """
     first = next(module for module in net.modules() if isinstance(module, Kernel))
-    rows = torch.linspace(0, len(train.labels) - 1, min(PICTURES, len(train.labels))).round().long()
-    sums = [
-        _covariance(normalise(batch.pixels, preprocess, "cpu"), first.kernel_size)
-        for batch in train.batches(torch.split(rows, 500))
-    ]
-    variances, patterns = torch.linalg.eigh(torch.stack(sums).sum(0) / len(rows))
+    places = preprocess.size**2
+    rows = torch.linspace(0, len(train.labels) - 1, min(max(PLACES // places, FEWEST), len(train.labels)))
+    at_once = max(NUMBERS // (places * first.weight[0].numel()), 1)
+    sums, count = torch.zeros(()), 0
+    for batch in train.batches(rows.round().long().split(at_once)):  # type: ignore[no-untyped-call]
+        sums = sums + _covariance(normalise(batch.pixels, preprocess, "cpu"), first.kernel_size)
+        count += len(batch.pixels)
+    variances, patterns = torch.linalg.eigh(sums / count)
     strongest = (patterns / (variances + SMALLEST).sqrt()).T.flip(0)[: first.out_channels // 2]  # (p, C k k)
     both = torch.cat((strongest, -strongest)).view(-1, *first.weight.shape[1:])
     first.weight[: len(both)] = both.to(first.weight.dtype)

@@ -59,6 +59,18 @@ def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn()
     assert not narrow.weight.requires_grad
 
 
+def test_large_pictures_are_looked_at_a_few_at_a_time(monkeypatch):
+    chance = np.random.default_rng(0)
+    pixels = chance.integers(0, 256, (66, 224, 224, 3), dtype=np.uint8)
+    pictures = feed(from_arrays(pixels, np.arange(66) % 2).split("train"), ("0", "1"), LARGE)
+    held, unfold = [], F.unfold
+    monkeypatch.setattr(F, "unfold", lambda *given: held.append(unfold(*given)[..., :500].clone()) or held[-1])
+    net = inceptory.create("googlenet", classes=2, width=0.25)
+    whiten(net, pictures, LARGE)
+    assert {len(patches) for patches in held} == {2}, "7x7 patches of two pictures are 14,751,744 numbers"
+    assert sum(map(len, held)) == whitening.PLACES // 224**2 == 99 or sum(map(len, held)) == 64
+
+
 @pytest.mark.slow
 def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path, monkeypatch):
     changed = {"whitening": True, "optimizer": "muon", "lr": 0.1}
