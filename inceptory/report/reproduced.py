@@ -20,21 +20,19 @@ PAGE, PLOT, TABLE = WRITTEN = ("reproduced.html", "reproduced.png", "reproduced.
 JPEG = "JPEG copies"
 """How a data set is called whose pictures are not the originals."""
 COLUMNS = {
-    "network": "network",
+    "network": "cifar_inception_",
     "total": "parameters",
     "trainable": "trainable",
     "non_trainable": "non-trainable",
     "file_bytes": "file, MiB",
-    "best": "best, %",
-    "best_interval": "95 % interval",
+    "best": "best, % (95 % interval)",
     "best_epoch": "in epoch",
-    "last": "last, %",
-    "last_interval": "95 % interval",
+    "last": "last, % (95 % interval)",
     "minutes": "minutes",
     "images_per_second": "images/s",
     "tutorial": "the tutorials say",
 }
-"""Columns of the table, by their names in the .csv."""
+"""Columns of the table, by their names in the .csv, which has more."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ class Reproduced:
 
 
 def _short(name: str) -> str:
-    """A network's name for the legend, where long names are cut."""
+    """A network's name where there is little room."""
     return name.removeprefix("cifar_inception_")
 
 
@@ -150,8 +148,9 @@ def _record(run: Finished) -> dict[str, Any]:
 
 def _cells(record: dict[str, Any]) -> tuple[str, ...]:
     shown = {name: f"{record[name]:,}" for name in ("total", "trainable", "non_trainable")}
-    shown |= {name: f"{100 * record[name]:.2f}" for name in ("best", "last")}
-    shown |= {name: percent_range(record[name]) for name in ("best_interval", "last_interval")}
+    for name in ("best", "last"):
+        shown[name] = f"{100 * record[name]:.2f} ({percent_range(record[f'{name}_interval'])})"
+    shown["network"] = _short(record["network"])
     shown["file_bytes"] = f"{record['file_bytes'] / 2**20:.1f}"
     shown["minutes"] = f"{record['minutes']:.1f}"
     shown["images_per_second"] = f"{record['images_per_second']:,.0f}"

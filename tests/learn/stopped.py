@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,14 +39,19 @@ def stopped_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Loop, "_keep", watched)
 
 
+def interrupted(data: Path, folder: Path, step: int, **changed: Any) -> None:
+    """Start a run that is stopped after so many steps."""
+    with pytest.MonkeyPatch.context() as patched:
+        stopped_after(step, patched)
+        with pytest.raises(InterruptedRun):
+            start(data, folder, **changed)
+
+
 @pytest.fixture(scope="session")
 def third(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped after its third step, not to be touched."""
     folder = tmp_path_factory.mktemp("third") / "run"
-    with pytest.MonkeyPatch.context() as patched:
-        stopped_after(3, patched)
-        with pytest.raises(InterruptedRun):
-            start(colours, folder)
+    interrupted(colours, folder, 3)
     return folder
 
 

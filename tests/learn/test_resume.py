@@ -18,7 +18,7 @@ from inceptory.data.feed.feed import Stream
 from inceptory.errors import InterruptedRun
 from inceptory.learn import state
 from tests.learn.running import MODEL, STEPS, TINY, digests, process, recipe, start
-from tests.learn.stopped import broken, stopped_after, third, unpainted, whole  # noqa: F401, fixtures
+from tests.learn.stopped import broken, interrupted, stopped_after, third, unpainted, whole  # noqa: F401, fixtures
 
 KILLS = int(os.environ.get("INCEPTORY_KILLS", "20"))
 """Of the slow test; `make endure` asks for more."""
@@ -71,12 +71,9 @@ CHANGES = {
     CHANGES.values(),
     ids=CHANGES,
 )
-def test_every_kind_of_state_survives(changed, colours, tmp_path, monkeypatch):
+def test_every_kind_of_state_survives(changed, colours, tmp_path):
     start(colours, tmp_path / "whole", **changed)
-    with monkeypatch.context() as patched:
-        stopped_after(3, patched)
-        with pytest.raises(InterruptedRun):
-            start(colours, tmp_path / "run", **changed)
+    interrupted(colours, tmp_path / "run", 3, **changed)
     inceptory.train(resume=tmp_path / "run")
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
 

@@ -123,12 +123,13 @@ class Recipe:
     )
     momentum: float = option(
         None,
-        "Momentum of SGD and RMSProp, beta1 of AdamW. Schedule onecycle lowers it while the rate rises, "
-        f"from {SWING:g} above this value to {SWING:g} below, and raises it again while the rate falls.",
+        "Momentum of SGD, RMSProp and of Muon's kernels; beta1 of AdamW, also inside Muon. Schedule onecycle lowers it "
+        f"while the rate rises, from {SWING:g} above this value to {SWING:g} below, and raises it again while the rate "
+        "falls.",
         low=0,
         below=1,
     )
-    nesterov: bool = option(None, "Look ahead along the momentum (SGD only).")
+    nesterov: bool = option(None, "Look ahead along the momentum: SGD; Muon always does.")
     momentum_rule: Literal["torch", "keras"] = option(
         None, "Whether a new rate applies to earlier gradients as well (torch), or to new ones only (keras)."
     )
@@ -138,7 +139,9 @@ class Recipe:
     epsilon: float = option(
         None, "Added to that mean: under the square root in RMSProp, outside of it in AdamW.", low=0, high=1e3
     )
-    weight_decay: float = option(None, "Weight decay of kernels; biases and batch norms have none.", low=0, below=1)
+    weight_decay: float = option(
+        None, "Weight decay of kernels but those that Muon turns; biases and batch norms have none.", low=0, below=1
+    )
     penalty: float = option(
         None,
         "Factor on the sum of squared weights that is added to the loss: of kernels, and of biases inside modules.",

@@ -36,7 +36,7 @@ def reproduce(
     /,
     *,
     recipe: Literal["tutorial", "quick"] = "tutorial",
-    networks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
+    networks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", show_default=False)] = (),
     width: float = USUAL.width,
     epochs: int | None = None,
     time: str | None = None,
@@ -62,7 +62,7 @@ def reproduce(
     recipe
         tutorial: 300 epochs (200 of v1 and v2) exactly as in the tutorials; quick: 20 epochs, as `train` has them.
     networks
-        Names of some of the networks: cifar_inception_v1, _v2, _v3, _v3_slim, _v3_slim_352, _v3_stem_slim.
+        Some of the networks instead of all six: cifar_inception_v1, _v2, _v3, _v3_slim, _v3_slim_352, _v3_stem_slim.
     width
         Factor on the filters of every layer, 0.25 to 2; the tutorials' is 1.
     epochs

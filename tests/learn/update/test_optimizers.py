@@ -23,7 +23,7 @@ from inceptory.learn.update.rmsprop import RMSProp
 from inceptory.learn.update.schedule import momentum, rate
 from inceptory.weights.card import read_card
 from tests.learn.running import digests, recipe, start
-from tests.learn.stopped import stopped_after
+from tests.learn.stopped import interrupted
 
 QUICK, TUTORIAL = document("quick"), document("tutorial")
 
@@ -348,10 +348,7 @@ def test_a_run_of_onecycle_cycles_and_goes_on_bit_for_bit(name, colours, tmp_pat
     start(colours, tmp_path / "whole", **changed)
     assert seen == pytest.approx(cycled(recipe(**changed), 10))
     assert seen[4] == pytest.approx(0.85)
-    with monkeypatch.context() as patched:
-        stopped_after(6, patched)
-        with pytest.raises(inceptory.InceptoryError):
-            start(colours, tmp_path / "run", **changed)
+    interrupted(colours, tmp_path / "run", 6, **changed)
     inceptory.train(resume=tmp_path / "run")
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,15 +11,18 @@ import inceptory
 from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import feed
 from inceptory.data.picture.preprocess import Preprocess
+from inceptory.data.sources.arrays import from_arrays
 from inceptory.data.sources.opening import open_source
 from inceptory.errors import ConfigError
 from inceptory.learn.settings.options import Options
+from inceptory.learn.update import whitening
 from inceptory.learn.update.whitening import whiten
 from inceptory.nets.layers import Kernel
 from tests.learn.running import digests, start
-from tests.learn.stopped import stopped_after
+from tests.learn.stopped import interrupted
 
 STEPS = Preprocess(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+LARGE = Preprocess(size=224, resize=224, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def whitened(width: float = 1.0):
@@ -60,28 +64,30 @@ def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn()
 
 
 def test_large_pictures_are_looked_at_a_few_at_a_time(monkeypatch):
-    chance = np.random.default_rng(0)
-    pixels = chance.integers(0, 256, (66, 224, 224, 3), dtype=np.uint8)
-    pictures = feed(from_arrays(pixels, np.arange(66) % 2).split("train"), ("0", "1"), LARGE)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 224, 224, 3), dtype=np.uint8)
+    source = from_arrays(pixels, np.arange(20) % 2)
+    monkeypatch.setattr(whitening, "PLACES", 5 * 224**2)
+    monkeypatch.setattr(whitening, "FEWEST", 1)
     held, unfold = [], F.unfold
-    monkeypatch.setattr(F, "unfold", lambda *given: held.append(unfold(*given)[..., :500].clone()) or held[-1])
+
+    def counted(values, size):
+        held.append(len(values))
+        return unfold(values, size)
+
+    monkeypatch.setattr(F, "unfold", counted)
     net = inceptory.create("googlenet", classes=2, width=0.25)
-    whiten(net, pictures, LARGE)
-    assert {len(patches) for patches in held} == {2}, "7x7 patches of two pictures are 14,751,744 numbers"
-    assert sum(map(len, held)) == whitening.PLACES // 224**2 == 99 or sum(map(len, held)) == 64
+    whiten(net, feed(source.split("train"), source.classes, LARGE), LARGE)
+    assert held == [2, 2, 1], "7x7 patches of two pictures are 14,751,744 numbers"
 
 
 @pytest.mark.slow
-def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path, monkeypatch):
+def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path):
     changed = {"whitening": True, "optimizer": "muon", "lr": 0.1}
     start(colours, tmp_path / "whole", **changed)
     first = next(module for module in inceptory.load(tmp_path / "whole").modules() if isinstance(module, Kernel))
     half = len(first.weight) // 2
     torch.testing.assert_close(first.weight[:half], -first.weight[half:], rtol=0, atol=0)
-    with monkeypatch.context() as patched:
-        stopped_after(6, patched)
-        with pytest.raises(inceptory.InceptoryError):
-            start(colours, tmp_path / "run", **changed)
+    interrupted(colours, tmp_path / "run", 6, **changed)
     inceptory.train(resume=tmp_path / "run")
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
 
