@@ -52,6 +52,11 @@ MISUSE = [
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--image", "50"], 64, "75"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--drop-path", "0.1"], 64, "no residual"),
     (["train", "digits", "--model", "inception_v3", "--out", "{data}/r", "--epsilon", "1"], 78, "--epsilon"),
+    (
+        ["train", "digits", "--model", "inception_v3", "--image", "80", "--out", "{data}/r", "--progressive", "0.5"],
+        78,
+        "--progressive: inception_v3 takes no pictures of 60 pixels",
+    ),
     (["train", "digits", "--model", "cifar_inception_v3", "--out", "{data}/r", "--recipe", "paper"], 64, "tutorial"),
     (["check", "{data}/none"], 66, "no such data"),
     (["check", "{data}/none", "--model", "inception_v5"], 64, "inception_v4"),
@@ -192,7 +197,8 @@ def test_the_options_of_every_command_are_these(capsys):
     recipe += ["unfreeze", "depth_rate", "freeze_norms", "whitening", "clip"]
     recipe += ["label_smoothing", "class_weights", "balanced", "average"]
     recipe += ["norm_momentum", "moving_variance", "drop_path"]
-    recipe += ["statistics", "flip", "shift", "shift_kind", "crop", "trivial", "colour", "erase", "mixup", "cutmix"]
+    recipe += ["statistics", "flip", "shift", "shift_kind", "progressive", "crop", "trivial"]
+    recipe += ["colour", "erase", "mixup", "cutmix"]
     recipe += ["validation", "seed", "device", "precision", "gradient_checkpointing", "compile"]
     assert [field.name for field in fields(Variant)] == variant
     assert [field.name for field in fields(Recipe)] == recipe

@@ -254,7 +254,8 @@ class Loop:
         """Augmented values and targets of a step; its random numbers depend on no other step."""
         generator = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
         epoch, name = step // self.per_epoch, self.device.name
-        return [prepared(batch, self.recipe, self.preprocess, name, epoch, generator) for batch in batches]
+        shrink = (step / (self.steps or 1) if self.budget is None else self.budget.share) < self.recipe.progressive
+        return [prepared(batch, self.recipe, self.preprocess, name, epoch, generator, shrink) for batch in batches]
 
     def _shuffled(self, number: int) -> list[Tensor]:
         """Rows of the batches of an epoch, counted from 0."""

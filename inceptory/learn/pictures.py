@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from inceptory.data.augment import geometry as augment
@@ -14,7 +15,7 @@ from inceptory.data.augment.mixing import cutmix, mixup
 from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Batch
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.recipe import SMALL, Recipe
 
 CIFAR10_MEAN = (125.307, 122.95, 113.865)
 CIFAR10_STD = (62.9932, 62.0887, 66.7048)
@@ -53,14 +54,26 @@ def _shown(label: Tensor, classes: Sequence[str]) -> str:
 
 
 def prepared(
-    batch: Batch, recipe: Recipe, preprocess: Preprocess, device: str, epoch: int, generator: torch.Generator
+    batch: Batch,
+    recipe: Recipe,
+    preprocess: Preprocess,
+    device: str,
+    epoch: int,
+    generator: torch.Generator,
+    shrink: bool = False,
 ) -> tuple[Tensor, Targets]:
-    """(values (n, C, H, W) float32 on the device, targets); all random numbers come from the generator."""
+    """(values (n, C, H, W) float32 on the device, targets); all random numbers come from the generator.
+
+    With `shrink` the pictures are made smaller.
+    """
     pixels, targets = _mixed(_changed(batch, recipe, epoch, generator), batch.labels, recipe, generator)
     values = normalise(pixels, preprocess, device)
     if recipe.shift_kind == "continuous" and recipe.shift:
         # After standardising, as Keras' generator does: the border is filled with the mean, not with black.
         values = augment.keras_shift(values, recipe.shift * values.shape[3], generator)
+    if shrink:
+        height, width = (round(SMALL * side) for side in values.shape[2:])
+        values = F.interpolate(values, size=(height, width), mode="bilinear", antialias=True)
     return values, targets.to(device)
 
 

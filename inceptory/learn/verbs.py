@@ -19,10 +19,11 @@ from inceptory.learn.settings.command import train_call, train_command, transfer
 from inceptory.learn.settings.job import FILE as RUN
 from inceptory.learn.settings.job import Every, Job
 from inceptory.learn.settings.options import AS_THE_RECIPE, Options, decided
-from inceptory.learn.settings.recipe import Recipe
+from inceptory.learn.settings.recipe import SMALL, Recipe
 from inceptory.learn.settings.recipes import HEAD
 from inceptory.learn.settings.transfer import ALONE, Backbone, Transfer
 from inceptory.measure.results import Run
+from inceptory.nets.arithmetic import fits
 from inceptory.nets.catalogue import check_residual, decide
 from inceptory.nets.variant import PUBLISHED, Variant
 from inceptory.system import clock, files
@@ -41,11 +42,11 @@ SEARCH = (PNG, TABLE)
 MOST_WORKERS = 1024
 """Limit for the processes that decode pictures; each takes 80 MB and more."""
 HELP_RECIPE = (
-    "quick: for few epochs; tutorial: exactly the CIFAR-10 recipe of the tutorial; paper: as the network's own paper "
-    "trained it on ImageNet; or a TOML file of your own: options by name, such as epochs = 30; it starts from quick "
-    'unless it names another recipe, as in recipe = "paper". Flags override all of these. With --from: finetune (what '
-    "--finetune does), tutorial-finetune (exactly as the Xception tutorial trains), tutorial-bottleneck (a plain last "
-    "layer, as good as not held small)."
+    "quick: for few epochs; fast: that of cifar_inception_fast, its default; tutorial: exactly the CIFAR-10 recipe of "
+    "the tutorial; paper: as the network's own paper trained it on ImageNet; or a TOML file of your own: options by "
+    'name, such as epochs = 30; it starts from quick unless it names another recipe, as in recipe = "paper". Flags '
+    "override all of these. With --from: finetune (what --finetune does), tutorial-finetune (exactly as the Xception "
+    "tutorial trains), tutorial-bottleneck (a plain last layer, as good as not held small)."
 )
 Named = Annotated[
     str | Path | Recipe | None,
@@ -309,8 +310,11 @@ def _resume(
 
 
 def _check_network(model: str, variant: Variant, recipe: Recipe) -> None:
-    decide(model, 2, variant)
+    network = decide(model, 2, variant)
     if recipe.drop_path:
         check_residual(model, "--drop-path")
+    side = round(SMALL * network.image)
+    if recipe.progressive and not fits(network.tree, network.in_channels, side, side):
+        raise ConfigError(f"--progressive: {model} takes no pictures of {side} pixels (leave it out, or raise --image)")
     if variant.in_channels not in (1, 3):
         raise UsageError(f"--in-channels {variant.in_channels}: pictures have 1 (grey) or 3 (leave it out for colour)")

@@ -11,11 +11,20 @@ from inceptory.errors import UnknownName, UsageError
 from inceptory.nets.architecture import Architecture
 from inceptory.nets.arithmetic import Row, minimum_image, rows
 from inceptory.nets.blocks import Switches, Tree
-from inceptory.nets.papers import bn_inception, cifar, googlenet, inception_resnet, inception_v3, inception_v4, xception
+from inceptory.nets.papers import (
+    bn_inception,
+    cifar,
+    fast,
+    googlenet,
+    inception_resnet,
+    inception_v3,
+    inception_v4,
+    xception,
+)
 from inceptory.nets.transform import inherit, widen, with_se
 from inceptory.nets.variant import LARGEST_IMAGE, Variant
 
-PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar)
+PAPERS = (googlenet, bn_inception, inception_v3, inception_v4, inception_resnet, xception, cifar, fast)
 
 
 MOST_CHANNELS = 64

@@ -21,6 +21,7 @@ from inceptory.learn import loop as training
 from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import prepared
 from inceptory.learn.state import seeded
+from inceptory.learn.step import Stepper
 from inceptory.system.ranks import Ranks
 from inceptory.weights.card import read_card
 
@@ -351,3 +352,20 @@ def test_crops_depend_on_seed_epoch_and_batch_and_not_on_how_many_processes_shar
     assert float(every.max()) < 1
     assert float(every.mean()) == pytest.approx(0.5, abs=0.02)
     assert drawn(crop=0.0) is None
+
+
+def test_progressive_training_shrinks_the_pictures_of_its_first_steps(monkeypatch, tmp_path):
+    seen, real = [], Stepper.step
+
+    def noted(self, number, rate, parts, momentum=None):
+        seen.extend(tuple(values.shape[2:]) for values, _ in parts)
+        return real(self, number, rate, parts, momentum)
+
+    monkeypatch.setattr(Stepper, "step", noted)
+    monkeypatch.setattr("inceptory.report.plots.png", lambda _: b"a picture")
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    recipe = Recipe(epochs=2, batch=16, progressive=0.3, precision="fp32")
+    net = {"model": "cifar_inception_v2", "variant": Variant(width=0.25)}
+    train((pixels, np.arange(60) % 2), out=tmp_path / "run", recipe=recipe, tensorboard=False, **net)
+    assert len(seen) == 8
+    assert seen == [(24, 24)] * 3 + [(32, 32)] * 5, "steps 0, 1 and 2 of 8 begin before three tenths are over"

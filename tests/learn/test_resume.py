@@ -44,6 +44,7 @@ CHANGES = {
         "average": 0.0,
         "flip": "alternate",
         "balanced": True,
+        "progressive": 0.5,
     },
     "keras momentum, penalty, plateau": {
         "momentum_rule": "keras",

@@ -30,6 +30,7 @@ BRANCHES = {
     "cifar_inception_v3_slim": 10,
     "cifar_inception_v3_slim_352": 10,
     "cifar_inception_v3_stem_slim": 10,
+    "cifar_inception_fast": 3,
 }
 """How many pool branches of each network start with an average; the last of v2 and fid's v3 is a maximum."""
 

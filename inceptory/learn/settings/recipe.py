@@ -74,6 +74,9 @@ FIXED = {
 SWING = 0.05
 """How far schedule onecycle moves the momentum up and down: between 0.95 and 0.85 for 0.9, as PyTorch does."""
 
+SMALL = 0.75
+"""Side of the pictures in the first part of progressive training, as a share of their own."""
+
 EPOCHS = 20
 """Epochs of a recipe that sets neither epochs nor a time."""
 
@@ -207,6 +210,13 @@ class Recipe:
     shift_kind: Literal["reflect", "zero", "continuous"] = option(
         "reflect",
         "By whole pixels with a mirrored or a black border, or by fractions of pixels with zeros, as Keras does.",
+    )
+    progressive: float = option(
+        0.0,
+        "Share of the training, from its start, in which pictures pass at three quarters of their side, in about half "
+        "of the time; 0: none.",
+        low=0,
+        below=1,
     )
     crop: float = option(0.0, "Smallest share of the area that a random crop keeps; 0: no crops.", low=0, high=1)
     trivial: bool = option(False, "TrivialAugment: one random change of random strength for each picture.")

@@ -1,8 +1,9 @@
 """Recipes as documents: TOML files with options by name.
 
-Those of the package are in inceptory/recipes: quick for few epochs, the tutorial's, and that of each network's own
-paper. Their first lines give the result, the command, the machine and the date. A user's own file is named by its
-path, checked just as strictly, and may say which of the named recipes it changes.
+Those of the package are in inceptory/recipes: quick for few epochs, fast for the network that is made for it, the
+tutorial's, and that of each network's own paper. Their first lines give the result, the command, the machine and the
+date. A user's own file is named by its path, checked just as strictly, and may say which of the named recipes it
+changes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from inceptory.errors import ConfigError, DataError, UnknownName, UsageError
 from inceptory.learn.settings.recipe import Recipe, check_option, is_of_kind, kind_wanted, takes_number
 from inceptory.system.files import read
 
-NAMES = ("quick", "tutorial", "paper")
+NAMES = ("quick", "fast", "tutorial", "paper")
 FURTHER = ("finetune", "tutorial-finetune")
 """Recipes by which a trained network is trained further."""
 HEAD = "tutorial-bottleneck"
@@ -51,6 +52,8 @@ def documents(architecture: str | None) -> dict[str, str]:
     """
     if architecture is None:
         return {name: name for name in FURTHER}
+    if architecture == "cifar_inception_fast":
+        return {"fast": "fast", "quick": "quick"}
     older = architecture in ("cifar_inception_v1", "cifar_inception_v2")
     own = {"quick": "quick", "tutorial": "tutorial_200" if older else "tutorial"}
     return own | ({"paper": PAPERS[architecture]} if architecture in PAPERS else {})

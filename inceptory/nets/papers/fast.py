@@ -1,0 +1,58 @@
+"""An Inception for small pictures that is trained in minutes: of no paper, made and measured here.
+
+Around the modules it has what made small residual networks fast on CIFAR-10 (Jordan 2024, "94% on CIFAR-10 in 3.29
+seconds on a single GPU", arXiv 2404.00498): a first convolution of 2x2 pixels for whitening, maps that are halved
+before they are normalised, and batch norms without gamma.
+"""
+
+from __future__ import annotations
+
+from inceptory.nets.architecture import Architecture
+from inceptory.nets.blocks import Act, Chain, Concat, Defaults, Head, Linear, Norm, Stage, Switches, Tree
+from inceptory.nets.notation import avg, chain, concat, conv, maxpool
+
+
+def halved(filters: int) -> Chain:
+    """Half the grid: the largest of each 2x2 answers, and only then norm and ReLU, on a quarter of the values."""
+    return chain(conv(filters, 3, norm=False, act=False), maxpool(2, 2, "valid"), Norm(), Act())
+
+
+def module(filters: int) -> Concat:
+    """GoogLeNet's four branches, most of them 3x3 straight from the input, the second of two 3x3 as in Inception v2."""
+    eighth = filters // 8
+    return concat(
+        [conv(eighth, 1)],
+        [conv(4 * eighth, 3)],
+        [conv(2 * eighth, 1), conv(2 * eighth, 3), conv(2 * eighth, 3)],
+        [avg(3), conv(eighth, 1)],
+    )
+
+
+def fast(s: Switches) -> Tree:
+    """A whitening convolution, and three times half the grid and a module on it."""
+    stages = (
+        Stage("Conv2d_1a_2x2", (24, 31), conv(24, 2, pad="valid", bias=True, norm=False)),
+        Stage("Conv2d_2a_3x3", (64, 15), halved(64)),
+        Stage("Mixed_2b", (64, 15), module(64)),
+        Stage("Conv2d_3a_3x3", (256, 7), halved(256)),
+        Stage("Mixed_3b", (256, 7), module(256)),
+        Stage("Conv2d_4a_3x3", (256, 3), halved(256)),
+        Stage("Mixed_4b", (256, 3), module(256)),
+        Stage("MaxPool_5a_3x3", (256, 1), maxpool(3, 3)),
+    )
+    return Tree(stages, Head(Linear(s.classes, bias=False), s.dropout))
+
+
+FAST = Switches(image=32, classes=10, defaults=Defaults(gamma=False, bn_eps=1e-5))
+
+ARCHITECTURES = (
+    Architecture(
+        "cifar_inception_fast",
+        "Inception fast for small pictures",
+        "https://arxiv.org/abs/1409.4842",
+        2026,
+        "Inception modules in a small network that learns CIFAR-10 in minutes on a processor; ours.",
+        fast,
+        {"inceptory": FAST},
+    ),
+)
