@@ -40,7 +40,7 @@ def fast(s: Switches) -> Tree:
         Stage("Mixed_4b", (256, 3), module(256)),
         Stage("MaxPool_5a_3x3", (256, 1), maxpool(3, 3)),
     )
-    return Tree(stages, Head(Linear(s.classes, bias=False), s.dropout))
+    return Tree(stages, Head(Linear(s.classes), s.dropout))
 
 
 FAST = Switches(image=32, classes=10, defaults=Defaults(gamma=False, bn_eps=1e-5))

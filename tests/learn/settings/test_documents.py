@@ -196,5 +196,5 @@ def test_its_command_is_one_of_ours_and_takes_it(name):
         command, bound, _ = application().parse_args(words, exit_on_error=False, print_error=False)
         assert command.__name__ == "train"
         asked = bound.kwargs
-        assert named(asked.get("recipe") or "quick", asked["model"]) == document(name)
+        assert named(asked.get("recipe"), asked["model"]) == document(name)
         assert decided(asked.get("recipe"), asked.get("options", AS_THE_RECIPE), asked["model"])
