@@ -96,6 +96,25 @@ def test_the_port_of_airbench_trains_to_its_last_step_and_is_measured(tmp_path: 
     )
 
 
+@pytest.mark.slow
+def test_our_network_and_the_port_are_trained_for_the_same_seconds_and_rows_are_kept(tmp_path: Path):
+    command = [sys.executable, ROOT / "benchmarks/cifar10_fast.py", tmp_path / "out", "--seeds", "1"]
+    command += ["--epochs", "1.5", "--batch", "16"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "INCEPTORY_DATA": str(written(tmp_path))}
+    told = []
+    for _ in range(2):
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert child.returncode == 0, child.stderr[-2000:]
+        told.append(child.stdout)
+    assert told[0] == told[1], "what is done is not done again"
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert [row["network"] for row in rows] == ["airbench94", "cifar_inception_fast"]
+    assert rows[0]["seconds"] == rows[1]["seconds"]
+    assert all(
+        row[view] * TEST == pytest.approx(round(row[view] * TEST)) for row in rows for view in ("plain", "mirrored")
+    )
+
+
 def test_the_table_of_speed_has_the_newest_rows_of_a_quiet_machine(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("engines_table", ROOT / "benchmarks/engines_table.py")
     assert spec is not None
