@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -21,15 +20,15 @@ from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Source
 from inceptory.engines.device import Device, choose
 from inceptory.engines.torch import TorchEngine
-from inceptory.errors import ConfigError, DataError, InceptoryError, InterruptedRun, printable
+from inceptory.errors import ConfigError, DataError, InterruptedRun, printable
 from inceptory.learn import state
 from inceptory.learn.compiled import compiled
-from inceptory.learn.events import FOLDER as EVENTS
 from inceptory.learn.loop import Loop, facts
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
 from inceptory.learn.reasons import Kept, Time, explained, looked_over, plane_of
-from inceptory.learn.settings.job import FILE, Job
+from inceptory.learn.settings.folder import cleared_on_failure, remove, tidy
+from inceptory.learn.settings.job import Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
 from inceptory.learn.step import Stepper
@@ -42,12 +41,10 @@ from inceptory.nets.catalogue import Plan
 from inceptory.nets.network import Network, create
 from inceptory.report import folder as report
 from inceptory.system import clock
-from inceptory.system.lock import FILE as LOCK
 from inceptory.system.lock import locked
 from inceptory.system.progress import Meter, meter
 from inceptory.system.ranks import Ranks, joined
 from inceptory.system.signals import Stop, watched
-from inceptory.system.streams import is_first
 from inceptory.weights.card import Card
 from inceptory.weights.model import load
 from inceptory.weights.store import save, versions
@@ -76,7 +73,7 @@ def fit(job: Job, source: Source, folder: Path, began: float, resumed: bool, sta
         device = choose(job.recipe.device, job.recipe.precision)
         with joined(device.name) as ranks, watched() as stop, locked(folder) if ranks.first else nullcontext():
             if ranks.first:
-                state.tidy(folder)
+                tidy(folder)
             with ready(job, source, device, ranks, stop, folder, began, start) as loop:
                 train(loop, stop, resumed)
                 return _finished(loop, stop)
@@ -140,30 +137,6 @@ def ready(
         loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began, start is None or start.best)
         stack.callback(loop.stepper.leave)
         yield loop
-
-
-@contextmanager
-def cleared_on_failure(folder: Path, resumed: bool) -> Iterator[None]:
-    """Remove the files of a new run that fails before its first state is saved; an interrupted run is kept."""
-    try:
-        yield
-    except InterruptedRun:
-        raise
-    except InceptoryError:
-        if is_first() and not resumed and not state.listed(folder):
-            _clear(folder)
-        raise
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of a run that failed before its first epoch ended, so that it can be started again."""
-    if (folder / "history.csv").exists() or (folder / LOCK).exists():
-        return  # an epoch is done, or another process is running in this folder
-    for path in (folder / FILE, folder / report.BATCH, *(folder / EVENTS).glob("events.out.tfevents.*")):
-        path.unlink(missing_ok=True)
-    for name in (EVENTS, state.FOLDER):
-        with contextlib.suppress(OSError):
-            (folder / name).rmdir()
 
 
 def _feeds(
@@ -312,7 +285,7 @@ def _finished(loop: Loop, stop: Stop) -> Run:
             insight=insight,
         )
         loop.job.done(folder)
-        state.remove(folder)
+        remove(folder)
     else:
         metrics = test.metrics()
     return Run(folder, metrics, split, loop.position.history, minutes)

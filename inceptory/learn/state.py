@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -28,16 +27,15 @@ import torch
 from torch import Tensor
 
 from inceptory.errors import ConfigError, DataError, WriteError
+from inceptory.learn.settings.folder import NAME, STATES, listed
 from inceptory.measure.results import Epoch
 from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.system import files
 
-FOLDER = "state"
 KEPT = 2
 """States that are kept: the newest, and the one before it in case the newest is damaged."""
 DAMAGED = (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError, safetensors.SafetensorError)
 """Errors raised while reading a state whose content is not what was written."""
-NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 LARGE = 2**16
 """Tensors of so many bytes are written as a block of their own, smaller ones are joined."""
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -113,9 +111,9 @@ def save(folder: Path, state: State) -> Path:
     A write that fails is tried once more: some faults of networks and disks are gone a moment later.
     """
     try:
-        path = _write(folder / FOLDER, state)
+        path = _write(folder / STATES, state)
     except WriteError:
-        path = _write(folder / FOLDER, state)
+        path = _write(folder / STATES, state)
     for old in listed(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -205,12 +203,6 @@ def _header(state: State) -> memoryview:
     return memoryview(len(text).to_bytes(8, "little") + text)
 
 
-def listed(folder: Path) -> list[Path]:
-    """The states of a run, newest first."""
-    paths = (folder / FOLDER).glob("*.safetensors") if (folder / FOLDER).is_dir() else ()
-    return sorted((path for path in paths if NAME.fullmatch(path.name)), key=lambda path: path.name, reverse=True)
-
-
 def newest(folder: Path, task: Task = SINGLE_LABEL) -> tuple[State | None, list[str]]:
     """The newest undamaged state, and a line for each damaged one that was newer.
 
@@ -224,7 +216,7 @@ def newest(folder: Path, task: Task = SINGLE_LABEL) -> tuple[State | None, list[
             notes.append(f"{path}: damaged, {fault}; the one before is used")
     if notes:
         newest_fault = notes[0].partition(";")[0]
-        problem = f"{folder / FOLDER}: all {len(notes)} saved states are damaged, the newest: {newest_fault}"
+        problem = f"{folder / STATES}: all {len(notes)} saved states are damaged, the newest: {newest_fault}"
         raise DataError(f"{problem} (restore one from a copy; to begin anew choose another --out)")
     return None, notes
 
@@ -247,21 +239,6 @@ def _read(path: Path, task: Task) -> State:
     return State(
         Position.from_json(position, task), tensors, msgspec.json.decode(metadata["facts"], type=dict[str, Any])
     )
-
-
-def tidy(folder: Path) -> None:
-    """Remove unfinished files of a process that was killed."""
-    for parent in (folder, folder / FOLDER):
-        for path in parent.glob(f"{files.TEMPORARY}*"):
-            path.unlink(missing_ok=True)
-
-
-def remove(folder: Path) -> None:
-    """Remove all states: a finished run needs only its checkpoints."""
-    for path in listed(folder):
-        path.unlink(missing_ok=True)
-    if (folder / FOLDER).is_dir() and not any((folder / FOLDER).iterdir()):
-        (folder / FOLDER).rmdir()
 
 
 def finite(tensors: dict[str, Tensor]) -> Iterator[str]:

@@ -1,17 +1,14 @@
-"""A network's answers to a split, and what they are worth."""
+"""A network's answers to a split, and what they are worth. Torch is loaded only where pictures are answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from inceptory.data.feed.feed import Batch, Feed, feed
 from inceptory.data.picture.preprocess import Views
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Split
@@ -20,7 +17,12 @@ from inceptory.engines.views import answers_of_views, logits_behind, seen_in
 from inceptory.measure.results import Details, Metrics, Mistake
 from inceptory.measure.tasks import Task, task_of
 from inceptory.system.progress import meter
-from inceptory.system.ranks import Ranks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inceptory.data.feed.feed import Batch, Feed
+    from inceptory.system.ranks import Ranks
 
 BATCH = 256
 """Largest number of pictures in a batch."""
@@ -102,6 +104,10 @@ def logits_of(
     `answer` gives the engine's logits (n, K) of a batch, for a caller who wants more of it. A batch has at most `most`
     pictures, else BATCH.
     """
+    import torch
+
+    from inceptory.system.ranks import Ranks
+
     ranks = ranks or Ranks()
     rows = ranks.part(torch.arange(len(pictures.labels)) if rows is None else rows)
     logits, readable, done = [torch.empty(0, engine.classes)], [rows[:0]], 0
@@ -122,6 +128,10 @@ def score(engine: Engine, classes: Sequence[str], split: Split, name: str, views
 
     Of several `views` the logits are those of the averaged probabilities. Raises UnknownName for other views.
     """
+    import torch
+
+    from inceptory.data.feed.feed import feed
+
     preprocess, plain = seen_in(views, engine.preprocess), list[NDArray[np.float32]]()
 
     def averaged(batch: Batch) -> Tensor:

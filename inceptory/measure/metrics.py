@@ -1,9 +1,8 @@
-"""How good answers are, of numpy arrays: by scikit-learn where that is fast enough. Without torch.
+"""How good answers are, of numpy arrays. Without torch.
 
-scikit-learn takes a second to load, so it is imported where it is used. Measurements after every epoch of large data
-are computed here if scikit-learn is much slower. Seconds on two cores for 50,000 x 1,000 logits, scikit-learn's first:
-top-5 7.3 and 0.3, log-loss 12.7 and 0.7, counts of multi-label answers 10 and 0.5. Average precision is left to
-scikit-learn: 17.6 and 15.1.
+scikit-learn takes a second to load, which is longer than most measurements, and is much slower at some of them. Seconds
+on two cores for 50,000 x 1,000 logits, scikit-learn's first: top-5 7.3 and 0.3, log-loss 12.7 and 0.7, counts of
+multi-label answers 10 and 0.5. Average precision is left to scikit-learn: 17.6 and 15.1.
 """
 
 from __future__ import annotations
@@ -104,14 +103,23 @@ def probabilities(logits: Logits, columns: Labels) -> NDArray[np.float64]:
 
 def class_scores(labels: Labels, answers: Labels, classes: Sequence[str]) -> tuple[ClassScore, ...]:
     """Precision, recall and F1 of every class, from labels and answers (N,)."""
-    from sklearn.metrics import precision_recall_fscore_support
+    counts = (np.bincount(rows, minlength=len(classes)) for rows in (labels[labels == answers], labels, answers))
+    return tuple(ClassScore(label, **_shares(*numbers)) for label, *numbers in zip(classes, *counts, strict=True))
 
-    table = precision_recall_fscore_support(labels, answers, labels=range(len(classes)), zero_division=np.nan)
-    scores = []
-    for label, *numbers, support in zip(classes, *table, strict=True):
-        precision, recall, f1 = (None if math.isnan(number) else float(number) for number in numbers)
-        scores.append(ClassScore(label, precision, recall, f1, int(support)))
-    return tuple(scores)
+
+def confusion(labels: Labels, answers: Labels, classes: int) -> NDArray[np.int64]:
+    """(K, K) pictures by label (N,), the row, and answer (N,), the column."""
+    return np.bincount(labels * classes + answers, minlength=classes**2).reshape(classes, classes)
+
+
+def _shares(right: int, support: int, answered: int) -> dict[str, Any]:
+    """Of a class that so many pictures show, and so many are answered with, rightly or not."""
+    return {
+        "precision": _quotient(right, answered),
+        "recall": _quotient(right, support),
+        "f1": _quotient(2 * right, answered + support),
+        "support": int(support),
+    }
 
 
 def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
@@ -132,10 +140,7 @@ def scores_of_several(logits: Logits, labels: Labels, classes: Sequence[str]) ->
     return tuple(
         MultiScore(
             label,
-            precision=_quotient(right[k], answered[k]),
-            recall=_quotient(right[k], support[k]),
-            f1=_quotient(2 * right[k], answered[k] + support[k]),
-            support=int(support[k]),
+            **_shares(right[k], support[k], answered[k]),
             average_precision=average_precision(logits[:, k], truths[:, k]),
         )
         for k, label in enumerate(classes)

@@ -20,6 +20,7 @@ from inceptory.measure.metrics import (
     among_best,
     binary_cross_entropy,
     class_scores,
+    confusion,
     cross_entropy,
     micro_f1,
     probabilities,
@@ -135,12 +136,10 @@ class SingleLabel(Task):
 
     def details(self, logits: Logits, labels: Labels, classes: Sequence[str]) -> SingleDetails:
         """By class, by pair of classes and by confidence."""
-        from sklearn.metrics import confusion_matrix
-
         answers = logits.argmax(1)
         return SingleDetails(
             class_scores(labels, answers, classes),
-            confusion_matrix(labels, answers, labels=range(len(classes))),
+            confusion(labels, answers, len(classes)),
             reliability(probabilities(logits, answers), labels == answers),
         )
 

@@ -22,6 +22,9 @@ NEAREST = 3
 DRAWN = 2000
 """Pictures up to which all are drawn in the plane or searched; of more these are chosen by a seed."""
 
+SPACE, ROUNDS = 12, 7
+"""Dimensions of the space in which two principal components are looked for, and how often it is turned to them."""
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -154,15 +157,19 @@ def sampled(count: int, seed: int, most: int = DRAWN) -> Rows:
 def flattened(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float, float]] | None:
     """(points (n, 2), shares of the variance) of (n, length) vectors along their first two principal components.
 
-    None where they do not vary, or are no numbers. t-SNE would part classes more clearly, but takes 6 s for 1,000
-    vectors of 1,024 numbers and more than a minute for 10,000, and its bits change with the number of threads; this
-    takes 0.08 and 0.25 s.
-    """
-    from sklearn.decomposition import PCA
+    None of fewer than three, or where they do not vary, or are no numbers. t-SNE would part classes more clearly, but
+    takes 6 s for 1,000 vectors of 1,024 numbers and more than a minute for 10,000, and its bits change with the number
+    of threads.
 
-    if len(vectors) < 3 or not np.isfinite(vectors).all() or not np.ptp(vectors, axis=0).any():
+    The space is found by iteration from a random one (Halko, Martinsson, Tropp 2011), as by scikit-learn, which takes a
+    second to load.
+    """
+    if min(vectors.shape) < 3 or not np.isfinite(vectors).all() or not np.ptp(vectors, axis=0).any():
         return None
-    fitted = PCA(2, svd_solver="randomized", random_state=0)
-    points = fitted.fit_transform(vectors.astype(np.float64))
-    along, across = fitted.explained_variance_ratio_.tolist()
-    return points, (along, across)
+    centred = vectors - vectors.mean(0, dtype=np.float64)
+    space = np.random.default_rng(0).normal(size=(vectors.shape[1], min(SPACE, *vectors.shape)))
+    for _ in range(ROUNDS):
+        space = np.linalg.qr(centred.T @ (centred @ space))[0]
+    directions, lengths, _ = np.linalg.svd(centred @ space, full_matrices=False)
+    along, across = (lengths[:2] ** 2 / (centred**2).sum()).tolist()
+    return directions[:, :2] * lengths[:2], (along, across)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptory.nets.catalogue import Plan
@@ -35,6 +38,11 @@ def adopted(weights: Weights, inside: View, identity: Identity, card: Card) -> N
     return _filled(weights, card, identity.plan, tensors)
 
 
+def network_of(plan: Plan, arrays: Mapping[str, NDArray[Any]]) -> Network:
+    """The network of this plan with copies of these tensors, in eval mode."""
+    return _made(plan, {name: torch.tensor(array) for name, array in arrays.items()})
+
+
 def with_new_head(net: Network, classes: int, *, seeded: bool = False) -> Network:
     """A network with a fresh classifier, in eval mode.
 
@@ -49,8 +57,13 @@ def with_new_head(net: Network, classes: int, *, seeded: bool = False) -> Networ
 
 
 def _filled(weights: Weights, card: Card, plan: Plan, tensors: dict[str, Tensor]) -> Network:
-    net = empty(plan)
-    net.load_state_dict(tensors, assign=True)
+    net = _made(plan, tensors)
     weights.require_unchanged()
     net.card = card
+    return net
+
+
+def _made(plan: Plan, tensors: dict[str, Tensor]) -> Network:
+    net = empty(plan)
+    net.load_state_dict(tensors, assign=True)
     return net.eval()

@@ -1,18 +1,21 @@
-"""Our checkpoint: one safetensors file with the card inside."""
+"""Our checkpoint: one safetensors file with the card inside. Torch is loaded only where a network of it is given."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import runpy
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
-from torch import Tensor
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
 
 from inceptory.errors import UsageError
-from inceptory.nets.network import Network
+from inceptory.nets.catalogue import Plan
 from inceptory.system import files
 from inceptory.system.outputs import MARK
 from inceptory.version import __version__
@@ -22,7 +25,10 @@ from inceptory.weights.files.source import LARGEST_HEADER
 from inceptory.weights.seal import Tensor as Described
 from inceptory.weights.seal import seal
 
-NAMES_SHOWN = 5
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inceptory.nets.network import Network
 
 
 def save(net: Network, path: Path | str, card: Card | None = None) -> None:
@@ -35,24 +41,45 @@ def save(net: Network, path: Path | str, card: Card | None = None) -> None:
     files.write(path, checkpoint(net, path, card))
 
 
+def save_arrays(plan: Plan, arrays: Mapping[str, NDArray[Any]], path: Path | str, card: Card) -> None:
+    """What `save` writes of a network of this plan with these tensors, without torch."""
+    files.write(path, checkpoint_of(plan, arrays, path, card))
+
+
 def checkpoint(net: Network, path: Path | str, card: Card | None = None) -> bytes:
     """What `save` writes; `path` is what a UsageError says."""
-    complete = card or (net.card if isinstance(net.card, Card) else Card.of(net.plan))
-    # The network may have changed since its card was made (`reset_classifier`).
-    labels = complete.labels if len(complete.labels) == net.plan.classes else ()
-    aliases = {label: names for label, names in complete.aliases.items() if label in labels}
-    plan = net.plan
-    complete = replace(
-        complete,
+    import safetensors.torch
+
+    complete = _completed(card or (net.card if isinstance(net.card, Card) else Card.of(net.plan)), net.plan)
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
+    sealed = seal(complete.to_json(), described(tensors))
+    return _fitting(path, safetensors.torch.save(tensors, metadata={KEY: sealed}))
+
+
+def checkpoint_of(plan: Plan, arrays: Mapping[str, NDArray[Any]], path: Path | str, card: Card) -> bytes:
+    """What `save_arrays` writes; `path` is what a UsageError says."""
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    parts = ((name, array.dtype.name, array.shape, array) for name, array in whole.items())
+    sealed = seal(_completed(card, plan).to_json(), parts)
+    return _fitting(path, safetensors.numpy.save(whole, metadata={KEY: sealed}))
+
+
+def _completed(card: Card, plan: Plan) -> Card:
+    """The card of a network of this plan, which may have changed since the card was made (`reset_classifier`)."""
+    labels = card.labels if len(card.labels) == plan.classes else ()
+    return replace(
+        card,
         architecture=plan.architecture,
         dialect=plan.dialect,
         options=plan.options(),
         labels=labels,
-        aliases=aliases,
-        versions=complete.versions or versions(),
+        aliases={label: names for label, names in card.aliases.items() if label in labels},
+        versions=card.versions or versions(),
     )
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata={KEY: seal(complete.to_json(), described(tensors))})
+
+
+def _fitting(path: Path | str, content: bytes) -> bytes:
+    """The same content; raises UsageError for a header that is too long to be read."""
     header = header_length(content)
     if header > LARGEST_HEADER:
         raise UsageError(f"{path}: a card of {header:,} bytes (at most {LARGEST_HEADER:,}; shorten the class names)")
@@ -61,6 +88,9 @@ def checkpoint(net: Network, path: Path | str, card: Card | None = None) -> byte
 
 def tensor_file(name: str, tensors: dict[str, Tensor]) -> bytes:
     """A plain file of tensors for other packages: safetensors by the ending of its name, else PyTorch's own format."""
+    import safetensors.torch
+    import torch
+
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     if name.lower().endswith(".safetensors"):
         return safetensors.torch.save(plain, metadata={"writer": MARK})
@@ -71,11 +101,19 @@ def tensor_file(name: str, tensors: dict[str, Tensor]) -> bytes:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    return {"inceptory": __version__, "torch": str(torch.__version__)}
+    torch = find_spec("torch")
+    assert torch is not None, "it is required"
+    assert torch.origin is not None, "it has a file"
+    # The number that torch itself gives, which is longer than that of its installed package; it is a file by itself,
+    # for loading all of torch takes longer than a head.
+    told = runpy.run_path(str(Path(torch.origin).with_name("version.py")))
+    return {"inceptory": __version__, "torch": str(told["__version__"])}
 
 
 def described(tensors: dict[str, Tensor]) -> Iterator[Described]:
     """Tensors in the memory of the CPU, as the digest takes them."""
+    import torch
+
     for name, tensor in tensors.items():
         content = tensor.reshape(-1).view(torch.uint8).numpy()
         yield name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), content

@@ -15,7 +15,7 @@ from PIL import Image
 
 from inceptory.errors import InterruptedRun
 from inceptory.learn.loop import Loop
-from inceptory.learn.state import listed
+from inceptory.learn.settings.folder import listed
 from inceptory.system.signals import Stop
 
 MODEL = "cifar_inception_v1"

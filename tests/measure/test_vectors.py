@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from inceptory.measure.vectors import Gallery, flattened, nearest, sampled
 
@@ -59,6 +60,17 @@ def test_the_plane_keeps_the_directions_of_most_variance():
     assert abs(np.corrcoef(points[:, 0], known[:, 3])[0, 1]) > 0.999
     assert abs(np.corrcoef(points[:, 1], known[:, 5])[0, 1]) > 0.95
     assert flattened(known)[0].tobytes() == points.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(300, 64), (50, 400)], ids=str)
+def test_the_plane_is_scikit_learns(shape):
+    """Three groups in noise, as vectors of classes are."""
+    known = CHANCE.normal(size=(3, shape[1]))[np.arange(shape[0]) % 3] + CHANCE.normal(size=shape)
+    points, shares = flattened(known.astype(np.float32))
+    fitted = PCA(2, svd_solver="full")
+    theirs = fitted.fit_transform(known)
+    assert shares == pytest.approx(fitted.explained_variance_ratio_.tolist(), rel=1e-5)
+    assert np.abs(np.abs(points) - np.abs(theirs)).max() < 1e-2
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _fit_all(self, source: Source, asked: Transfer, seed: int) -> None:
         """Fit the head and train the network further, as `train --finetune` does, in a folder that is removed."""
         from inceptory.learn.transfer.fit import transfer
-        from inceptory.learn.transfer.fitted import head_of
+        from inceptory.learn.transfer.fitted import head_in
 
         given = {"seed": seed, "device": self.device, "precision": self.precision, "class_weights": self.class_weights}
         recipe = decided(self.recipe, Options(**given), None)
@@ -172,7 +172,7 @@ class InceptionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             transfer(job, source.with_validation(recipe.validation), Path(folder), clock.now(), resumed=False)
             content = read(Path(folder) / "model.safetensors")
         self._backbone = model_in(content, Path(str(self.model)))
-        head, card = head_of(self._backbone.network()), self._backbone.card
+        head, card = head_in(self._backbone.plan, self._backbone.arrays()), self._backbone.card
         self.strength_, self.fine_tuning_ = card.recipe["strength"], card.recipe["fine_tuning"]
         self.coef_, self.intercept_ = head.weight, head.bias
         self._settled = {"image": None, "precision": self.precision}
@@ -232,6 +232,6 @@ def _packed(model: Model) -> bytes:
     """A backbone as the bytes of a checkpoint; those of its own file, where it is one."""
     if model.own:
         return model.weights.content()
-    from inceptory.weights.store import checkpoint
+    from inceptory.weights.store import checkpoint_of
 
-    return checkpoint(model.network(), model.path, model.card)
+    return checkpoint_of(model.plan, model.arrays(), model.path, model.card)

@@ -20,7 +20,7 @@ from inceptory.errors import InterruptedRun
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn.fit import Start, ready, train
 from inceptory.learn.settings.job import Job
-from inceptory.learn.transfer.fitted import Fitted, head_of, held_out_once, with_head
+from inceptory.learn.transfer.fitted import Arrays, Fitted, head_in, headed, held_out_once, plan_with
 from inceptory.learn.transfer.seen import Seen
 from inceptory.learn.transfer.unlike import novelty_of
 from inceptory.measure.calibration import Calibration
@@ -29,9 +29,10 @@ from inceptory.measure.gain import Gain
 from inceptory.measure.results import Ending, Epoch
 from inceptory.measure.tasks import Task, task_of
 from inceptory.measure.vectors import sampled
-from inceptory.nets.network import Network
+from inceptory.nets.catalogue import Plan
 from inceptory.system.ranks import Ranks
 from inceptory.system.signals import Stop
+from inceptory.weights.adopt import network_of
 from inceptory.weights.model import Model, open_model
 
 
@@ -39,7 +40,8 @@ from inceptory.weights.model import Model, open_model
 class Candidate:
     """A fine-tuned network."""
 
-    net: Network
+    plan: Plan
+    tensors: Arrays
     validation: Scored
     test: Scored | None
     calibration: dict[str, Any]
@@ -85,7 +87,9 @@ def finetuned(
         splits["test"] = test.taken(np.arange(len(test)))
     source, task = replace(seen.source, splits=splits), task_of(seen.source.multi_label)
     before = task.right(head(seen.vectors[parts.choose, 0]), seen.labels[parts.choose])
-    start = Start(with_head(model.network(), head, job.variant.image), seen.extractor.preprocess, best=False)
+    plan = plan_with(model.plan, len(head.bias), job.variant.image)
+    net = network_of(plan, headed(plan, model.arrays(), head))
+    start = Start(net, seen.extractor.preprocess, best=False)
     recipe, device = job.recipe, choose(job.recipe.device, job.recipe.precision)
     with ready(job, source, device, Ranks(), stop, folder, began, start) as loop:
         train(loop, stop, resumed)
@@ -101,8 +105,8 @@ def finetuned(
 def _measured(folder: Path, source: Source, task: Task, settings: Settings, look: Callable[[], None]) -> Candidate:
     """The network of the last epoch, measured as a backbone is looked through."""
     with open_model(folder / "last.safetensors") as model, Extractor(model, settings) as extractor:
-        net = model.network()
-        head, seen, scored = head_of(net), dict[str, Seen](), dict[str, Scored]()
+        tensors = model.arrays()
+        head, seen, scored = head_in(model.plan, tensors), dict[str, Seen](), dict[str, Scored]()
         for name, split in source.splits.items():
             part = split.take(sampled(len(split), settings.seed)) if name == "train" else split
             some = replace(source, splits={name: part})
@@ -116,7 +120,7 @@ def _measured(folder: Path, source: Source, task: Task, settings: Settings, look
     rows, count = np.arange(len(vectors)), len(seen["train"])
     novelty = novelty_of(vectors, rows[:count], rows[count:], rows[:0])
     answers = scored["validation"], scored.get("test"), calibration, novelty
-    return Candidate(net, *answers, seen["train"], seen.get("test", seen["validation"]))
+    return Candidate(model.plan, tensors, *answers, seen["train"], seen.get("test", seen["validation"]))
 
 
 def _stopping(stop: Stop, job: Job, folder: Path) -> Callable[[], None]:

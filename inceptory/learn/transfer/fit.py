@@ -1,4 +1,8 @@
-"""`train --from`: from an open backbone and pictures to a finished run whose network has a new head."""
+"""`train --from`: from an open backbone and pictures to a finished run whose network has a new head.
+
+Where another engine gives the features, the head is fitted and saved without torch, which takes longer to load than
+that; what needs torch comes later, or where it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +12,48 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from inceptory.data.sources.source import Source
 from inceptory.errors import ConfigError, InterruptedRun
 from inceptory.features.extract import Extractor, Settings
-from inceptory.learn import state
 from inceptory.learn.events import Events
-from inceptory.learn.fit import Start, cleared_on_failure, find_rate, fit
 from inceptory.learn.rates import Search
+from inceptory.learn.settings.folder import cleared_on_failure, remove, tidy
 from inceptory.learn.settings.job import Job
-from inceptory.learn.transfer.finetune import Tuned, finetuned
 from inceptory.learn.transfer.fitted import (
+    Arrays,
     Fitted,
     fit_head,
     head_for,
+    headed,
     held_out_once,
     keep_head,
+    plan_with,
+    require_head,
     right_of,
     with_fresh_head,
-    with_head,
 )
-from inceptory.learn.transfer.mistakes import head_explained
 from inceptory.learn.transfer.seen import Seen
 from inceptory.learn.transfer.unlike import novelty_of
 from inceptory.measure.evaluate import Scored
 from inceptory.measure.results import Ending, Epoch, Metrics, Run
 from inceptory.measure.tasks import Task, task_of
-from inceptory.nets.network import Network
+from inceptory.nets.catalogue import Plan
 from inceptory.report import folder as report
 from inceptory.system import clock, files
 from inceptory.system.lock import locked
 from inceptory.system.signals import Stop, watched
 from inceptory.weights.card import Card
 from inceptory.weights.model import Model, open_model
-from inceptory.weights.store import save, versions
+from inceptory.weights.store import save_arrays, versions
+
+if TYPE_CHECKING:
+    from inceptory.learn.fit import Start
+    from inceptory.learn.transfer.finetune import Tuned
 
 TURNS = "cross-validation"
 """In place of a split's name, where parts of the pictures took turns."""
@@ -55,7 +63,8 @@ TURNS = "cross-validation"
 class Result:
     """A network, and what there is to tell of it."""
 
-    net: Network
+    plan: Plan
+    tensors: Arrays
     card: Card
     epochs: tuple[Epoch, ...]
     scored: Scored
@@ -82,6 +91,7 @@ class Begun:
     def of(cls, job: Job, source: Source, model: Model, stack: ExitStack, look: Callable[[], None]) -> Begun:
         """Compute vectors, as far as they are not known, and fit the head; `look` may raise between two batches."""
         recipe, views = job.recipe, job.transfer.views
+        require_head(model.plan)
         own = head_for(model, source) if job.transfer.keep_head else None
         settings = Settings(image=job.variant.image, seed=recipe.seed, device=recipe.device, precision=recipe.precision)
         extractor = stack.enter_context(Extractor(model, settings))
@@ -91,6 +101,10 @@ class Begun:
         fitted = fit_head(seen, job) if own is None else keep_head(seen, own, recipe.seed)
         return cls(job, model, seen, test, fitted)
 
+    def plan(self) -> Plan:
+        """Of the network with the head."""
+        return plan_with(self.model.plan, len(self.seen.source.classes), self.job.variant.image)
+
 
 def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool) -> Run:
     """Fit a new head on the features of a job's backbone and leave its run in the folder, or go on with it.
@@ -99,19 +113,21 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
     Raises ConfigError where the backbone has changed.
     """
     if job.transfer.fresh_head:
+        from inceptory.learn.fit import fit
+
         return fit(job, source, folder, began, resumed, _fresh(job, folder, len(source.classes)))
     with cleared_on_failure(folder, resumed), watched() as stop, locked(folder), ExitStack() as stack:
-        state.tidy(folder)
+        tidy(folder)
         model = stack.enter_context(_backbone(job, folder))
         begun = Begun.of(job, source, model, stack, _stopping(stop, job, folder, began))
         result = _head_alone(begun)
-        save(result.net, folder / "model.safetensors", result.card)
-        report.write_history(folder, [row.to_json() for row in result.epochs])
+        _save(folder, result)
         if job.transfer.finetune:
+            from inceptory.learn.transfer.finetune import finetuned
+
             tuned = finetuned(job, begun.seen, begun.test, begun.fitted, model, folder, began, resumed, stop)
             result = _after_tuning(result, tuned)
-            save(result.net, folder / "model.safetensors", result.card)
-            report.write_history(folder, [row.to_json() for row in result.epochs])
+            _save(folder, result)
         else:
             with (
                 files.pending(folder / "last.safetensors") as last,
@@ -126,13 +142,16 @@ def transfer(job: Job, source: Source, folder: Path, began: float, resumed: bool
 
 def rates_of(job: Job, source: Source, folder: Path) -> Search:
     """Learning rates tried on a backbone with its head (`find_rate`), as its fine-tuning would start."""
+    from inceptory.learn.fit import Start, find_rate
+    from inceptory.weights.adopt import network_of
+
     if job.transfer.fresh_head:
         return find_rate(job, source, folder, _fresh(job, folder, len(source.classes)))
     with ExitStack() as stack:
         model = stack.enter_context(_backbone(job, folder))
         begun = Begun.of(job, source, model, stack, lambda: None)
         _, head = held_out_once(begun.seen, begun.fitted, job)
-        net = with_head(model.network(), head, job.variant.image)
+        net = network_of(begun.plan(), headed(begun.plan(), model.arrays(), head))
         return find_rate(job, source, folder, Start(net, begun.seen.extractor.preprocess))
 
 
@@ -148,6 +167,10 @@ def _backbone(job: Job, folder: Path) -> Model:
 
 def _fresh(job: Job, folder: Path, classes: int) -> Start:
     """The backbone with a last layer of random weights."""
+    import torch
+
+    from inceptory.learn.fit import Start
+
     with _backbone(job, folder) as model, Extractor(model, Settings(image=job.variant.image, cache=False)) as extractor:
         torch.manual_seed(job.recipe.seed)
         return Start(with_fresh_head(model.network(), classes, job.variant.image), extractor.preprocess)
@@ -168,20 +191,21 @@ def _stopping(stop: Stop, job: Job, folder: Path, began: float) -> Callable[[], 
 
 def _head_alone(begun: Begun) -> Result:
     """What comes of the head alone."""
-    job, seen, test, fitted = begun.job, begun.seen, begun.test, begun.fitted
-    net = with_head(begun.model.network(), fitted.head, job.variant.image)
+    seen, test, fitted, plan = begun.seen, begun.test, begun.fitted, begun.plan()
+    tensors = headed(plan, begun.model.arrays(), fitted.head)
     task = task_of(seen.source.multi_label)
     training, held = (seen.scored(task, each.logits, each.rows) for each in (fitted.training, fitted.held))
     shares = fitted.shares(task, held.labels)
     if shares:
         print(f"{len(shares)} parts in turn: {_percent(shares)} answered rightly", file=sys.stderr)
     row = _row(task, begun, training.metrics(), held.metrics())
-    card = _card(begun, net, row.epoch, held.metrics(), shares)
+    card = _card(begun, plan, row.epoch, held.metrics(), shares)
     split, measured = TURNS if shares else "validation", (seen, fitted.held.rows)
     if test is not None:
         split, measured = "test", (test, np.arange(len(test)))
         held = test.scored(task, fitted.head(test.vectors[:, 0]), measured[1])
-    return Result(net, card, (row,), held, split, Ending("head", 0, 1), (seen, fitted.training.rows), measured)
+    training_of = seen, fitted.training.rows
+    return Result(plan, tensors, card, (row,), held, split, Ending("head", 0, 1), training_of, measured)
 
 
 def _after_tuning(head: Result, tuned: Tuned) -> Result:
@@ -198,18 +222,26 @@ def _after_tuning(head: Result, tuned: Tuned) -> Result:
     card = replace(head.card, recipe=recipe, metrics=metrics, calibration=known, novelty=better.novelty)
     split = "validation" if better.test is None else "test"
     measured = better.measured, np.arange(len(better.measured))
-    return Result(better.net, card, epochs, better.test or better.validation, split, tuned.ending, seen, measured)
+    scored = better.test or better.validation
+    return Result(better.plan, better.tensors, card, epochs, scored, split, tuned.ending, seen, measured)
+
+
+def _save(folder: Path, result: Result) -> None:
+    save_arrays(result.plan, result.tensors, folder / "model.safetensors", result.card)
+    report.write_history(folder, [row.to_json() for row in result.epochs])
 
 
 def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
     """Write all that there is to tell of a network that is saved."""
-    used, scored = clock.now() - began, result.scored
-    insight = head_explained(*result.training, *result.measured, scored, result.net, job.recipe.seed, used)
+    from inceptory.learn.transfer.mistakes import head_explained
+
+    used, model = clock.now() - began, folder / "model.safetensors"
+    insight = head_explained(*result.training, *result.measured, result.scored, model, job.recipe.seed, used)
     minutes = (clock.now() - began) / 60
     metrics = report.write_run(
         folder,
         card=result.card,
-        plan=result.net.plan,
+        plan=result.plan,
         epochs=result.epochs,
         test=result.scored,
         split=result.split,
@@ -220,7 +252,7 @@ def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
         insight=insight,
     )
     job.done(folder)
-    state.remove(folder)
+    remove(folder)
     return Run(folder, metrics, result.split, result.epochs, minutes)
 
 
@@ -246,7 +278,7 @@ def _row(task: Task, begun: Begun, training: Metrics, held: Metrics) -> Epoch:
     )
 
 
-def _card(begun: Begun, net: Network, epoch: int, held: Metrics, shares: list[float]) -> Card:
+def _card(begun: Begun, plan: Plan, epoch: int, held: Metrics, shares: list[float]) -> Card:
     job, seen, fitted = begun.job, begun.seen, begun.fitted
     assert job.backbone is not None, "this job has a backbone"
     source, extractor = seen.source, seen.extractor
@@ -263,7 +295,7 @@ def _card(begun: Begun, net: Network, epoch: int, held: Metrics, shares: list[fl
         "computed_on": extractor.arithmetic,
     }
     return Card.of(
-        net.plan,
+        plan,
         labels=source.classes,
         multi_label=source.multi_label,
         preprocess=extractor.preprocess,

@@ -1,14 +1,13 @@
-"""A head on a backbone: fitted on what it sees in pictures or kept as it was, and put into the network."""
+"""A head on a backbone: fitted on what it sees in pictures or kept as it was, and put into the network. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from inceptory.data.sources.labels import Labels
 from inceptory.data.sources.source import Source
@@ -21,10 +20,17 @@ from inceptory.learn.transfer.seen import Seen
 from inceptory.measure.calibration import Calibration
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import Task, task_of
-from inceptory.nets.catalogue import plan
-from inceptory.nets.network import Network
+from inceptory.nets.catalogue import Plan, plan
 from inceptory.system import clock
+from inceptory.weights.identify import shapes_of
 from inceptory.weights.model import Model
+
+if TYPE_CHECKING:
+    from inceptory.nets.network import Network
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Tensors of a network by name."""
+HEAD = "head.classifier"
 
 
 @dataclass(frozen=True)
@@ -132,41 +138,58 @@ def head_for(model: Model, source: Source) -> Linear:
         told = f"{differing[0]!r} is only in one of both" if differing else "one answers with several classes a picture"
         told = told if own else "the model does not name its own"
         raise ConfigError(f"--keep-head: {source.name} has other classes than {model.path}: {told} (leave it out)")
-    head = head_of(model.network())
+    head = head_in(model.plan, model.arrays())
     order = [own.index(name) for name in source.classes]
     return Linear(head.weight[order], head.bias[order])
 
 
-def head_of(net: Network) -> Linear:
+def head_in(plan: Plan, tensors: Arrays) -> Linear:
     """The last layer of a network; two linear ones with nothing in between, as cifar_inception_v1 has them, are one."""
-    assert net.head.classifier is not None, "only classifiers are asked"
-    first, *rest = (part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
-    with torch.no_grad():
-        weight, bias = first.weight.double(), first.bias.double()
-        for layer in rest:
-            weight, bias = layer.weight.double() @ weight, layer.weight.double() @ bias + layer.bias.double()
-    return Linear(weight.cpu().numpy(), bias.cpu().numpy())
+    (weight, bias), *rest = (
+        [tensors[f"{layer}.{part}"].astype(np.float64) for part in ("weight", "bias")] for layer in _layers(plan)
+    )
+    for matrix, shift in rest:
+        weight, bias = matrix @ weight, matrix @ bias + shift
+    return Linear(weight, bias)
 
 
-def with_head(net: Network, head: Linear, image: int | None = None) -> Network:
-    """The network with a new head and without auxiliary ones, in eval mode; `image` is the size of its pictures."""
-    net = with_fresh_head(net, len(head.bias), image)
-    assert net.head.classifier is not None, "it was just put in"
+def headed(plan: Plan, tensors: Arrays, head: Linear) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a network of this plan (`plan_with`): those of its backbone, and a new head."""
     # Of two linear layers the others hand on what the first one says.
-    first, *rest = (part for part in net.head.classifier.modules() if isinstance(part, nn.Linear))
-    with torch.no_grad():
-        first.weight.copy_(torch.from_numpy(head.weight))
-        first.bias.copy_(torch.from_numpy(head.bias))
-        for layer in rest:
-            layer.weight.copy_(torch.eye(len(head.bias)))
-            layer.bias.zero_()
-    return net
+    first, *rest = _layers(plan)
+    new = {f"{first}.weight": head.weight, f"{first}.bias": head.bias}
+    for layer in rest:
+        new |= {f"{layer}.weight": np.eye(len(head.bias)), f"{layer}.bias": np.zeros(len(head.bias))}
+    every = {**tensors, **new}
+    return {name: every[name].astype(np.float32, copy=False) for name in shapes_of(plan)}
+
+
+def plan_with(old: Plan, classes: int, image: int | None = None) -> Plan:
+    """A plan with a head for so many classes and no auxiliary ones; `image` is the size of its pictures."""
+    options = {**old.options(), "classes": classes, "aux": False}
+    if image is not None:
+        options["image"] = image
+    return plan(old.architecture, dialect=old.dialect, **options)
 
 
 def with_fresh_head(net: Network, classes: int, image: int | None = None) -> Network:
-    """The network with a head of fresh weights, drawn from torch's generator; otherwise as `with_head`."""
+    """The network with a head of fresh weights, drawn from torch's generator, as `plan_with` says, in eval mode."""
     net.reset_classifier(0)  # takes the auxiliary heads away, too
     net.reset_classifier(classes)
-    if image is not None:
-        net.plan = plan(net.plan.architecture, dialect=net.plan.dialect, **{**net.plan.options(), "image": image})
+    net.plan = plan_with(net.plan, classes, image)
     return net.float().eval()
+
+
+def require_head(plan: Plan) -> None:
+    """Raise ConfigError for a network whose last layer cannot hold what is fitted."""
+    shapes = shapes_of(plan)
+    if any(f"{layer}.bias" not in shapes for layer in _layers(plan)):
+        told = "its last layer has no bias, so no head can be fitted for it"
+        raise ConfigError(f"--from: {plan.architecture}: {told} (add --finetune --fresh-head, or take another network)")
+
+
+def _layers(plan: Plan) -> list[str]:
+    """Names of the last layer, or of the linear layers that it is made of, in their order."""
+    return [
+        name.removesuffix(".weight") for name in shapes_of(plan) if name.startswith(HEAD) and name.endswith(".weight")
+    ]

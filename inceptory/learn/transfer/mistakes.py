@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from inceptory.engines.device import Device
@@ -10,17 +12,20 @@ from inceptory.learn.reasons import Time, explained, plane_of
 from inceptory.learn.transfer.seen import Seen
 from inceptory.measure.evaluate import Scored
 from inceptory.measure.vectors import Gallery, Insight, Plane, Rows, sampled
-from inceptory.nets.network import Network
+from inceptory.weights.model import load
 
 
 def head_explained(
-    seen: Seen, fitted: Rows, measured: Seen, rows: Rows, test: Scored, net: Network, seed: int, used: float
+    seen: Seen, fitted: Rows, measured: Seen, rows: Rows, test: Scored, model: Path, seed: int, used: float
 ) -> Insight:
     """What answers to `rows` of `measured` rest on, of a head that was fitted on the rows `fitted` of `seen`.
 
-    `net` has that head, and the vectors are its own; `used` are the seconds that the run took. Freezes `net`.
+    `model` is the file of the network with that head, whose own the vectors are; `used` are the seconds that the run
+    took.
     """
-    engine = TorchEngine(net.to(seen.extractor.device), seen.extractor.preprocess, Device(seen.extractor.device))
+    engine = TorchEngine(
+        load(model).to(seen.extractor.device), seen.extractor.preprocess, Device(seen.extractor.device)
+    )
     places = sampled(len(rows), seed)
 
     def near() -> Gallery:
