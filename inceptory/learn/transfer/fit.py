@@ -33,7 +33,6 @@ from inceptory.learn.transfer.fitted import (
     held_out_once,
     keep_head,
     plan_with,
-    require_head,
     right_of,
     with_fresh_head,
 )
@@ -91,7 +90,6 @@ class Begun:
     def of(cls, job: Job, source: Source, model: Model, stack: ExitStack, look: Callable[[], None]) -> Begun:
         """Compute vectors, as far as they are not known, and fit the head; `look` may raise between two batches."""
         recipe, views = job.recipe, job.transfer.views
-        require_head(model.plan)
         own = head_for(model, source) if job.transfer.keep_head else None
         settings = Settings(image=job.variant.image, seed=recipe.seed, device=recipe.device, precision=recipe.precision)
         extractor = stack.enter_context(Extractor(model, settings))

@@ -180,14 +180,6 @@ def with_fresh_head(net: Network, classes: int, image: int | None = None) -> Net
     return net.float().eval()
 
 
-def require_head(plan: Plan) -> None:
-    """Raise ConfigError for a network whose last layer cannot hold what is fitted."""
-    shapes = shapes_of(plan)
-    if any(f"{layer}.bias" not in shapes for layer in _layers(plan)):
-        told = "its last layer has no bias, so no head can be fitted for it"
-        raise ConfigError(f"--from: {plan.architecture}: {told} (add --finetune --fresh-head, or take another network)")
-
-
 def _layers(plan: Plan) -> list[str]:
     """Names of the last layer, or of the linear layers that it is made of, in their order."""
     return [

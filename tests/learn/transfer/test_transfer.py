@@ -349,7 +349,7 @@ def test_the_checkpoint_marks_what_is_unlike_its_training_pictures(transferred, 
     assert [one.unlike for one in inceptory.predict(transferred.folder, noise, like)] == [True, False]
 
 
-@pytest.mark.parametrize("name", [name for name in inceptory.catalogue() if name != "cifar_inception_fast"])
+@pytest.mark.parametrize("name", inceptory.catalogue())
 def test_any_network_takes_a_head_on_what_its_classifier_is_given(name):
     from inceptory.learn.transfer.fitted import headed, plan_with
     from inceptory.learn.transfer.head import Linear
