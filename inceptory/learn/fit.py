@@ -27,7 +27,7 @@ from inceptory.learn.loop import Loop, facts
 from inceptory.learn.pictures import CIFAR10_MEAN, CIFAR10_STD
 from inceptory.learn.rates import HIGHEST, LOWEST, STEPS, Search, tried
 from inceptory.learn.reasons import Kept, Time, explained, looked_over, plane_of
-from inceptory.learn.settings.folder import cleared_on_failure, remove, tidy
+from inceptory.learn.settings.folder import cleared_on_failure, remove_states, tidy
 from inceptory.learn.settings.job import Job
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.state import State
@@ -285,7 +285,7 @@ def _finished(loop: Loop, stop: Stop) -> Run:
             insight=insight,
         )
         loop.job.done(folder)
-        remove(folder)
+        remove_states(folder)
     else:
         metrics = test.metrics()
     return Run(folder, metrics, split, loop.position.history, minutes)

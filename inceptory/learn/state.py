@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from inceptory.errors import ConfigError, DataError, WriteError
-from inceptory.learn.settings.folder import NAME, STATES, listed
+from inceptory.learn.settings.folder import STATE, STATES, states_in
 from inceptory.measure.results import Epoch
 from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.system import files
@@ -114,7 +114,7 @@ def save(folder: Path, state: State) -> Path:
         path = _write(folder / STATES, state)
     except WriteError:
         path = _write(folder / STATES, state)
-    for old in listed(folder)[KEPT:]:
+    for old in states_in(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -209,7 +209,7 @@ def newest(folder: Path, task: Task = SINGLE_LABEL) -> tuple[State | None, list[
     Raises ConfigError for a state that another version wrote, DataError where all states are damaged.
     """
     notes: list[str] = []
-    for path in listed(folder):
+    for path in states_in(folder):
         try:
             return _read(path, task), notes
         except (*DAMAGED, DataError, OSError) as fault:
@@ -222,7 +222,7 @@ def newest(folder: Path, task: Task = SINGLE_LABEL) -> tuple[State | None, list[
 
 
 def _read(path: Path, task: Task) -> State:
-    match = NAME.fullmatch(path.name)
+    match = STATE.fullmatch(path.name)
     assert match is not None, "only such names are listed"
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != match[2]:

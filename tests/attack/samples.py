@@ -15,7 +15,7 @@ from PIL import Image
 
 from inceptory.errors import InterruptedRun
 from inceptory.learn.loop import Loop
-from inceptory.learn.settings.folder import listed
+from inceptory.learn.settings.folder import states_in
 from inceptory.system.signals import Stop
 
 MODEL = "cifar_inception_v1"
@@ -163,6 +163,6 @@ def _records(sandbox: Path) -> list[Sample]:
     lines = ("compare run forged --out out/c --force", "train --resume forged")
     names = ("run.json", "metrics.json", "history.csv")
     records = [Sample(name, f"forged/{name}", (sandbox / "run" / name).read_bytes(), lines) for name in names]
-    (state,) = listed(sandbox / "forged" / "stopped")
+    (state,) = states_in(sandbox / "forged" / "stopped")
     place = str(state.relative_to(sandbox))
     return [*records, Sample("a state", place, state.read_bytes(), ("train --resume forged/stopped",))]

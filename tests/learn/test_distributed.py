@@ -24,7 +24,7 @@ from inceptory.learn import loop as train
 from inceptory.learn import state, step
 from inceptory.learn.loop import Loop
 from inceptory.learn.pictures import Targets
-from inceptory.learn.settings.folder import listed
+from inceptory.learn.settings.folder import states_in
 from inceptory.measure.calibration import Calibration
 from inceptory.system import files
 from inceptory.system.ranks import Ranks
@@ -267,7 +267,7 @@ def test_a_pair_that_torchrun_stops_and_starts_again_goes_on_bit_for_bit(pair, c
     words = [str(colours), "--out", str(folder), "--batch", "16", "--epochs", "2", *OPTIONS]
     begun = launch(2, *words, "--checkpoint-every", "1steps")
     deadline = time.monotonic() + 120
-    while not listed(folder) and time.monotonic() < deadline:
+    while not states_in(folder) and time.monotonic() < deadline:
         time.sleep(0.02)
     begun.send_signal(signal.SIGTERM)  # torchrun hands it to every process
     begun.communicate(timeout=120)

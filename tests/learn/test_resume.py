@@ -17,7 +17,7 @@ from inceptory.cli import main
 from inceptory.data.feed.feed import Stream
 from inceptory.errors import InterruptedRun
 from inceptory.learn import state
-from inceptory.learn.settings.folder import listed
+from inceptory.learn.settings.folder import states_in
 from tests.learn.running import MODEL, STEPS, TINY, digests, process, recipe, start
 from tests.learn.stopped import broken, interrupted, stopped_after, third, unpainted, whole  # noqa: F401, fixtures
 
@@ -103,7 +103,7 @@ def test_kept_states_hold_weights_average_and_momentum(colours, tmp_path, monkey
             stopped_after(7, patched)
             with pytest.raises(InterruptedRun):
                 start(colours, tmp_path / name)
-    one, other = (listed(tmp_path / name) for name in ("a", "b"))
+    one, other = (states_in(tmp_path / name) for name in ("a", "b"))
     assert [path.name[:9] for path in one] == ["000000007", "000000006"], "the last two are kept"
     first, second = (load_file(paths[0]) for paths in (one, other))
     assert {name.split("/")[0] for name in first} == {"net", "average", "optimizer"}
@@ -146,7 +146,7 @@ def test_killed_at_random_moments_it_ends_where_the_unbroken_run_ends(wanted, co
 @pytest.mark.slow
 def test_a_signal_saves_the_step_and_ends_with_75(number, colours, tmp_path):
     begun = process(colours, tmp_path / "run", epochs=400)
-    wait_for(lambda: listed(tmp_path / "run"))
+    wait_for(lambda: states_in(tmp_path / "run"))
     os.kill(begun.pid, number)
     begun.join(30)
     assert begun.exitcode == 75
@@ -160,7 +160,7 @@ def test_a_signal_saves_the_step_and_ends_with_75(number, colours, tmp_path):
 @pytest.mark.slow
 def test_a_second_signal_ends_it_at_once_and_the_states_stay_whole(colours, tmp_path):
     begun = process(colours, tmp_path / "run", epochs=400)
-    wait_for(lambda: listed(tmp_path / "run"))
+    wait_for(lambda: states_in(tmp_path / "run"))
     for _ in range(2):
         os.kill(begun.pid, signal.SIGTERM)
     begun.join(30)
@@ -203,7 +203,7 @@ def test_what_is_said_again_as_it_was_is_no_difference(broken, colours, whole):
 
 @pytest.mark.slow
 def test_a_damaged_state_is_passed_over_and_named(broken, whole, capsys):
-    newest = listed(broken)[0]
+    newest = states_in(broken)[0]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)

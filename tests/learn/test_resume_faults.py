@@ -19,7 +19,7 @@ from inceptory import Recipe, Variant
 from inceptory.cli import main
 from inceptory.errors import ConfigError, DataError, MissingError, UsageError, WriteError
 from inceptory.learn import state
-from inceptory.learn.settings.folder import listed
+from inceptory.learn.settings.folder import states_in
 from inceptory.learn.settings.options import Options
 from inceptory.system.files import Pending
 from tests.conftest import paint
@@ -89,18 +89,18 @@ def test_another_machines_arithmetic_is_refused(broken, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypatch, capsys):
-    states = {path: path.read_bytes() for path in listed(broken)}
+    states = {path: path.read_bytes() for path in states_in(broken)}
     monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
     assert main(["train", "--resume", str(broken)]) == 65
     told = capsys.readouterr().err
     assert "step 4: a NaN or infinite loss at rate" in told
     assert ".png" in told
     assert "--lr" in told
-    assert states == {path: path.read_bytes() for path in listed(broken)}
+    assert states == {path: path.read_bytes() for path in states_in(broken)}
 
 
 def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
-    states = {path: path.read_bytes() for path in listed(broken)}
+    states = {path: path.read_bytes() for path in states_in(broken)}
 
     def spoilt(self, *_):
         with torch.no_grad():
@@ -110,7 +110,7 @@ def test_weights_that_are_not_finite_are_never_saved(broken, monkeypatch):
     monkeypatch.setattr("inceptory.learn.update.optim.Optimizer.step", spoilt)
     with pytest.raises(DataError, match="is NaN or infinite"):
         inceptory.train(resume=broken)
-    assert states == {path: path.read_bytes() for path in listed(broken)}
+    assert states == {path: path.read_bytes() for path in states_in(broken)}
 
 
 @pytest.mark.slow
@@ -120,14 +120,14 @@ def test_a_full_disk_ends_with_74_and_what_is_needed(broken, whole, monkeypatch,
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    states = {path: path.read_bytes() for path in listed(broken)}
+    states = {path: path.read_bytes() for path in states_in(broken)}
     with monkeypatch.context() as patched:
         patched.setattr("inceptory.system.files.Pending.write", full)
         assert main(["train", "--resume", str(broken)]) == 74
     told = capsys.readouterr().err.splitlines()[-1]
     assert "no space left on device" in told
     assert "needed and" in told
-    assert states == {path: path.read_bytes() for path in listed(broken)}
+    assert states == {path: path.read_bytes() for path in states_in(broken)}
     inceptory.train(resume=broken)
     assert digests(broken) == digests(whole)
 

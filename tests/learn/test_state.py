@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from inceptory.errors import DataError, UsageError
 from inceptory.learn import state
-from inceptory.learn.settings.folder import NAME, listed, remove, tidy
+from inceptory.learn.settings.folder import STATE, remove_states, states_in, tidy
 from inceptory.learn.settings.job import Every
 from inceptory.learn.state import Position, State, number, seeded
 from inceptory.measure.single_label import SingleEpoch
@@ -56,8 +56,8 @@ def test_what_was_saved_is_what_is_found(tmp_path: Path):
 def test_the_last_two_are_kept(tmp_path: Path):
     for step in (1, 2, 3):
         state.save(tmp_path, made(step))
-    assert [int(path.name[:9]) for path in listed(tmp_path)] == [3, 2]
-    remove(tmp_path)
+    assert [int(path.name[:9]) for path in states_in(tmp_path)] == [3, 2]
+    remove_states(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ def test_killed_before_any_call_of_a_save_the_old_or_the_new_state_is_whole(tmp_
         assert found is not None
         seen.add(found.position.step)
         tidy(folder)
-        assert all(NAME.fullmatch(path.name) for path in (folder / "state").iterdir()), at
+        assert all(STATE.fullmatch(path.name) for path in (folder / "state").iterdir()), at
     assert code == 0
     assert seen == {2, 3}, "both sides of the rename were tried"
     assert at > 10, "every call was counted"

@@ -17,14 +17,14 @@ from inceptory.system.streams import is_first
 
 STATES = "state"
 """The folder of states inside."""
-NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
+STATE = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 """The file of a state: the step, and the digest of its content."""
 
 
-def listed(folder: Path) -> list[Path]:
+def states_in(folder: Path) -> list[Path]:
     """The states of a run, newest first."""
     paths = (folder / STATES).glob("*.safetensors") if (folder / STATES).is_dir() else ()
-    return sorted((path for path in paths if NAME.fullmatch(path.name)), key=lambda path: path.name, reverse=True)
+    return sorted((path for path in paths if STATE.fullmatch(path.name)), key=lambda path: path.name, reverse=True)
 
 
 def tidy(folder: Path) -> None:
@@ -34,9 +34,9 @@ def tidy(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove(folder: Path) -> None:
+def remove_states(folder: Path) -> None:
     """Remove all states: a finished run needs only its checkpoints."""
-    for path in listed(folder):
+    for path in states_in(folder):
         path.unlink(missing_ok=True)
     if (folder / STATES).is_dir() and not any((folder / STATES).iterdir()):
         (folder / STATES).rmdir()
@@ -50,7 +50,7 @@ def cleared_on_failure(folder: Path, resumed: bool) -> Iterator[None]:
     except InterruptedRun:
         raise
     except InceptoryError:
-        if is_first() and not resumed and not listed(folder):
+        if is_first() and not resumed and not states_in(folder):
             _clear(folder)
         raise
 

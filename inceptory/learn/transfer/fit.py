@@ -22,7 +22,7 @@ from inceptory.errors import ConfigError, InterruptedRun
 from inceptory.features.extract import Extractor, Settings
 from inceptory.learn.events import Events
 from inceptory.learn.rates import Search
-from inceptory.learn.settings.folder import cleared_on_failure, remove, tidy
+from inceptory.learn.settings.folder import cleared_on_failure, remove_states, tidy
 from inceptory.learn.settings.job import Job
 from inceptory.learn.transfer.fitted import (
     Arrays,
@@ -250,7 +250,7 @@ def _finished(job: Job, folder: Path, began: float, result: Result) -> Run:
         insight=insight,
     )
     job.done(folder)
-    remove(folder)
+    remove_states(folder)
     return Run(folder, metrics, result.split, result.epochs, minutes)
 
 

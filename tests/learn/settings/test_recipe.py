@@ -108,6 +108,8 @@ def test_every_option_but_a_yes_or_no_can_be_out_of_range():
 def test_every_named_recipe_is_in_range(architecture):
     found = recipes(architecture)
     assert all(recipe.check() is None for recipe in found.values())
+    own = {"fast"} if architecture == "cifar_inception_fast" else {"tutorial"}
+    assert set(found) == {"quick"} | own | (set() if architecture.startswith("cifar_") else {"paper"})
 
 
 def test_a_recipe_survives_json():
