@@ -19,20 +19,22 @@ PAGE, PLOT, TABLE = WRITTEN = ("reproduced.html", "reproduced.png", "reproduced.
 """Files that are written beside the folders of the runs."""
 JPEG = "JPEG copies"
 """How a data set is called whose pictures are not the originals."""
-COLUMNS = {
+FIGURES = {
     "network": "cifar_inception_",
     "total": "parameters",
     "trainable": "trainable",
     "non_trainable": "non-trainable",
     "file_bytes": "file, MiB",
-    "best": "best, % (95 % interval)",
+    "best": "best, %",
+    "best_interval": "95 % interval",
     "best_epoch": "in epoch",
-    "last": "last, % (95 % interval)",
+    "last": "last, %",
+    "last_interval": "95 % interval",
     "minutes": "minutes",
     "images_per_second": "images/s",
     "tutorial": "the tutorials say",
 }
-"""Columns of the table, by their names in the .csv, which has more."""
+"""Rows of the table, by their names in the .csv, where they are columns."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class Reproduced:
         return [_record(run) for run in self.runs]
 
     def cells(self) -> list[tuple[str, ...]]:
-        """The rows of the table, the first one is the head."""
-        return [tuple(COLUMNS.values()), *map(_cells, self.records())]
+        """The rows of the table, the first one is the head: a network is a column, as names and figures are wide."""
+        return list(zip(FIGURES.values(), *map(_cells, self.records()), strict=True))
 
     def notes(self) -> list[str]:
         """What the reader of the table must know."""
@@ -104,7 +106,7 @@ class Reproduced:
         return lines
 
     def __str__(self) -> str:
-        table = aligned(self.cells(), right=range(1, len(COLUMNS) - 1))
+        table = aligned(self.cells(), right=range(1, 1 + len(self.runs)))
         return "\n".join([*table, "", *self.notes(), f"curves of all: {self.folder / PAGE}"])
 
     def write(self) -> None:
@@ -148,13 +150,13 @@ def _record(run: Finished) -> dict[str, Any]:
 
 def _cells(record: dict[str, Any]) -> tuple[str, ...]:
     shown = {name: f"{record[name]:,}" for name in ("total", "trainable", "non_trainable")}
-    for name in ("best", "last"):
-        shown[name] = f"{100 * record[name]:.2f} ({percent_range(record[f'{name}_interval'])})"
+    shown |= {name: f"{100 * record[name]:.2f}" for name in ("best", "last")}
+    shown |= {name: percent_range(record[name]) for name in ("best_interval", "last_interval")}
     shown["network"] = _short(record["network"])
     shown["file_bytes"] = f"{record['file_bytes'] / 2**20:.1f}"
     shown["minutes"] = f"{record['minutes']:.1f}"
     shown["images_per_second"] = f"{record['images_per_second']:,.0f}"
-    return tuple(shown.get(name, record[name]) for name in COLUMNS)
+    return tuple(shown.get(name, record[name]) for name in FIGURES)
 
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:

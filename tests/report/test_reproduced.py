@@ -49,11 +49,14 @@ def test_best_and_last_come_from_the_history_with_their_intervals(tmp_path: Path
 
 def test_the_table_and_what_its_reader_must_know(tmp_path: Path):
     told = str(reproduced(tmp_path, "cifar10 (JPEG copies), its test pictures as validation"))
-    _, _, first, second, *notes = told.splitlines()
-    assert first.startswith("v1 ")
-    assert re.search(r"50\.00 \(45\.12 to 54\.88\) +2 of 3 ", first)
-    assert "45.00 (40.20 to 49.90)" in first
-    assert second.startswith("v2 ")
+    table, _, notes = (part.splitlines() for part in told.partition("\n\n"))
+    head, _, *figures = (re.split(" {2,}", line) for line in table)
+    assert head == ["cifar_inception_", "v1", "v2"]
+    assert ["best, %", "50.00", "50.00"] in figures
+    assert ["95 % interval", "45.12 to 54.88", "45.12 to 54.88"] in figures
+    assert ["in epoch", "2 of 3", "2 of 2"] in figures
+    assert ["last, %", "45.00", "50.00"] in figures
+    assert ["95 % interval", "40.20 to 49.90", "45.12 to 54.88"] in figures
     for words in (
         "cifar10 (JPEG copies), its test pictures as validation, n 400",
         "3 points below",
