@@ -107,8 +107,7 @@ def test_no_public_name_is_that_of_a_room_or_module():
     assert not any(isinstance(getattr(inceptory, name), types.ModuleType) for name in inceptory.__all__)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("demo", "reproduce"))) for name in CALLS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
 def test_a_public_name_works_after_everything_is_imported(name, run, colours, tmp_path):
     assert CALLS[name](run, colours, tmp_path)

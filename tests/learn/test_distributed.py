@@ -300,6 +300,7 @@ def test_a_loss_that_is_no_number_in_one_ends_both_at_the_same_step(colours: Pat
     assert state.newest(tmp_path / "run")[0].position.step == 2
 
 
+@pytest.mark.slow
 def test_files_are_written_by_the_first_process_only(pair):
     folder, _ = pair
     first, second = ((folder.parent / f"wrote.{rank}").read_text(encoding="utf-8") for rank in range(2))

@@ -156,6 +156,7 @@ def test_of_mixed_pictures_both_classes_count_by_their_shares():
     assert found.plain == pytest.approx((share * losses[0] + (1 - share) * losses[1]).sum().item(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_history_has_the_objective_in_a_column_of_its_own(smoothing, colours: Path, tmp_path: Path):
     recipe = replace(BUSY, label_smoothing=smoothing)

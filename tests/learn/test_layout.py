@@ -78,6 +78,7 @@ def test_a_resumed_run_is_of_the_same_columns_and_no_others(trained, capsys):
     assert "--label-column breed, not fold" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_without_being_told_again(trained, table, tmp_path):
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:

@@ -59,6 +59,7 @@ def test_frozen_stages_come_out_as_they_went_in_with_the_preprocessing_they_had(
     assert len(card.labels) == 3
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit_from_the_same_network_only(run: Path, colours: Path, tmp_path: Path):
     with pytest.MonkeyPatch.context() as patched:
         stopped_after(2, patched)

@@ -91,6 +91,7 @@ def unequal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "drawn", "answered"),
     [({}, 0.2, 0.2), ({"class_weights": True}, 0.2, 0.5), ({"balanced": True}, 0.5, 0.5)],

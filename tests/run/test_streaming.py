@@ -88,6 +88,7 @@ def interrupted(run, folder, out, stopped_after, monkeypatch, batches=2, **asked
 # Going on
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_rows(run, folder, undisturbed, tmp_path):
     out, parts = tmp_path / "x.parquet", tmp_path / "x.parquet.parts" / "answers.jsonl"
     # Every batch takes a while, so that no child ends by itself.

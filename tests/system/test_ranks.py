@@ -108,11 +108,13 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return run(TALK, tmp_path_factory.mktemp("talk"), 2)
 
 
+@pytest.mark.slow
 def test_counters_on_the_processor_are_summed_beside_a_backend_that_takes_gpus_only(talk):
     assert [one["total"] for one in talk] == [[3.0, 2.0]] * 2
     assert [one["first"] for one in talk] == [[5.0]] * 2
 
 
+@pytest.mark.slow
 def test_rows_are_gathered_in_order_whatever_each_process_has(talk):
     mine = [[0, 1, 2], [100, 101, 102], [103, 104, 105]]
     for one in talk:
@@ -122,10 +124,12 @@ def test_rows_are_gathered_in_order_whatever_each_process_has(talk):
         assert one["large"] == [2**53 + 1, 2**53 + 2], "whole numbers stay whole"
 
 
+@pytest.mark.slow
 def test_nothing_is_pickled_on_the_way(talk):
     assert [one["pickled"] for one in talk] == [[], []]
 
 
+@pytest.mark.slow
 def test_what_batch_norms_remember_is_the_mean_over_the_processes(talk):
     for one in talk:
         assert one["mean"] == [1.5, 15.0], "of 1 and 2, of 10 and 20"

@@ -138,6 +138,7 @@ def test_keras_rule_holds_at_every_depth():
     assert torch.allclose(kernel, w, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_a_state_goes_on_bit_for_bit_and_belongs_to_the_network_that_it_began_with():
     one = Stepper(network(), HALF, Device("cpu"))
     one.step(0, 0.1, [values(0)])

@@ -125,6 +125,7 @@ def test_two_layers_of_one_name_are_refused(tmp_path: Path):
         inceptory.load(tmp_path / "k.weights.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(TWINS)
 @pytest.mark.parametrize("name", ["inception_v3", "xception", "cifar_inception_v1"])
 def test_the_layout_of_2016_that_we_write_reads_back_bit_for_bit(name: str, tmp_path: Path):
