@@ -21,15 +21,16 @@ def _help(name: str, sentence: str) -> str:
     """The help text of an option: its sentence, then its value in each recipe and the default of each optimizer."""
     papers = {getattr(document(paper), name) for paper in PAPERS.values()}
     quick = getattr(document("quick"), name)
-    values = {"quick": shown(quick), "tutorial": shown(getattr(document("tutorial"), name))}
+    values = {recipe: shown(getattr(document(recipe), name)) for recipe in ("quick", "fast", "tutorial")}
     values["paper"] = shown(papers.pop()) if len(papers) == 1 else "by network"
     defaults = {key: shown(own[name]) for key, own in OPTIMIZERS.items() if name in own}
     if len(set(defaults.values())) > 1:
-        values = {**defaults, **{key: value for key, value in values.items() if key != "quick"}}
+        # quick and fast have those of sgd and muon.
+        values = {**defaults, **{key: value for key, value in values.items() if key not in ("quick", "fast")}}
     if quick is None:
         return sentence
     each = ", ".join(f"{key} {value}" for key, value in values.items())
-    return f"{sentence} [{values['quick'] if len(set(values.values())) == 1 else each}]"
+    return f"{sentence} [{shown(quick) if len(set(values.values())) == 1 else each}]"
 
 
 def _flag(name: str, sentence: str) -> Any:
