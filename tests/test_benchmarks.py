@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import inceptory
 from inceptory.data.picture.preprocess import Preprocess
@@ -113,6 +114,28 @@ def test_our_network_and_the_port_are_trained_for_the_same_seconds_and_rows_are_
     assert all(
         row[view] * TEST == pytest.approx(round(row[view] * TEST)) for row in rows for view in ("plain", "mirrored")
     )
+
+
+@pytest.mark.slow
+def test_a_changed_network_and_a_changed_recipe_are_trained_measured_and_drawn(tmp_path: Path):
+    names = ["early", "no smoothing"]
+    command = [sys.executable, ROOT / "benchmarks/cifar10_study.py", tmp_path / "out", "--time", "2s", "--only", *names]
+    command += ["--picture", tmp_path / "study.png"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "INCEPTORY_DATA": str(written(tmp_path))}
+    told = []
+    for _ in range(2):
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert child.returncode == 0, child.stderr[-2000:]
+        told.append(child.stdout)
+    assert told[0] == told[1], "what is done is not done again"
+    early, plain = (json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines())
+    assert (early["name"], plain["name"]) == ("early", "no smoothing")
+    assert plain["macs"] == inceptory.plan("cifar_inception_fast").numbers()["macs"]
+    assert early["macs"] == pytest.approx(plain["macs"], rel=0.05)
+    assert early["width"] > 1.5, "what a quarter of the cells saves goes into filters"
+    assert json.loads((tmp_path / "out" / "no-smoothing" / "run.json").read_text())["recipe"]["label_smoothing"] == 0
+    with Image.open(tmp_path / "study.png") as drawn:
+        assert drawn.width > 1000
 
 
 def test_the_table_of_speed_has_the_newest_rows_of_a_quiet_machine(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ def test_a_process_has_as_many_threads_as_it_was_told_and_that_is_one_unless_sai
 
 
 def told_by_pytest(*words: str) -> list[str]:
-    """The lines of a run of `test_benchmarks.py`, which holds six slow tests and others."""
+    """The lines of a run of `test_benchmarks.py`, which holds seven slow tests and others."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "test_benchmarks.py"), *words]
     return subprocess.run(command, cwd=HERE.parent, env=known, capture_output=True, text=True).stdout.splitlines()
@@ -37,7 +37,7 @@ def test_what_is_left_out_is_told_above_the_closing_line(words: list[str]):
         pytest.importorskip("xdist")
     *_, head, line, closing = told_by_pytest("-m", "not slow", *words)
     assert re.fullmatch("=+ left out =+", head)
-    assert line == "6 slow (run everything: make check; these alone: python -m pytest -m slow)"
+    assert line == "7 slow (run everything: make check; these alone: python -m pytest -m slow)"
     assert re.search(r" in \d+\.\d+s$", closing)
 
 

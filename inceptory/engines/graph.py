@@ -22,6 +22,7 @@ from inceptory.nets.blocks import (
     LRN,
     SE,
     Act,
+    Activation,
     Chain,
     Concat,
     Conv,
@@ -181,8 +182,8 @@ class _Writer:
                 return self.pooled(node, x, before)
             case Norm():
                 return self.normed(node, x, before[0], path)
-            case Act():
-                return self.add("Relu", x)
+            case Act(kind):
+                return self.activated(kind, x)
             case LRN(size, alpha, beta, k):
                 return self.add("LRN", x, size=size, alpha=alpha, beta=beta, bias=k)
             case SE():
@@ -196,7 +197,7 @@ class _Writer:
                 raise AssertionError(f"{path}: only auxiliary heads pool to a grid, and answers leave them out")
 
     def convolved(self, node: Conv, x: str, before: Shape, path: str) -> str:
-        """Convolution, ReLU; its norm is folded."""
+        """Convolution, activation; its norm is folded."""
         inputs = [x, self.weight(f"{path}.conv.weight"), *([self.weight(f"{path}.conv.bias")] if node.bias else [])]
         sides = [
             _padding(size, side, node.stride, str(node.pad)) for size, side in zip(before[1:], node.kernel, strict=True)
@@ -209,7 +210,15 @@ class _Writer:
             pads=_pads(sides),
             group=before[0] if node.multiplier else 1,
         )
-        return self.add("Relu", x) if node.act else x
+        return self.activated(node.act, x) if node.act else x
+
+    def activated(self, kind: Activation | bool | None, x: str) -> str:
+        """ReLU, or GELU by its formula, which engines recognise: an operation of its own it is from opset 20 on."""
+        if kind != "gelu":
+            return self.add("Relu", x)
+        error = self.add("Erf", self.add("Mul", x, self.constant(f"{x}.root", np.asarray(0.5**0.5))))
+        share = self.add("Add", error, self.constant(f"{x}.one", np.asarray(1.0)))
+        return self.add("Mul", self.add("Mul", x, share), self.constant(f"{x}.half", np.asarray(0.5)))
 
     def normed(self, node: Norm, x: str, channels: int, path: str) -> str:
         """Batch norm by its running statistics."""

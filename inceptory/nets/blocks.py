@@ -23,6 +23,9 @@ the size rounds up and the last window must start inside the map.
 Divisor = Literal["real", "window"]
 """By what an average pool divides at the border: the cells that exist, or the whole window."""
 
+Activation = Literal["relu", "gelu"]
+"""relu: max(x, 0). gelu: x times the normal distribution's share below x (arXiv 1606.08415)."""
+
 
 @dataclass(frozen=True)
 class Init:
@@ -45,6 +48,8 @@ class Defaults:
     bias: bool = False
     gamma: bool = True
     bn_eps: float = 1e-3
+    activation: Activation = "relu"
+    """Behind convolutions and of its own; a residual sum and a squeeze-and-excitation always have a ReLU."""
     bn_momentum: float = 0.1
     """Share of the new batch in the running statistics, as PyTorch counts it (1 - decay)."""
     pad: Pad = "same"
@@ -65,7 +70,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Conv:
-    """Convolution, then batch norm, then ReLU, the last two optional."""
+    """Convolution, then batch norm, then an activation, the last two optional."""
 
     filters: int
     """Output channels; 0 with a `multiplier`."""
@@ -77,7 +82,8 @@ class Conv:
     bias: bool | None = None
     norm: bool | Norm | None = None
     """True or None take the dialect's batch norm; an inherited tree holds a Norm or False."""
-    act: bool = True
+    act: bool | Activation = True
+    """True takes the dialect's activation; an inherited tree holds its name or False."""
     init: Init | None = None
 
 
@@ -102,7 +108,9 @@ class GridPool:
 
 @dataclass(frozen=True)
 class Act:
-    """ReLU on its own, where none belongs to the convolution before it."""
+    """An activation on its own, where none belongs to the convolution before it."""
+
+    kind: Activation | None = None
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def _drop_counter(state: dict[str, Any], prefix: str, *_: object) -> None:
 
 
 class Conv(Holder):
-    """Convolution, batch norm, ReLU. (N, C, H, W) -> (N, filters, H', W')."""
+    """Convolution, batch norm, activation. (N, C, H, W) -> (N, filters, H', W')."""
 
     def __init__(self, node: blocks.Conv, channels: int) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class Conv(Holder):
         if self.bn is not None:
             x = self.bn(x)
         # In place: the tensor is this module's own, and batch norm keeps its input, not its output.
-        return x.relu_() if self.act else x
+        return F.gelu(x) if self.act == "gelu" else x.relu_() if self.act else x
 
     def _pooled(self, x: Tensor, pool: Pool) -> Tensor:
         bias = self.conv.bias
@@ -231,13 +231,6 @@ class GridPool(nn.Module):
             return output_size(size, self.node.kernel, self.node.stride, str(self.node.pad)) == self.grid
         except MapVanished:
             return False
-
-
-class Act(nn.Module):
-    """ReLU into a new tensor: a shortcut may still need the input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.relu()
 
 
 class SE(nn.Module):
@@ -382,8 +375,8 @@ def build(node: Node, shape: Shape) -> nn.Module:
             return GridPool(node)
         case blocks.Norm():
             return BatchNorm(shape[0], node)
-        case blocks.Act():
-            return Act()
+        case blocks.Act(kind):
+            return nn.GELU() if kind == "gelu" else nn.ReLU()  # into a new tensor: a shortcut may still need the input
         case blocks.LRN(size, alpha, beta, k):
             return nn.LocalResponseNorm(size, alpha, beta, k)
         case blocks.SE():

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from inceptory.nets.blocks import (
     SE,
+    Act,
     Aux,
     Chain,
     Concat,
@@ -77,6 +78,8 @@ def inherit(tree: Tree, defaults: Defaults) -> Tree:
                 return _fill_conv(node, defaults)
             case Norm():
                 return _fill_norm(node, defaults)
+            case Act():
+                return replace(node, kind=node.kind or defaults.activation)
             case Pool():
                 return replace(node, pad=node.pad or defaults.pad, divisor=node.divisor or defaults.divisor)
             case GridPool(_, window) if window is not None:
@@ -109,6 +112,7 @@ def _fill_conv(conv: Conv, defaults: Defaults) -> Conv:
         pad=conv.pad or defaults.pad,
         bias=defaults.bias if conv.bias is None else conv.bias,
         norm=_fill_norm(norm, defaults) if isinstance(norm, Norm) else False,
+        act=defaults.activation if conv.act is True else conv.act,
         init=conv.init or defaults.init,
     )
 

@@ -42,7 +42,17 @@ from inceptory.nets.drawing.pieces import (
     text_width,
     write,
 )
-from inceptory.nets.drawing.table import Run, head_nodes, headline, macs_text, runs, shape_text, totals, words
+from inceptory.nets.drawing.table import (
+    ACTIVATIONS,
+    Run,
+    head_nodes,
+    headline,
+    macs_text,
+    runs,
+    shape_text,
+    totals,
+    words,
+)
 
 GUTTER = 224
 """Width left of the flow, for names and numbers of the stages."""
@@ -58,7 +68,7 @@ COLOURS = {
     "max": ("max pool", "#fbdccd", "#c46a3a"),
     "avg": ("average pool", "#fdefc6", "#bd922a"),
     "norm": ("normalisation", "#d9efd9", "#4f9358"),
-    "act": ("ReLU", "#ececec", "#8a8a8a"),
+    "act": ("activation", "#ececec", "#8a8a8a"),
     "se": ("squeeze and excitation", "#cfeeee", "#2f8f8f"),
     "drop": ("dropout", "#f7f7f7", "#a0a0a0"),
     "linear": ("linear", "#f6d9e6", "#b3527f"),
@@ -72,8 +82,10 @@ class Usual:
     """What most of the network does; boxes note where they differ."""
 
     traits: Mapping[str, tuple[bool, bool, bool]]
-    """Kind of convolution: with bias, batch norm, ReLU."""
+    """Kind of convolution: with bias, batch norm, activation."""
     pad: str
+    activation: str
+    """Name of the one that the network has."""
 
 
 def kind_of(node: Leaf) -> str:
@@ -98,8 +110,8 @@ def kind_of(node: Leaf) -> str:
 
 
 def traits(node: Conv) -> tuple[bool, bool, bool]:
-    """Whether a convolution has a bias, batch norm, ReLU."""
-    return bool(node.bias), bool(node.norm), node.act
+    """Whether a convolution has a bias, batch norm, an activation."""
+    return bool(node.bias), bool(node.norm), bool(node.act)
 
 
 def usual(plan: Plan) -> Usual:
@@ -108,7 +120,9 @@ def usual(plan: Plan) -> Usual:
     convs = [node for node in nodes if isinstance(node, Conv)]
     counted = {kind: Counter(traits(c) for c in convs if kind_of(c) == kind) for kind in map(kind_of, convs)}
     pads = Counter(str(conv.pad) for conv in convs if conv.kernel != (1, 1))
-    return Usual({kind: count.most_common(1)[0][0] for kind, count in counted.items()}, pads.most_common(1)[0][0])
+    traits_of = {kind: count.most_common(1)[0][0] for kind, count in counted.items()}
+    activation = "gelu" if any(conv.act == "gelu" for conv in convs) else "relu"
+    return Usual(traits_of, pads.most_common(1)[0][0], ACTIVATIONS[activation])
 
 
 def leaves(plan: Plan) -> list[Leaf]:
@@ -121,7 +135,7 @@ def notes(node: Leaf, common: Usual) -> list[str]:
     """Where a box differs from what is usual in its network, one line each."""
     differences: list[str] = []
     if isinstance(node, Conv):
-        pairs = zip(("bias", "norm", "ReLU"), traits(node), common.traits[kind_of(node)], strict=True)
+        pairs = zip(("bias", "norm", common.activation), traits(node), common.traits[kind_of(node)], strict=True)
         differences = [word if has else f"no {word}" for word, has, most in pairs if has != most]
     if isinstance(node, Conv | Pool) and node.kernel != (1, 1) and node.pad != common.pad:
         differences.append(f"{node.pad} padding")
@@ -257,8 +271,9 @@ def legend_labels(plan: Plan, common: Usual) -> list[tuple[str, str]]:
     present = {"avg", *map(kind_of, (*leaves(plan), *head_nodes(plan.tree.head), *summed))}
     labels = []
     for kind, (name, _, _) in COLOURS.items():
-        carried = zip((" + bias", " + batch norm", " + ReLU"), common.traits.get(kind, ()), strict=False)
-        labels.append((kind, name + "".join(word for word, has in carried if has)))
+        name = common.activation if kind == "act" else name
+        carried = zip(("bias", "batch norm", common.activation), common.traits.get(kind, ()), strict=False)
+        labels.append((kind, " + ".join([name, *(word for word, has in carried if has)])))
     return [(kind, label) for kind, label in labels if kind in present]
 
 

@@ -36,6 +36,8 @@ WIDEST = 100
 
 TIMES = {2: "double", 3: "triple"}
 
+ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
+
 
 def window(kernel: tuple[int, int], stride: int = 1) -> str:
     """A kernel as the papers write it, height x width: `1x7`, `3x3/2`."""
@@ -65,8 +67,8 @@ def words(node: Leaf) -> str:
             return f"LRN over {size}"
         case Norm():
             return "batch norm"
-        case Act():
-            return "ReLU"
+        case Act(kind):
+            return ACTIVATIONS[kind or "relu"]
 
 
 def shape_text(shape: Shape) -> str:

@@ -129,7 +129,7 @@ def _config_pools(layers: list[Layer]) -> Iterator[tuple[str, Any, Any, Any]]:
 
 def _relus(tree: Tree) -> int:
     nodes = [node for stage in tree.stages for _, node in _parts(stage.body, stage.name)]
-    return sum(isinstance(node, Act) or (isinstance(node, Conv | Residual) and node.act) for node in nodes)
+    return sum(isinstance(node, Act) or (isinstance(node, Conv | Residual) and bool(node.act)) for node in nodes)
 
 
 def _is_relu(layer: Layer) -> bool:

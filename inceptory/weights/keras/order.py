@@ -81,7 +81,7 @@ def _side_by_side(parts: list[tuple[str, Node]], depth: int) -> tuple[int, list[
 
 
 def _convolution(node: Conv, path: str, depth: int) -> tuple[int, list[Layer]]:
-    depth += node.act
+    depth += bool(node.act)
     layers: list[Layer] = []
     if isinstance(node.norm, Norm):
         depth += 1

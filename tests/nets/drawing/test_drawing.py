@@ -48,6 +48,7 @@ each_plan = pytest.mark.parametrize("decided", PLANS, ids=lambda p: f"{p.archite
         (LRN(), "LRN over 5"),
         (Norm(), "batch norm"),
         (Act(), "ReLU"),
+        (Act("gelu"), "GELU"),
     ],
 )
 def test_every_kind_of_node_has_words(node: Leaf, text: str) -> None:

@@ -167,6 +167,17 @@ def test_residual_blocks_show_scale_sum_and_shortcut() -> None:
     assert not {"ReLU", "x 1"} & {text.text for text in drawn["Block8"].iter(f"{SVG}text")}
 
 
+@pytest.mark.parametrize(
+    ("name", "its", "other"), [("cifar_inception_fast", "GELU", "ReLU"), ("xception", "ReLU", "GELU")]
+)
+def test_a_page_names_the_activation_of_its_network(name: str, its: str, other: str) -> None:
+    drawn = page(plan(name))
+    texts = " ".join(text.text or "" for text in drawn.iter(f"{SVG}text"))
+    assert f"convolution + batch norm + {its}" in texts
+    assert its in {text.text for text in drawn.iter(f"{SVG}text")}, "a box of its own"
+    assert other not in texts
+
+
 def test_forks_inside_a_branch_are_joined_twice() -> None:
     drawn = {names[0]: group for names, group in panels(plan("inception_v3"))}
     joined = [box.texts[0][0] for box in boxes(drawn["Mixed_7b"]) if box.kind == "join"]
