@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptory.engines.explain.branches import Joint, joint_of, require_stage
+from inceptory.engines.explain.branches import Joint, joint_of, located, require_stage
 from inceptory.errors import DataError, UsageError, printable
 from inceptory.report.explained import TITLE
 from inceptory.run.evaluate import checkpoint
@@ -108,8 +108,9 @@ def explain(
         adds to the logit. Pictures of one name in several folders get a number. It may not lie in a
         folder that is searched.
     layer
-        Stage after which the heat map is taken (Grad-CAM: Selvaraju et al. 2017); the last unless said.
-        Early stages have finer maps and know less of the classes. `inceptory show` lists the stages.
+        Stage after which the heat map is taken (Grad-CAM: Selvaraju et al. 2017); unless said, the last
+        whose map has 4 positions a side or more. Early stages have finer maps and know less of the
+        classes. `inceptory show` lists the stages.
     module
         Stage whose branches are weighed: gradient times activation, summed over each branch's channels;
         of a residual stage the shortcut too. The last with branches side by side unless said; for the
@@ -135,7 +136,7 @@ def explain(
         opened = stack.enter_context(checkpoint(model, weights, raw))
         if layer is not None:
             require_stage(opened.plan, layer)
-        joint, stage = joint_of(opened.plan, module), layer or opened.plan.tree.stages[-1].name
+        joint, stage = joint_of(opened.plan, module), layer or located(opened.plan)
 
         def place(name: str, kind: Kind) -> Output:
             return stack.enter_context(claimed(folder / name, kind, inputs=[opened.path, *images], force=force))
