@@ -4,8 +4,8 @@
 
 For each seed the port (airbench.py, of so many epochs) is trained, then ours for the seconds that the port's steps
 took. The port's loading and its measurements are not counted, ours are: `--time` is the whole command, from its start
-to its report. Ours learns from 98 % of the training pictures, since the others choose its epoch; the port from all.
-Both are measured on the test pictures as they are, and with their mirror images.
+to its report. Ours learns from all training pictures but 100, the port from all; of both the last step is measured, on
+the test pictures as they are and with their mirror images.
 
 OUT keeps a row for each of both in rows.jsonl; the same command goes on with what is missing, and a training of ours
 that was interrupted is resumed. Nothing else may run beside.
@@ -44,15 +44,15 @@ def port(seed: int, epochs: float, batch: int) -> dict[str, object]:
 
 def ours(seed: int, seconds: float, folder: Path) -> dict[str, object]:
     """Our row, of a training in a folder."""
-    asked = ["cifar10", "--model", OURS, "--seed", seed, "--time", f"{max(seconds, 1):.0f}s", "--validation", 0.02]
+    asked = ["cifar10", "--model", OURS, "--seed", seed, "--time", f"{max(seconds, 1):.0f}s", "--validation", 0.002]
     if (folder / "run.json").exists():
         run(*INCEPTORY, "train", "--resume", folder)
     else:
         run(*INCEPTORY, "train", *asked, "--no-tensorboard", "--out", folder)
-    accuracies = []
+    accuracies, evaluate = [], ["evaluate", folder / "last.safetensors", "cifar10", "--engine", "torch"]
     for views in ("1", "flip"):
         out = folder / f"views-{views}.json"
-        run(*INCEPTORY, "evaluate", folder, "cifar10", "--views", views, "--engine", "torch", "--out", out)
+        run(*INCEPTORY, *evaluate, "--views", views, "--out", out)
         accuracies.append(json.loads(out.read_text())["top1"])
     epochs = len((folder / "history.csv").read_text().splitlines()) - 1
     return {"seconds": seconds, "plain": accuracies[0], "mirrored": accuracies[1], "epochs": epochs}
