@@ -31,10 +31,20 @@ Activation = Literal["relu", "gelu"]
 class Init:
     """How a weight starts before training."""
 
-    kind: Literal["he_normal", "he_normal_out", "glorot_uniform", "xavier_caffe", "truncated_normal", "normal", "torch"]
+    kind: Literal[
+        "he_normal",
+        "he_normal_out",
+        "glorot_uniform",
+        "xavier_caffe",
+        "truncated_normal",
+        "normal",
+        "torch",
+        "identity",
+    ]
     """he_normal: truncated normal of variance 2 / fan-in (Keras, tf-slim); he_normal_out: normal,
     2 / fan-out; glorot_uniform: Keras' default; xavier_caffe: uniform of variance 1 / fan-in;
-    truncated_normal and normal: with `std`; torch: PyTorch's own, weights and biases uniform."""
+    truncated_normal and normal: with `std`; torch: PyTorch's own, weights and biases uniform;
+    identity: he_normal, but where a kernel is larger than 1x1 its first filters hand on their inputs."""
     std: float = 0.0
     bias: float | None = 0.0
     """Where biases start; None draws them as PyTorch does."""

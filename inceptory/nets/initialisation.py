@@ -19,8 +19,10 @@ def start(weight: Tensor, bias: Tensor | None, init: Init) -> None:
     """Fill a layer's tensors in place as its origin does before training."""
     fan_in = weight[0].numel()
     match init.kind:
-        case "he_normal":
+        case "he_normal" | "identity":
             _truncated_normal(weight, math.sqrt(2 / fan_in) / TRUNCATED_STD)
+            if init.kind == "identity" and weight[0, 0].numel() > 1:
+                nn.init.dirac_(weight[: weight.shape[1]])
         case "he_normal_out":
             nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
         case "glorot_uniform":

@@ -40,6 +40,19 @@ def test_a_start_has_the_deviation_and_the_limit_of_its_definition(init, std, la
         assert weight.abs().max().item() > 4 * std, "a normal without a cut has tails"
 
 
+@pytest.mark.parametrize(("filters", "handed"), [(6, 4), (3, 3)])
+def test_kernels_that_begin_as_the_identity_hand_on_their_inputs(filters, handed):
+    weight = torch.empty(filters, 4, 3, 3)
+    start(weight, None, Init("identity"))
+    x = torch.randn(1, 4, 5, 5)
+    y = torch.nn.functional.conv2d(x, weight, padding=1)
+    torch.testing.assert_close(y[:, :handed], x[:, :handed])
+    assert (weight[handed:] != 0).all(), "the others are drawn"
+    point = torch.empty(6, 4, 1, 1)
+    start(point, None, Init("identity"))
+    assert (point != 0).all(), "and so is a 1x1"
+
+
 def test_keras_he_normal_equals_keras_own_formula():
     # keras/src/initializers: stddev = sqrt(scale / fan_in) / .87962566103423978, cut at two of these.
     torch.manual_seed(0)

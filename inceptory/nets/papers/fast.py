@@ -2,13 +2,14 @@
 
 Around the modules it has what made small residual networks fast on CIFAR-10 (Jordan 2024, "94% on CIFAR-10 in 3.29
 seconds on a single GPU", arXiv 2404.00498): a first convolution of 2x2 pixels for whitening, maps that are halved
-before they are normalised, batch norms without gamma, and GELU.
+before they are normalised, batch norms without gamma, GELU, and
+convolutions that begin as the identity.
 """
 
 from __future__ import annotations
 
 from inceptory.nets.architecture import Architecture
-from inceptory.nets.blocks import Act, Chain, Concat, Defaults, Head, Linear, Norm, Stage, Switches, Tree
+from inceptory.nets.blocks import Act, Chain, Concat, Defaults, Head, Init, Linear, Norm, Stage, Switches, Tree
 from inceptory.nets.notation import avg, chain, concat, conv, maxpool
 
 
@@ -43,7 +44,8 @@ def fast(s: Switches) -> Tree:
     return Tree(stages, Head(Linear(s.classes), s.dropout))
 
 
-FAST = Switches(image=32, classes=10, defaults=Defaults(gamma=False, activation="gelu", bn_eps=1e-5))
+DEFAULTS = Defaults(gamma=False, activation="gelu", bn_eps=1e-5, init=Init("identity"), dense_init=Init("he_normal"))
+FAST = Switches(image=32, classes=10, defaults=DEFAULTS)
 
 ARCHITECTURES = (
     Architecture(
