@@ -13,7 +13,7 @@ from inceptory.nets.arithmetic import minimum_image, output_size, state_shapes, 
 from inceptory.nets.blocks import Act, Defaults, Head, Stage, Tree
 from inceptory.nets.catalogue import catalogue, plan
 from inceptory.nets.layers import build
-from inceptory.nets.network import Network, create, empty
+from inceptory.nets.network import Network, create, empty, initialise
 from inceptory.nets.notation import chain, conv
 from inceptory.nets.transform import inherit
 from tests.nets.test_trees import EVERY, HAVING_AUX, random_options
@@ -178,20 +178,24 @@ def test_the_classifier_can_be_replaced_and_all_else_stays(name, aux):
     assert set(net.heads(images)) == {"logits"}
 
 
-@pytest.mark.parametrize(("kind", "formula"), [("relu", lambda x: x.clip(0)), ("gelu", lambda x: x * norm.cdf(x))])
-def test_convolutions_and_activations_of_their_own_have_that_of_the_dialect(kind, formula):
+FORMULAS = {"relu": lambda x: x.clip(0), "gelu": lambda x: x * norm.cdf(x)}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_convolutions_and_activations_of_their_own_have_that_of_the_dialect(kind):
     body = chain(conv(4, 1, act=False), conv(4, 1), Act())
     tree = inherit(Tree((Stage("body", (4, 5), body),), Head(None)), Defaults(norm=False, activation=kind))
-    linear, active, alone = build(tree.stages[0].body, (3, 5, 5)).children()
+    module = initialise(build(tree.stages[0].body, (3, 5, 5)))
+    linear, active, alone = module.children()
     x = torch.randn(2, 3, 5, 5)
     with torch.inference_mode():
         first = linear(x)
         second = active(first)
         kernel = active.conv.weight[:, :, 0, 0]
         assert first.min() < 0, "without an activation"
-        expected = formula(torch.einsum("oi,nihw->nohw", kernel, first).double().numpy())
+        expected = FORMULAS[kind](torch.einsum("oi,nihw->nohw", kernel, first).double().numpy())
         np.testing.assert_allclose(second, expected, atol=1e-6)
-        np.testing.assert_allclose(alone(first), formula(first.double().numpy()), atol=1e-6)
+        np.testing.assert_allclose(alone(first), FORMULAS[kind](first.double().numpy()), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 74, 74), (1, 1, 99, 99), (3, 99, 99)])
