@@ -40,7 +40,7 @@ PUBLISHED = [
     ("cifar_inception_v3_slim", "keras", 10, 23_192_282, 23_229_370, 4.191),
     ("cifar_inception_v3_slim_352", "keras", 10, 21_180_538, 21_215_770, 3.687),
     ("cifar_inception_v3_stem_slim", "keras", 10, 23_359_978, 23_397_866, 4.362),
-    ("cifar_inception_fast", "inceptory", 10, 1_583_330, 1_586_210, 0.1046),  # ours: the weights that ship have these
+    ("cifar_inception_fast", "inceptory", 10, 1_415_330, 1_418_082, 0.0527),  # ours: the weights that ship have these
 ]
 
 WITH_AUXILIARY_HEADS = [
