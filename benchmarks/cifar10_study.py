@@ -25,7 +25,7 @@ from inceptory.learn.settings.options import Options
 from inceptory.measure.metrics import wilson
 from inceptory.measure.single_label import SingleMetrics
 from inceptory.nets.architecture import Architecture
-from inceptory.nets.blocks import Act, Concat, Conv, Node, Residual, Switches, Tree
+from inceptory.nets.blocks import Act, Concat, Conv, Node, Pool, Residual, Switches, Tree
 from inceptory.nets.catalogue import catalogue, plan
 from inceptory.nets.notation import avg, chain, concat, conv, maxpool
 from inceptory.nets.transform import rebuild_tree
@@ -102,17 +102,20 @@ def architecture(name: str, says: str, change: Callable[[Concat], Node] | None) 
     """`cifar_inception_fast` with every module changed, or, without a change, with half of its grid."""
     origin = catalogue()[NAME]
 
-    def module(node: Node) -> Node:
-        return change(node) if change is not None and isinstance(node, Concat) else node
+    def altered(node: Node) -> Node:
+        # A module has four branches, a reduction two.
+        if change is not None:
+            return change(node) if isinstance(node, Concat) and len(node.branches) == 4 else node
+        # On half of the grid a 3x3 with stride 2 needs its border, or half of the map is lost again.
+        return replace(node, pad="same") if isinstance(node, Conv | Pool) and node.stride == 2 else node
 
     def build(s: Switches) -> Tree:
-        tree = rebuild_tree(origin.build(s), module)
-        stages = tree.stages
-        if change is None:
-            # The last pool takes what is left, four cells.
-            first = conv(24, 2, 2, pad="valid", bias=True, norm=False)
-            stages = (replace(stages[0], body=first), *stages[1:-1], replace(stages[-1], body=maxpool(2, 2)))
-        return replace(tree, stages=stages)
+        tree = rebuild_tree(origin.build(s), altered)
+        if change is not None:
+            return tree
+        first = replace(tree.stages[0], body=conv(24, 2, 2, pad="valid", bias=True, norm=False))
+        last = replace(tree.stages[-1], body=maxpool(2, 2))  # takes what is left, four cells
+        return replace(tree, stages=(first, *tree.stages[1:-1], last))
 
     return replace(origin, name=name, title=says, build=build)
 
