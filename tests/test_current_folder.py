@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -96,3 +97,26 @@ def test_the_traces_are_left_where_the_folder_is_read(planted: Path, tmp_path: P
     done = subprocess.run([sys.executable, "-m", "inceptory", "models", "--json"], cwd=tmp_path, capture_output=True)
     assert done.returncode == 3
     assert (tmp_path / "trace").exists()
+
+
+def first_imports(code: str) -> list[str]:
+    """Functions that import from matplotlib where no call of `load` stands above, in the order of the file."""
+    found = []
+    for function in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)):
+        loaded = False
+        for line in function.body:
+            loaded = loaded or ast.unparse(line).endswith("load()")
+            imported = isinstance(line, ast.ImportFrom) and str(line.module).startswith("matplotlib")
+            if imported and not loaded:
+                found.append(function.name)
+    return found
+
+
+def test_every_import_from_matplotlib_is_behind_the_one_that_ignores_the_folder():
+    """Any of them may be the first of a command, and the first one reads the settings."""
+    package = Path(__file__).parents[1] / "inceptory"
+    drawing = [path for path in package.rglob("*.py") if "from matplotlib" in path.read_text("utf-8")]
+    assert {path.name for path in drawing} == {"plots.py", "explained.py"}
+    for path in drawing:
+        assert not first_imports(path.read_text("utf-8")), path
+    assert first_imports("def draw():\n    from matplotlib import colors\n    load()\n") == ["draw"]

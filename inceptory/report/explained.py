@@ -80,6 +80,7 @@ def veil(heat: NDArray[np.float32]) -> NDArray[np.float32]:
 
     The strongest heat hides three quarters of it, none hides nothing; without any heat all is clear.
     """
+    plots.load()
     from matplotlib import colormaps
 
     strongest = float(heat.max())

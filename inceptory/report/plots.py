@@ -60,8 +60,11 @@ FONTS = (
 
 
 @cache
-def _load() -> None:
-    """Load matplotlib without the `matplotlibrc` of the current folder, which may have come with a data set."""
+def load() -> None:
+    """Load matplotlib without the `matplotlibrc` of the current folder, which may have come with a data set.
+
+    To be called ahead of every import from matplotlib: whichever runs first decides which settings are read.
+    """
     real = os.path.exists
     os.path.exists = lambda path: path != "matplotlibrc" and real(path)
     try:
@@ -76,7 +79,7 @@ def _load() -> None:
 @cache
 def families() -> tuple[str, ...]:
     """matplotlib's own font, then the installed ones of FONTS; each letter comes from the first font that has it."""
-    _load()
+    load()
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
@@ -86,10 +89,10 @@ def families() -> tuple[str, ...]:
 @cache
 def _letters() -> frozenset[int]:
     """Code points that can be drawn."""
-    known = families()  # first, since it loads matplotlib as this package must
+    load()
     from matplotlib.font_manager import findfont, get_font
 
-    charmaps = (get_font(findfont(name)).get_charmap() for name in known)
+    charmaps = (get_font(findfont(name)).get_charmap() for name in families())
     return frozenset(letter for charmap in charmaps for letter in charmap)
 
 
@@ -111,7 +114,7 @@ def _cut(text: str, most: int = LONGEST_NAME) -> str:
 def blank(width: float, height: float) -> Figure:
     """A figure without anything on it, in inches."""
     # The object interface: no global state, no window system, safe in any thread.
-    _load()
+    load()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -135,6 +138,7 @@ def _tidy(axes: Axes, **labels: Any) -> None:
 
 
 def _whole_numbers(axes: Axes) -> None:
+    load()
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
@@ -238,6 +242,7 @@ def confusion(details: SingleDetails) -> bytes:
 
 
 def _matrix(details: SingleDetails) -> bytes:
+    load()
     import numpy as np
     from matplotlib.colors import PowerNorm
 
