@@ -213,7 +213,9 @@ class _Writer:
         return self.activated(node.act, x) if node.act else x
 
     def activated(self, kind: Activation | bool | None, x: str) -> str:
-        """ReLU, or GELU by its formula, which engines recognise: an operation of its own it is from opset 20 on."""
+        """ReLU, or one of the others by its formula, which engines recognise: opset 17 has no operation for them."""
+        if kind == "silu":
+            return self.add("Mul", x, self.add("Sigmoid", x))
         if kind != "gelu":
             return self.add("Relu", x)
         error = self.add("Erf", self.add("Mul", x, self.constant(f"{x}.root", np.asarray(0.5**0.5))))
@@ -245,7 +247,7 @@ class _Writer:
         if node.divisor == "real":
             return self.add("AveragePool", x, count_include_pad=0, **window)
         x = self.add("AveragePool", x, count_include_pad=1, **window)
-        rows, columns = (_counted(node, size, *pads) for size, pads in zip(before[1:], sides, strict=True))
+        rows, columns = (_counted(node, size, pads[0]) for size, pads in zip(before[1:], sides, strict=True))
         if (rows == node.kernel).all() and (columns == node.kernel).all():
             return x
         factor = node.kernel**2 / np.outer(rows, columns)
@@ -273,8 +275,8 @@ def _pads(sides: Sequence[tuple[int, int]]) -> list[int]:
     return [top, left, bottom, right]
 
 
-def _counted(node: Pool, size: int, before: int, after: int) -> NDArray[np.int64]:
-    """(n,) cells by which torch divides along one side where the window counts: never more beyond the end than before
-    the beginning, for what `ceil_mode` adds there is no padding to it."""
-    starts = np.arange(leaf_shape(node, (1, size, size))[1]) * node.stride - before
-    return np.minimum(starts + node.kernel, size + min(before, after)) - starts
+def _counted(node: Pool, size: int, padding: int) -> NDArray[np.int64]:
+    """(n,) cells by which torch divides along one side where the window counts: its padding, which lies before the
+    beginning, is as long beyond the end; what `ceil_mode` or a side of its own adds there counts for nothing."""
+    starts = np.arange(leaf_shape(node, (1, size, size))[1]) * node.stride - padding
+    return np.minimum(starts + node.kernel, size + padding) - starts

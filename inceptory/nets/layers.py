@@ -26,6 +26,9 @@ from inceptory.nets.blocks import Init, Node
 from inceptory.nets.initialisation import start
 from inceptory.nets.rewrite import pools_late
 
+SMOOTH: dict[object, Any] = {"gelu": (F.gelu, nn.GELU), "silu": (F.silu, nn.SiLU)}
+"""Activations that keep their input for the gradient, as a function and as a module; ReLU can do without."""
+
 
 def whole(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A layer's forward that `torch.fx` takes as one call of the layer, as it does with torch's own classes.
@@ -176,8 +179,10 @@ class Conv(Holder):
         x = self.conv(x) if pool is None else self._pooled(x, pool)
         if self.bn is not None:
             x = self.bn(x)
+        if self.act in SMOOTH:
+            return SMOOTH[self.act][0](x)  # type: ignore[no-any-return]
         # In place: the tensor is this module's own, and batch norm keeps its input, not its output.
-        return F.gelu(x) if self.act == "gelu" else x.relu_() if self.act else x
+        return x.relu_() if self.act else x
 
     def _pooled(self, x: Tensor, pool: Pool) -> Tensor:
         bias = self.conv.bias
@@ -376,7 +381,8 @@ def build(node: Node, shape: Shape) -> nn.Module:
         case blocks.Norm():
             return BatchNorm(shape[0], node)
         case blocks.Act(kind):
-            return nn.GELU() if kind == "gelu" else nn.ReLU()  # into a new tensor: a shortcut may still need the input
+            # Into a new tensor: a shortcut may still need the input.
+            return SMOOTH[kind][1]() if kind in SMOOTH else nn.ReLU()
         case blocks.LRN(size, alpha, beta, k):
             return nn.LocalResponseNorm(size, alpha, beta, k)
         case blocks.SE():

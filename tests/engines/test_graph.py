@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,9 +22,10 @@ from inceptory.engines.openvino import OpenVinoEngine
 from inceptory.engines.torch import TorchEngine
 from inceptory.nets import layers as modules
 from inceptory.nets.arithmetic import output_size
-from inceptory.nets.blocks import Chain, Head, Norm, Pool, Stage, Tree
+from inceptory.nets.blocks import Act, Chain, Conv, Head, Node, Norm, Pool, Stage, Tree
 from inceptory.nets.catalogue import plan
 from inceptory.nets.network import Network, initialise
+from inceptory.nets.transform import rebuild_tree
 from tests.nets.test_trees import EVERY
 
 RGB = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
@@ -139,6 +141,19 @@ OPTIONS = [
 def test_every_option_answers_the_same(name: str, options: dict):
     net = Network(plan(name, width=0.25, **options))
     preprocess = Preprocess(size=max(net.minimum, 32) + 3, **RGB)
+    check(lively(net, preprocess), preprocess)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_every_activation_answers_the_same(activation: str):
+    def changed(node: Node) -> Node:
+        if isinstance(node, Conv) and node.act:
+            return replace(node, act=activation)
+        return replace(node, kind=activation) if isinstance(node, Act) else node
+
+    decided = plan("cifar_inception_fast", width=0.25)
+    net = Network(replace(decided, tree=rebuild_tree(decided.tree, changed)))
+    preprocess = Preprocess(size=35, **RGB)
     check(lively(net, preprocess), preprocess)
 
 

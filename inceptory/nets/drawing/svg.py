@@ -121,7 +121,7 @@ def usual(plan: Plan) -> Usual:
     counted = {kind: Counter(traits(c) for c in convs if kind_of(c) == kind) for kind in map(kind_of, convs)}
     pads = Counter(str(conv.pad) for conv in convs if conv.kernel != (1, 1))
     traits_of = {kind: count.most_common(1)[0][0] for kind, count in counted.items()}
-    activation = "gelu" if any(conv.act == "gelu" for conv in convs) else "relu"
+    activation = next((str(conv.act) for conv in convs if conv.act in ACTIVATIONS), "relu")
     return Usual(traits_of, pads.most_common(1)[0][0], ACTIVATIONS[activation])
 
 

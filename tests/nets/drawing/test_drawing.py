@@ -49,6 +49,7 @@ each_plan = pytest.mark.parametrize("decided", PLANS, ids=lambda p: f"{p.archite
         (Norm(), "batch norm"),
         (Act(), "ReLU"),
         (Act("gelu"), "GELU"),
+        (Act("silu"), "SiLU"),
     ],
 )
 def test_every_kind_of_node_has_words(node: Leaf, text: str) -> None:
