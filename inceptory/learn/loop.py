@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from inceptory.data.feed.batches import pixels_of
 from inceptory.data.feed.feed import Batch, Feed, Stream
-from inceptory.data.picture.crops import DRAWS
 from inceptory.data.picture.preprocess import Preprocess
-from inceptory.errors import ConfigError, DataError, InterruptedRun
+from inceptory.errors import DataError, InterruptedRun
 from inceptory.learn import state
 from inceptory.learn.events import Events
 from inceptory.learn.halves import Halves
+from inceptory.learn.order.steps import Steps
 from inceptory.learn.pictures import prepared
 from inceptory.learn.reasons import reserved
 from inceptory.learn.settings.job import Every, Job
-from inceptory.learn.state import Position, State, seeded
+from inceptory.learn.state import CHANCE, GLOBAL, Position, State, seeded
 from inceptory.learn.step import Outcome, Part, Stepper
 from inceptory.learn.update import norms
 from inceptory.learn.update.schedule import WHOLE, Budget, momentum, plateaus, rate, timed_rate
@@ -37,8 +36,6 @@ from inceptory.system.signals import Stop
 from inceptory.weights.card import Card
 from inceptory.weights.store import save
 
-ORDER, CHANCE, GLOBAL, CROPS = range(4)
-"""What random numbers are drawn for: the order of an epoch, augmentation, dropout, random crops."""
 OVERRUN = 0.05
 """Share of --time by which a run may be late without a warning."""
 
@@ -61,13 +58,10 @@ class Loop:
         self.recipe, self.ranks, self.device = job.recipe, stepper.ranks, stepper.device
         self.train = feeds["train"]
         self.position = Position()
-        self.per_epoch = -(-len(self._batches(torch.arange(len(self.train)))) // self.recipe.accumulate)
-        """Steps in an epoch."""
-        if not self.per_epoch:
-            problem = f"{len(self.train)} training pictures are too few for {self.ranks.world} processes"
-            raise ConfigError(f"{problem} (each needs two in a batch: start fewer)")
+        self.order = Steps(self.train, self.recipe, self.ranks)
+        self.per_epoch = self.order.per_epoch
         self.halves = Halves.of(feeds["validation"].labels.numpy(), job.calibrated)
-        self.validation = Validation(stepper, feeds, self.halves, preprocess, self.per_epoch, self._shuffled)
+        self.validation = Validation(stepper, feeds, self.halves, preprocess, self.per_epoch, self.order.whole)
         self.steps = None if self.recipe.epochs is None else self.per_epoch * self.recipe.epochs
         """Steps after which the run ends; None where only the time ends it."""
         self.keeps_best = keeps_best
@@ -126,7 +120,7 @@ class Loop:
 
     def _show_first_batch(self) -> None:
         """Draw the pictures of the run's first step, also in a resumed run; a timed run learns how long that takes."""
-        steps = self._by_step(0)
+        steps = self.order.of(0)
         values, targets = self._prepared(0, next(steps))[0]
         steps.close()
         if len(values):
@@ -140,7 +134,9 @@ class Loop:
     def _train(self, stop: Stop, bar: Meter, events: Events) -> bool:
         """Do the steps that are left in an epoch; True where the time ended before they were done."""
         at, number = self.position, len(self.position.history)
-        for batches in self._by_step(number, at.step - number * self.per_epoch):
+        if at.step == number * self.per_epoch:
+            self.order.begin(self._share(at.step))
+        for batches in self.order.of(number, at.step - number * self.per_epoch):
             if at.seen > 0 and self._too_late():
                 return True
             parts = self._prepared(at.step, batches)
@@ -153,6 +149,8 @@ class Loop:
             at.step += 1
             at.seen, at.losses, at.plain = at.seen + outcome.seen, at.losses + outcome.losses, at.plain + outcome.plain
             at.right += outcome.right
+            if outcome.seen:
+                self.order.told(batches, outcome.each)
             at.training += clock.now() - start
             bar.tick(f"objective {at.losses / max(at.seen, 1):.3f}")
             events.step(at.step, outcome.losses / max(outcome.seen, 1), at.rate)
@@ -193,7 +191,7 @@ class Loop:
 
         No state is saved. Raises InterruptedRun after a signal.
         """
-        steps = chain.from_iterable(map(self._by_step, count()))
+        steps = chain.from_iterable(map(self.order.of, count()))
         for (step, lr), batches in zip(enumerate(rates), steps, strict=False):
             self._seed(step)
             outcome = self.stepper.step(step, lr, self._prepared(step, batches))
@@ -230,44 +228,16 @@ class Loop:
         (over,) = self.ranks.of_first(self.budget.over(self.used()))
         return bool(over)
 
-    def _by_step(self, number: int, done: int = 0) -> Generator[list[Batch]]:
-        """The batches of each step of an epoch (counted from 0), without the first `done` steps."""
-        batches = self._shuffled(number)
-        first = done * self.recipe.accumulate
-        feed = self.train.batches(map(self.ranks.part, batches[first:]), self._draws(number, batches, first))
-        for _ in range(done, self.per_epoch):
-            yield list(islice(feed, self.recipe.accumulate))
-        next(feed, None)  # only now does the feed reach its end, where its workers rest
-
-    def _draws(self, number: int, batches: list[Tensor], first: int) -> Iterator[Tensor] | None:
-        """Random numbers for the crops, from the batch `first` on: the same for any number of processes."""
-        if not self.recipe.crop:
-            return None
-
-        def drawn(batch: int) -> Tensor:
-            generator = seeded(self.recipe.seed, CROPS, number, batch)
-            return torch.rand(len(batches[batch]), DRAWS, generator=generator, dtype=torch.float64)
-
-        return (self.ranks.part(drawn(batch)) for batch in range(first, len(batches)))
-
     def _prepared(self, step: int, batches: Iterable[Batch]) -> list[Part]:
         """Augmented values and targets of a step; its random numbers depend on no other step."""
         generator = seeded(self.recipe.seed, CHANCE, step, self.ranks.rank)
         epoch, name = step // self.per_epoch, self.device.name
-        shrink = (step / (self.steps or 1) if self.budget is None else self.budget.share) < self.recipe.progressive
-        return [prepared(batch, self.recipe, self.preprocess, name, epoch, generator, shrink) for batch in batches]
+        how = self.recipe, self.preprocess, name, epoch, generator, self._share(step) < self.recipe.progressive
+        return [prepared(batch, *how, self.order.counts(batch)) for batch in batches]
 
-    def _shuffled(self, number: int) -> list[Tensor]:
-        """Rows of the batches of an epoch, counted from 0."""
-        return self._batches(self.train.order(seeded(self.recipe.seed, ORDER, number), self.recipe.balanced))
-
-    def _batches(self, order: Tensor) -> list[Tensor]:
-        """Rows of each batch; a last batch with fewer than two pictures for each process is left out.
-
-        Batch norm cannot compute a variance from one picture.
-        """
-        every = order.split(self.recipe.batch)  # type: ignore[no-untyped-call]
-        return [rows for rows in every if len(rows) >= 2 * self.ranks.world]
+    def _share(self, step: int) -> float:
+        """How much of the training is done before a step."""
+        return step / (self.steps or 1) if self.budget is None else self.budget.share
 
     # Saving
 
@@ -282,7 +252,7 @@ class Loop:
 
     def save(self) -> None:
         """Write the present state; raises DataError for weights that are NaN or infinite."""
-        tensors = self.stepper.tensors()
+        tensors = self.stepper.tensors() | self.order.tensors()
         for name in state.finite(tensors):
             problem = f"step {self.position.step}: {name} is NaN or infinite"
             raise DataError(f"{problem} (lower --lr, now {self.recipe.lr:g})")
@@ -297,6 +267,7 @@ class Loop:
         self.position, self._before = saved.position, saved.position.used
         self.budget = self._budget()
         self.stepper.load(saved.tensors, saved.position.rate)
+        self.order.load(saved.tensors)
         self._saved = (saved.position.step, clock.now())
 
     def interrupted(self) -> InterruptedRun:

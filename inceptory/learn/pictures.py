@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from inceptory.data.augment import geometry as augment
-from inceptory.data.augment.colour import jitter
+from inceptory.data.augment.colour import jitter, light
 from inceptory.data.augment.mixing import cutmix, mixup
 from inceptory.data.feed.batches import normalise
 from inceptory.data.feed.feed import Batch
@@ -31,10 +31,13 @@ class Targets:
     others: Tensor | None = None
     share: Tensor | None = None
     """(n,) from 0 to 1."""
+    counts: Tensor | None = None
+    """(n,) how much each picture counts in the objective, where they do not count alike."""
 
     def to(self, device: str) -> Targets:
         """The same on a device."""
-        return Targets(*(None if part is None else part.to(device) for part in (self.labels, self.others, self.share)))  # type: ignore[arg-type]
+        parts = (self.labels, self.others, self.share, self.counts)
+        return Targets(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
     def told(self, classes: Sequence[str]) -> list[list[tuple[str, float]]]:
         """What each picture shows, as (name, share) of one class, or of two where pictures are mixed."""
@@ -61,20 +64,23 @@ def prepared(
     epoch: int,
     generator: torch.Generator,
     shrink: bool = False,
+    counts: Tensor | None = None,
 ) -> tuple[Tensor, Targets]:
     """(values (n, C, H, W) float32 on the device, targets); all random numbers come from the generator.
 
-    With `shrink` the pictures are made smaller.
+    With `shrink` the pictures are made smaller; `counts` (n,) says how much each of them counts.
     """
     pixels, targets = _mixed(_changed(batch, recipe, epoch, generator), batch.labels, recipe, generator)
     values = normalise(pixels, preprocess, device)
     if recipe.shift_kind == "continuous" and recipe.shift:
         # After standardising, as Keras' generator does: the border is filled with the mean, not with black.
         values = augment.keras_shift(values, recipe.shift * values.shape[3], generator)
+    if recipe.light:
+        values = light(values, recipe.light, generator)
     if shrink:
         height, width = (round(SMALL * side) for side in values.shape[2:])
         values = F.interpolate(values, size=(height, width), mode="bilinear", antialias=True)
-    return values, targets.to(device)
+    return values, replace(targets, counts=counts).to(device)
 
 
 def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generator) -> Tensor:

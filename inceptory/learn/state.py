@@ -32,6 +32,8 @@ from inceptory.measure.results import Epoch
 from inceptory.measure.tasks import SINGLE_LABEL, Task
 from inceptory.system import files
 
+ORDER, CHANCE, GLOBAL, CROPS, EASY = range(5)
+"""What random numbers are drawn for: an epoch's order, augmentation, dropout, random crops, pictures left out."""
 KEPT = 2
 """States that are kept: the newest, and the one before it in case the newest is damaged."""
 DAMAGED = (ValueError, KeyError, TypeError, IndexError, RuntimeError, RecursionError, safetensors.SafetensorError)

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,8 @@ class Outcome:
     """Pictures that were answered correctly."""
     seen: int
     """Pictures in the step."""
+    each: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(n,) of `plain` for each of this process' own pictures, in their order."""
     sound: bool = True
     """Whether the losses of this process' own pictures are finite."""
 
@@ -105,6 +107,7 @@ class Stepper:
         before = [buffer.clone() for buffer in self.net.buffers()] if self.device.precision == "fp16" else []
         penalty, options = self.optimizer.penalty(), (self.class_weights, self.recipe.label_smoothing)
         losses = plain = right = 0.0
+        each = []
         for index, (values, targets) in enumerate(parts, 1):
             with self._exchanging(last=index == len(parts)):
                 with self.device.autocast():
@@ -115,11 +118,12 @@ class Stepper:
                 self.optimizer.scaled(loss * (self.ranks.world / seen)).backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 losses += float(loss.detach())
-                plain += float(self._loss(heads["logits"], targets))
+                each.append(self._losses(heads["logits"], targets))
+                plain += float(each[-1].sum())
                 right += float(self.criterion.hits(heads["logits"], targets.labels))
         sound = math.isfinite(losses)
         losses, plain, right = self.ranks.total(losses, plain, right)
-        outcome = Outcome(losses + penalty * seen, plain, right, int(seen), sound)
+        outcome = Outcome(losses + penalty * seen, plain, right, int(seen), torch.cat(each).cpu(), sound)
         if not outcome.finite and self.device.precision != "fp16":
             self.optimizer.inner.zero_grad(set_to_none=True)
             return outcome
@@ -149,14 +153,21 @@ class Stepper:
         return nullcontext()
 
     def _loss(self, logits: Tensor, targets: Targets, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """() the task's loss, summed over the pictures; for mixed pictures weighted by the share of each class."""
+        """() the losses summed over the pictures, each as often as it counts."""
+        losses = self._losses(logits, targets, weights, smoothing)
+        return losses.sum() if targets.counts is None else (targets.counts * losses).sum()
+
+    def _losses(
+        self, logits: Tensor, targets: Targets, weights: Tensor | None = None, smoothing: float = 0.0
+    ) -> Tensor:
+        """(n,) the task's loss of each picture; for mixed pictures weighted by the share of each class."""
         # float16 and bfloat16 are too coarse for the logarithm of a sum.
         logits = logits if logits.dtype == torch.float64 else logits.float()
         losses = self.criterion.loss(logits, targets.labels, weights, smoothing)  # (n,)
         if targets.others is not None and targets.share is not None:
             others = self.criterion.loss(logits, targets.others, weights, smoothing)
             losses = targets.share * losses + (1 - targets.share) * others
-        return losses.sum()
+        return losses
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors that an exact resume needs."""

@@ -18,7 +18,7 @@ from inceptory.data.picture.crops import DRAWS
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.data.sources.source import Split
 from inceptory.learn import loop as training
-from inceptory.learn.loop import Loop
+from inceptory.learn.order.steps import Steps
 from inceptory.learn.pictures import prepared
 from inceptory.learn.state import seeded
 from inceptory.learn.step import Stepper
@@ -205,6 +205,19 @@ def test_colour_changes_saturation_and_hue_the_more_the_stronger():
     assert (spread[0.5] > [0.03, 0.08, 0.08]).all(), "hue, saturation, brightness"
 
 
+def test_light_moves_brightness_and_contrast_of_each_picture_by_up_to_its_share():
+    picture = copies(halves((100,) * 3, (155,) * 3))
+    assert not changed(made(picture, light=0.0)[0], raw(picture)).any()
+    after, _ = made(picture, light=0.1)
+    dark, bright = after[:, 0, 0, 0] / 255, after[:, 0, 0, -1] / 255
+    stretched = (bright - dark) * 255 / 55
+    assert 0.88 < stretched.min() < 0.92
+    assert 1.08 < stretched.max() < 1.12
+    shifted = dark / stretched - 100 / 255
+    assert -0.11 < shifted.min() < -0.08
+    assert 0.08 < shifted.max() < 0.11
+
+
 def test_erase_erases_a_rectangle_in_its_share_of_the_pictures():
     before = raw(NOISE)
     assert int(changed(made(NOISE, erase=1.0)[0], before).sum()) > 380
@@ -337,8 +350,8 @@ def test_a_run_sees_fine_detail_in_its_crops(tmp_path, monkeypatch):
 
 def test_crops_depend_on_seed_epoch_and_batch_and_not_on_how_many_processes_share_it():
     def drawn(number=0, done=0, crop=0.08, seed=0, ranks=None):
-        loop = SimpleNamespace(recipe=Recipe(crop=crop, seed=seed), ranks=ranks or Ranks())
-        found = Loop._draws(loop, number, list(torch.arange(50).split(20)), done)
+        steps = SimpleNamespace(recipe=Recipe(crop=crop, seed=seed), ranks=ranks or Ranks())
+        found = Steps.draws(steps, number, list(torch.arange(50).split(20)), done)
         return None if found is None else list(found)
 
     whole = drawn()

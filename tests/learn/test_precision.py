@@ -221,7 +221,7 @@ def test_the_scaler_takes_back_what_it_gave():
 
 def test_a_run_in_fp16_that_cannot_go_on_ends_with_the_usual_words(colours, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Device, "autocast", lambda _: nullcontext())
-    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum(1) * float("nan"))
     words = [str(colours), "--model", "cifar_inception_v1", "--width", "0.25", "--out", str(tmp_path / "run")]
     assert main(["train", *words, "--precision", "fp16", "--batch", "16", "--no-tensorboard"]) == 65
     assert "step 17: a NaN or infinite loss at rate" in capsys.readouterr().err

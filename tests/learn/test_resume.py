@@ -60,6 +60,7 @@ CHANGES = {
         "clip": 1.0,
         "trivial": True,
         "colour": 0.4,
+        "light": 0.1,
         "erase": 0.5,
         "cutmix": 1.0,
         "shift_kind": "continuous",

@@ -90,7 +90,7 @@ def test_another_machines_arithmetic_is_refused(broken, monkeypatch):
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_pictures(broken, monkeypatch, capsys):
     states = {path: path.read_bytes() for path in states_in(broken)}
-    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum(1) * float("nan"))
     assert main(["train", "--resume", str(broken)]) == 65
     told = capsys.readouterr().err
     assert "step 4: a NaN or infinite loss at rate" in told

@@ -185,7 +185,7 @@ def test_a_class_that_is_damaged_beyond_a_tenth_is_refused(colours: Path, tmp_pa
 
 
 def test_a_run_that_fails_in_its_first_step_leaves_nothing(colours: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum() * float("nan"))
+    monkeypatch.setattr("inceptory.measure.losses.F.cross_entropy", lambda x, *_, **__: x.sum(1) * float("nan"))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("not the run's")
     with pytest.raises(DataError, match="lower --lr"):

@@ -179,6 +179,13 @@ class Recipe:
     label_smoothing: float = option(0.1, "Share of the target that is spread over all classes.", low=0, below=1)
     class_weights: bool = option(False, "Weight the loss of each class by the inverse of its number of pictures.")
     balanced: bool = option(False, "Draw pictures so that all classes are equally frequent.")
+    skip_easy: float = option(
+        0.0,
+        "Share of the training pictures that an epoch leaves out, by chance among the half with the smaller losses; "
+        "those of it that are shown count for them. Not in the last eighth of the training.",
+        low=0,
+        below=0.5,
+    )
     average: float = option(0.999, "Decay of the running average of the weights; 0: no average.", low=0, below=1)
     norm_momentum: float | Literal["auto", "origin"] = option(
         "auto",
@@ -221,6 +228,12 @@ class Recipe:
     crop: float = option(0.0, "Smallest share of the area that a random crop keeps; 0: no crops.", low=0, high=1)
     trivial: bool = option(False, "TrivialAugment: one random change of random strength for each picture.")
     colour: float = option(0.0, "Strength of random brightness, contrast, saturation and hue.", low=0, high=1)
+    light: float = option(
+        0.0,
+        "Largest shift and stretch of a picture's standardised values (brightness, contrast).",
+        low=0,
+        below=1,
+    )
     erase: float = option(0.0, "Share of the pictures in which a rectangle is erased.", low=0, high=1)
     mixup: float = option(0.0, "Strength (alpha) of MixUp; 0: none.", low=0, high=100)
     cutmix: float = option(0.0, "Strength (alpha) of CutMix; 0: none.", low=0, high=100)
@@ -264,6 +277,8 @@ class Recipe:
             check_option(each.name, getattr(self, each.name))
         if self.compile and self.gradient_checkpointing:
             raise ConfigError("--compile, --gradient-checkpointing: conflicting settings (leave one of them out)")
+        if self.balanced and self.skip_easy:
+            raise ConfigError("--balanced, --skip-easy: conflicting settings (leave one of them out)")
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:

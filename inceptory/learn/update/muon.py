@@ -17,8 +17,10 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """a, b and c of s -> a s + b s^3 + c s^5, which brings singular values from nearly 0 to 0.7 to 1.2; the post above."""
 ROUNDS = 3
 """Times that this is done, as in airbench94_muon."""
-SHARE = 1 / 24
-"""AdamW's rate as a share of Muon's: 0.01 beside 0.24."""
+SHARES = {"matrix": 1.0, "linear": 1 / 200, "kernel": 1 / 24, "vector": 1 / 24}
+"""Rates as shares of Muon's, by the kind of tensor: AdamW's is 0.01 beside 0.24, and 0.001 for a linear layer beside
+0.2, which with small first weights of that layer was better on CIFAR-10 (LOG.md).
+"""
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -33,9 +35,13 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return (x.T if tall else x).to(matrix.dtype)
 
 
-def is_matrix(weight: Tensor) -> bool:
-    """Whether a tensor moves by Muon: the kernel of a convolution, seen as (filters, inputs); not a depthwise one."""
-    return weight.ndim == 4 and weight.shape[1] > 1
+def kind_of(weight: Tensor) -> str:
+    """A key of SHARES: a `matrix`, which moves by Muon, is the kernel of a convolution, seen as (filters, inputs), but
+    not a depthwise one; that is a `kernel`.
+    """
+    if weight.ndim == 4:
+        return "matrix" if weight.shape[1] > 1 else "kernel"
+    return "linear" if weight.ndim == 2 else "vector"
 
 
 class Muon(torch.optim.AdamW):

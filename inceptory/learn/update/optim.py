@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from inceptory.engines.device import Device
 from inceptory.learn.settings.recipe import Recipe
 from inceptory.learn.update.depth import scales
-from inceptory.learn.update.muon import SHARE, Muon, is_matrix
+from inceptory.learn.update.muon import SHARES, Muon, kind_of
 from inceptory.learn.update.rmsprop import RMSProp
 from inceptory.nets import layers as modules
 from inceptory.nets.network import Network
@@ -126,23 +126,21 @@ def penalised(net: Network) -> Iterator[nn.Parameter]:
 
 
 def _groups(net: Network, recipe: Recipe) -> list[dict[str, object]]:
-    """Up to three of each factor on the rate, `scale`: only kernels decay, as a norm's factor or a bias near zero
-    regularises nothing; and Muon turns the kernels of convolutions only.
+    """One of each factor on the rate, `scale`, and each kind of tensor: vectors do not decay, as a norm's factor or a
+    bias near zero regularises nothing, and what Muon turns has a fixed length.
     """
-    by_scale = dict[float, list[nn.Parameter]]()
+    muon, by_scale = recipe.optimizer == "muon", dict[float, list[nn.Parameter]]()
     for part, scale in scales(net, recipe.unfreeze, recipe.depth_rate).items():
         by_scale.setdefault(scale, []).extend(net.get_submodule(part).parameters())
     groups = list[dict[str, object]]()
     for scale, parameters in by_scale.items():
-        kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "kernel": [], "other": []}
-        for parameter in parameters:
-            turned = recipe.optimizer == "muon" and is_matrix(parameter)
-            kinds["matrix" if turned else "kernel" if parameter.ndim > 1 else "other"].append(parameter)
-        for kind, members in kinds.items():
-            decay = recipe.weight_decay if kind == "kernel" else 0.0
-            own = scale * SHARE if recipe.optimizer == "muon" and kind != "matrix" else scale
+        for kind, share in SHARES.items():
+            members = [parameter for parameter in parameters if kind_of(parameter) == kind]
+            turned = muon and kind == "matrix"
+            decay = 0.0 if turned or kind == "vector" else recipe.weight_decay
             if members:
-                groups.append({"params": members, "weight_decay": decay, "scale": own, "matrix": kind == "matrix"})
+                own = {"weight_decay": decay, "scale": scale * share if muon else scale, "matrix": turned}
+                groups.append({"params": members, **own})
     return groups
 
 

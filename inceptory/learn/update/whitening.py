@@ -1,8 +1,9 @@
 """A first convolution that whitens: its filters are the patterns in which patches of the training pictures vary.
 
 Each pattern is divided by its deviation, so that what the network sees is uncorrelated and of one strength, and stands
-there with both signs, so that a ReLU behind it loses nothing. It is computed once and does not learn. Jordan 2024
-(arXiv 2404.00498, section 3.2), after Page 2018 ("How to train your ResNet", part 8).
+there with both signs, so that a ReLU behind it loses nothing. It is computed once and does not learn, nor does its
+bias: that alone would need the gradient at the largest map of the network. Jordan 2024 (arXiv 2404.00498, section 3.2,
+where the bias learns in the first epochs), after Page 2018 ("How to train your ResNet", part 8).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SMALLEST = 5e-4
 
 @torch.no_grad()
 def whiten(net: Network, train: Feed, preprocess: Preprocess) -> None:
-    """Give the first convolution of a network the principal patterns of the training pictures, and freeze its kernel.
+    """Give the first convolution of a network the principal patterns of the training pictures, no bias, and freeze it.
 
     With f filters the f // 2 strongest patterns; filters that are left over keep their fresh weights.
     """
@@ -45,7 +46,9 @@ def whiten(net: Network, train: Feed, preprocess: Preprocess) -> None:
     strongest = (patterns / (variances + SMALLEST).sqrt()).T.flip(0)[: first.out_channels // 2]  # (p, C k k)
     both = torch.cat((strongest, -strongest)).view(-1, *first.weight.shape[1:])
     first.weight[: len(both)] = both.to(first.weight.dtype)
-    first.weight.requires_grad_(False)
+    if first.bias is not None:
+        first.bias.zero_()
+    first.requires_grad_(False)
 
 
 def _covariance(values: Tensor, kernel: tuple[int, ...]) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms.v2 import functional as V
 
 from inceptory.data.augment import colour
-from inceptory.data.augment.colour import factors, jitter
+from inceptory.data.augment.colour import factors, jitter, light
 from tests.data.augment.test_augment import generator, pictures
 
 ALL = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
@@ -79,3 +79,18 @@ def test_grey_pictures_keep_one_channel_and_have_no_colour_to_change():
 def test_factors_lie_around_one_and_are_never_negative():
     assert factors(torch.tensor([-1.0, 0.0, 1.0]), 0.25).tolist() == [0.75, 1.0, 1.25]
     assert factors(torch.tensor([-1.0]), 2.0).tolist() == [0.0]
+
+
+def test_light_shifts_and_stretches_each_picture_as_a_whole():
+    before = torch.randn(500, 3, 4, 4, generator=generator(1))
+    kept = before.clone()
+    after = light(before, 0.2, generator())
+    assert torch.equal(before, kept)
+    assert torch.equal(after, light(before, 0.2, generator()))
+    stretched = after.std((1, 2, 3)) / before.std((1, 2, 3)) - 1
+    shifted = (after / (1 + stretched.view(-1, 1, 1, 1)) - before).mean((1, 2, 3))
+    torch.testing.assert_close((before + shifted.view(-1, 1, 1, 1)) * (1 + stretched.view(-1, 1, 1, 1)), after)
+    for drawn in (stretched, shifted):
+        assert -0.2 - 1e-5 < drawn.min() < -0.19
+        assert 0.19 < drawn.max() < 0.2 + 1e-5
+    assert abs(float(torch.corrcoef(torch.stack((stretched, shifted)))[0, 1])) < 0.15

@@ -7,7 +7,7 @@ import torch
 
 import inceptory
 from inceptory import Recipe
-from inceptory.learn.update.muon import SHARE, Muon, is_matrix, orthogonal
+from inceptory.learn.update.muon import SHARES, Muon, kind_of, orthogonal
 from inceptory.learn.update.optim import Optimizer
 
 
@@ -50,10 +50,11 @@ def test_kernels_of_convolutions_turn_and_all_else_moves_by_adamw():
     gradients = {name: tensor.grad.clone() for name, tensor in net.named_parameters()}
     optimizer.step(0.12)
     for name, tensor in net.named_parameters():
-        if not is_matrix(before[name]):
+        share = SHARES[kind_of(before[name])]
+        if share < 1:
             expected = torch.nn.Parameter(before[name].clone())
             expected.grad = gradients[name]
-            torch.optim.AdamW([expected], 0.12 * SHARE, (0.6, 0.99), weight_decay=0.0).step()
+            torch.optim.AdamW([expected], 0.12 * share, (0.6, 0.99), weight_decay=0.0).step()
             torch.testing.assert_close(tensor.detach(), expected.detach())
         else:
             scaled = before[name] * len(tensor) ** 0.5 / before[name].norm()
@@ -62,7 +63,10 @@ def test_kernels_of_convolutions_turn_and_all_else_moves_by_adamw():
             assert 0.5 < largest < 1.35, name
 
 
-def test_a_depthwise_kernel_is_no_matrix():
-    assert is_matrix(torch.zeros(8, 4, 3, 3))
-    assert not is_matrix(torch.zeros(8, 1, 3, 3))
-    assert not is_matrix(torch.zeros(8, 4))
+def test_each_kind_of_tensor_has_a_rate_of_its_own():
+    shapes = {"matrix": (8, 4, 3, 3), "kernel": (8, 1, 3, 3), "linear": (8, 4), "vector": (8,)}
+    assert {kind: kind_of(torch.zeros(shape)) for kind, shape in shapes.items()} == {kind: kind for kind in SHARES}
+    net = inceptory.create("xception", classes=3, width=0.25, image=96)
+    groups = Optimizer(net, Recipe(optimizer="muon", lr=0.2, weight_decay=0.01)).inner.param_groups
+    told = {kind_of(group["params"][0]): (group["scale"], group["weight_decay"]) for group in groups}
+    assert told == {"matrix": (1, 0), "linear": (1 / 200, 0.01), "kernel": (1 / 24, 0.01), "vector": (1 / 24, 0)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,7 @@ STEPS = Preprocess(size=32, resize=32, mean=(0.0,) * 3, std=(1.0,) * 3)
 LARGE = Preprocess(size=224, resize=224, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
+@cache
 def whitened(width: float = 1.0):
     """(first convolution, values of all pictures) after whitening on the digits."""
     split = open_source("digits").split("test")
@@ -55,12 +58,19 @@ def test_answers_are_uncorrelated_and_each_pattern_stands_there_with_both_signs(
 
 
 @pytest.mark.slow
-def test_few_filters_take_the_strongest_patterns_and_the_kernel_does_not_learn():
+def test_few_filters_take_the_strongest_patterns():
     narrow, wide = whitened(0.25)[0], whitened()[0]
     assert narrow.out_channels == 48
     torch.testing.assert_close(narrow.weight[:24], wide.weight[:24])
     torch.testing.assert_close(narrow.weight[24:], -wide.weight[:24])
-    assert not narrow.weight.requires_grad
+
+
+def test_neither_the_kernel_nor_the_bias_learns():
+    first, _ = whitened()
+    assert not first.weight.requires_grad
+    assert first.bias is not None
+    assert not first.bias.requires_grad
+    assert not first.bias.any()
 
 
 def test_large_pictures_are_looked_at_a_few_at_a_time(monkeypatch):
@@ -87,6 +97,7 @@ def test_a_run_with_it_holds_the_kernel_and_goes_on_exactly(colours, tmp_path):
     first = next(module for module in inceptory.load(tmp_path / "whole").modules() if isinstance(module, Kernel))
     half = len(first.weight) // 2
     torch.testing.assert_close(first.weight[:half], -first.weight[half:], rtol=0, atol=0)
+    assert first.bias is None or not first.bias.any()
     interrupted(colours, tmp_path / "run", 6, **changed)
     inceptory.train(resume=tmp_path / "run")
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")

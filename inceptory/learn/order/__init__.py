@@ -1,0 +1,1 @@
+"""Which pictures each step of a training learns from."""
