@@ -11,7 +11,7 @@ from inceptory.weights.card import KEY, Card
 from inceptory.weights.files.formats import Weights
 from inceptory.weights.files.source import quoted
 from inceptory.weights.identify import Identity, shapes_of
-from inceptory.weights.published.records import Published
+from inceptory.weights.published.record import Published
 from inceptory.weights.seal import bits, require_sealed
 
 

@@ -30,7 +30,8 @@ from inceptory.weights.identify import Identity, identify
 from inceptory.weights.keras.facts import settle
 from inceptory.weights.origins.registry import Origin
 from inceptory.weights.published.hub_config import with_config
-from inceptory.weights.published.records import Published, by_hash, find, published
+from inceptory.weights.published.record import Published
+from inceptory.weights.published.records import by_hash, find, published
 from inceptory.weights.published.resolve import Resolved, resolve
 from inceptory.weights.seal import UNSEALED, is_sealed
 from inceptory.weights.view import View, view

@@ -1,19 +1,26 @@
-"""What the demo says at its end; that it runs is held by the quickstart of the README."""
+"""The demo: the whole job on what is installed. That its last line can be run is held by the README's quickstart."""
 
 from __future__ import annotations
 
+import re
 import shlex
 
-from inceptory.measure.results import Run
-from inceptory.measure.single_label import SingleMetrics
+import pytest
+
 from inceptory.run import demo
 
 
-def test_the_line_to_predict_again_is_one_for_a_shell(tmp_path, monkeypatch):
-    metrics = SingleMetrics(0.9, 1.0, 0.3, 10, (0.6, 0.98))
-    monkeypatch.setattr(demo, "train", lambda *_, out, **__: Run(out, metrics, "test", [], 0.1))
-    monkeypatch.setattr(demo, "evaluate", lambda *_, **__: metrics)
-    monkeypatch.setattr(demo, "predict", lambda *_, **__: "")
+@pytest.mark.slow
+def test_a_head_for_digits_is_fitted_evaluated_and_explained(tmp_path, monkeypatch):
+    monkeypatch.setenv("INCEPTORY_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "my demo"
-    (line,) = [line for line in demo.demo(out=folder).splitlines() if line.startswith("again: ")]
+    told = demo.demo(out=folder).splitlines()
+    accuracy = re.fullmatch(r"top-1 (\d+\.\d) %", told[-1])
+    assert accuracy is not None
+    assert float(accuracy[1]) > 93
+    (line,) = [line for line in told if line.startswith("again: ")]
     assert shlex.split(line)[1:] == ["inceptory", "predict", str(folder), str(folder / "pictures")]
+    assert {"model.safetensors", "report.html", "pictures", "why"} <= {path.name for path in folder.iterdir()}
+    assert len(list((folder / "pictures").iterdir())) == demo.PICTURES
+    assert demo.demo(out=folder).splitlines()[-1] == told[-1], "and again beside it"
+    assert (tmp_path / "my demo-2").is_dir()

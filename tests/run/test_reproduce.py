@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,13 +204,25 @@ def test_a_signal_between_two_networks_names_the_line_that_goes_on(place, monkey
     assert not (place / "out").exists(), "nothing has begun"
 
 
-def test_a_signal_before_a_network_begins_is_not_lost(place, monkeypatch):
-    monkeypatch.setattr(
-        "inceptory.run.reproduction.reproduce._Work.say_how_long", lambda *_: signal.raise_signal(signal.SIGTERM)
-    )
-    with pytest.raises(InterruptedRun, match="before the first step") as caught:
-        reproduce(place / "out")
-    assert str(caught.value).endswith(f"(go on with {SMALL.command(place / 'out')})")
+def test_a_signal_before_a_network_begins_is_not_lost(place):
+    """In a process of its own, which the signal may end."""
+    code = """if True:
+        import signal, sys
+        from pathlib import Path
+        from inceptory.run.reproduction.reproduce import _Work
+        from tests.run.test_reproduce import InterruptedRun, reproduce
+
+        _Work.say_how_long = lambda *_: signal.raise_signal(signal.SIGTERM)
+        try:
+            reproduce(Path(sys.argv[1]))
+        except InterruptedRun as fault:
+            print(fault)
+    """
+    words = [sys.executable, "-c", code, str(place / "out")]
+    child = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert "before the first step" in child.stdout
+    assert child.stdout.strip().endswith(f"(go on with {SMALL.command(place / 'out')})")
 
 
 @pytest.mark.parametrize("name", [ONE, "cifar_inception_v3", *WRITTEN])

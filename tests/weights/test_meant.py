@@ -19,7 +19,8 @@ from inceptory.nets.network import create
 from inceptory.weights import model as opening
 from inceptory.weights.files.formats import open_weights
 from inceptory.weights.published import resolve as resolving
-from inceptory.weights.published.records import Declared, record
+from inceptory.weights.published.record import Declared
+from inceptory.weights.published.records import record
 from inceptory.weights.published.resolve import Resolved
 from inceptory.weights.verify import inspect
 

@@ -14,7 +14,10 @@ from inceptory.errors import MissingError
 from inceptory.system import fetch as web
 from inceptory.system.fetch import cache_folder, offline
 from inceptory.weights.files.unpacking import ENDING, unpacked
-from inceptory.weights.published.records import Published
+from inceptory.weights.published.record import Published
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Folder of the weights that are part of this package."""
 
 
 def fetch(record: Published, progress: web.Progress | None = None) -> Path:
@@ -24,6 +27,8 @@ def fetch(record: Published, progress: web.Progress | None = None) -> Path:
     INCEPTORY_OFFLINE is set, DataError where what came is not the published file (nothing is kept then),
     WriteError where it cannot be kept.
     """
+    if record.bundled:
+        return BUNDLED / record.file
     if record.repository is not None:
         return _from_hub(record, record.repository)
     if not record.urls:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Iterator
 
-from inceptory.weights.published.records import Published, published
+from inceptory.weights.published.record import Published
+from inceptory.weights.published.records import published
 
 
 def weights(*, json: bool = False) -> str:
@@ -15,6 +16,7 @@ def weights(*, json: bool = False) -> str:
     package. "_old" is an older file of the same training. googlenet.torchvision is another name of
     googlenet.tv_in1k, and legacy_xception.tf_in1k of xception.tf_in1k. Where the hash is "-", its publisher
     declares none that reveals wrong bytes: such a file is not checked by one, and never fetched over plain http.
+    cifar_inception_fast.cifar10 is part of this package, and needs no connection.
 
     For example:
 

@@ -10,10 +10,10 @@ percent, as the named source reports them; nothing here was measured by us.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from inceptory.data.picture.preprocess import Preprocess
 from inceptory.errors import UnknownName
@@ -30,83 +30,10 @@ from inceptory.weights.origins.registry import (
     centred,
     slim_steps,
 )
+from inceptory.weights.published.record import Accuracy, Declared, Published
 
 APACHE, BSD, MIT = "Apache-2.0", "BSD-3-Clause", "MIT"
 UNSTATED = "not stated"
-
-
-@dataclass(frozen=True)
-class Declared:
-    """The hash that a publisher gives a file."""
-
-    kind: Literal["sha256 prefix", "md5", "sha1"]
-    """A prefix is the first digits of the sha256, in the file's name after the last dash (torch.hub)."""
-    digits: str
-    """Lower-case hexadecimal."""
-    binding: bool = True
-    """Whether another hash means wrong bytes. False where it is unknown whether the digits are those of the file."""
-
-    @property
-    def algorithm(self) -> str:
-        """The hash, as hashlib calls it."""
-        return self.kind.removesuffix(" prefix")
-
-    def wrong(self, digest: str) -> str:
-        """What is wrong with a file's digest of this algorithm, in words; empty where it is as declared."""
-        if not self.binding or digest.startswith(self.digits):
-            return ""
-        return f"its {self.algorithm} is {digest[: len(self.digits)]} and not {self.digits}"
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Single-crop ImageNet validation in percent."""
-
-    top1: float
-    top5: float
-    source: str
-    """Who reports it, and where."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """One published file."""
-
-    name: str
-    architecture: str
-    dialect: str | None
-    """None: of a network that is not built yet."""
-    origin: str
-    """Whose code the file belongs to."""
-    file: str
-    """Its name; in a repository of the hub, its path there."""
-    format: str
-    licence: str
-    """SPDX identifier, or the publisher's word."""
-    urls: tuple[str, ...] = ()
-    """Where it is, the first place first; all hold the same bytes."""
-    repository: str | None = None
-    """Repository of the Hugging Face hub that holds it, instead of urls."""
-    page: str | None = None
-    """Where a person may look for it, where no address of the file itself is known."""
-    declared: Declared | None = None
-    size: int | None = None
-    """Bytes, where the publisher says so exactly."""
-    classes: int | None = 1000
-    """Rows of its classifier, a background class included; 0: it has none."""
-    background: bool = False
-    """Whether class 0 is "background"."""
-    preprocess: Preprocess | None = None
-    """None: not known, or no such steps as we can take."""
-    accuracy: Accuracy | None = None
-    note: str = ""
-    readable: bool = True
-    why_not: str = ""
-    """Why it is not readable, and what to take instead."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 TIMM_CSV = "timm results/results-imagenet.csv"
@@ -354,10 +281,18 @@ def _xceptions() -> Iterator[Published]:
         yield replace(_hub(name, steps, top1, top5), dialect=None, readable=False, why_not=why_not)
 
 
+def _ours() -> Iterator[Published]:
+    yield Published(
+        "cifar_inception_fast.cifar10", "cifar_inception_fast", "inceptory", "inceptory",
+        "cifar_inception_fast.cifar10.safetensors", "safetensors", APACHE, bundled=True, classes=10,
+        note="trained here on CIFAR-10 (JPEG copies); part of this package",
+    )  # fmt: skip
+
+
 @cache
 def published() -> Mapping[str, Published]:
     """Every record by name, in the order of the family's history."""
-    networks = (_googlenets, _v2, _v3, _v4, _resnets, _xceptions)
+    networks = (_googlenets, _v2, _v3, _v4, _resnets, _xceptions, _ours)
     return MappingProxyType({file.name: file for network in networks for file in network()})
 
 

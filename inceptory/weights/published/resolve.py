@@ -10,7 +10,8 @@ from inceptory.nets.catalogue import catalogue
 from inceptory.system.files import exists, is_folder
 from inceptory.weights.files.tf_checkpoint import index_of
 from inceptory.weights.published.hub_config import FILES
-from inceptory.weights.published.records import Published, find, record
+from inceptory.weights.published.record import Published
+from inceptory.weights.published.records import find, record
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from inceptory.errors import DataError, MissingError
 from inceptory.system import fetch as web
 from inceptory.system.fetch import cache_folder
 from inceptory.weights.published.download import fetch
-from inceptory.weights.published.records import Declared, Published
+from inceptory.weights.published.record import Declared, Published
 
 CONTENT = bytes(range(256)) * 4096
 SHA256, MD5, SHA1 = (hashlib.new(kind, CONTENT).hexdigest() for kind in ("sha256", "md5", "sha1"))
