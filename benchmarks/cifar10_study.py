@@ -25,7 +25,7 @@ from inceptory.learn.settings.options import Options
 from inceptory.measure.metrics import wilson
 from inceptory.measure.single_label import SingleMetrics
 from inceptory.nets.architecture import Architecture
-from inceptory.nets.blocks import Act, Concat, Conv, Node, Pool, Residual, Switches, Tree
+from inceptory.nets.blocks import Act, Concat, Conv, Init, Node, Pool, Residual, Switches, Tree
 from inceptory.nets.catalogue import catalogue, plan
 from inceptory.nets.notation import avg, chain, concat, conv, maxpool
 from inceptory.nets.transform import rebuild_tree
@@ -35,13 +35,22 @@ VALIDATION = 0.002
 """Share of the training pictures that choose nothing here: the last epoch is measured."""
 CHANGED: dict[str, tuple[str, Callable[[Concat], Node] | None]] = {}
 """Networks: what is said of them, and what becomes of each module."""
+PIECES: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("ReLU in place of GELU", {"activation": "relu"}),
+    "silu": ("SiLU in place of GELU", {"activation": "silu"}),
+    "small last layer": ("a last layer that begins near zero", {"dense_init": Init("normal", std=1 / 256)}),
+    "random start": ("3x3 kernels begin at random, not as the identity", {"init": Init("he_normal")}),
+}
+"""Networks: what is said of them, and what their dialect has in place of the original's."""
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW in place of Muon", {"optimizer": "adamw", "lr": 0.004, "momentum": 0.9, "rms_decay": 0.99}),
     "not whitened": ("first convolution learned, not whitened", {"whitening": False}),
     "flips by chance": ("mirrored by chance, not alternately", {"flip": "random"}),
     "no smoothing": ("no label smoothing", {"label_smoothing": 0.0}),
     "no moves": ("pictures not moved", {"shift": 0.0}),
+    "light": ("each picture shifted and stretched by up to 0.14", {"light": 0.14}),
     "batch 128": ("batches of 128", {"batch": 128}),
+    "easy left out": ("three tenths of the pictures left out by chance, of the easier half", {"skip_easy": 0.3}),
 }
 """Recipes: what is said of them, and their flags."""
 
@@ -96,6 +105,17 @@ def residual(module: Concat) -> Node:
 
 
 CHANGED["early"] = ("half the grid lost in the first convolution, as in ImageNet's stems", None)
+COLOURS: dict[str, dict[str, Any]] = {"#2f6fb5": CHANGED, "#3d8b5f": PIECES, "#c46a3a": RECIPES}
+ALL: dict[str, tuple[str, Any]] = {NAME: ("as it is", None), **CHANGED, **PIECES, **RECIPES}
+"""Every training, in the order of the table: what is said of it, and what is changed."""
+
+
+def pieced(name: str, says: str, pieces: dict[str, Any]) -> Architecture:
+    """`cifar_inception_fast` with other defaults."""
+    origin = catalogue()[NAME]
+    ((dialect, switches),) = origin.dialects.items()
+    other = replace(switches, defaults=replace(switches.defaults, **pieces))
+    return replace(origin, name=name, title=says, dialects={dialect: other})
 
 
 def architecture(name: str, says: str, change: Callable[[Concat], Node] | None) -> Architecture:
@@ -129,7 +149,7 @@ def width(name: str) -> float:
 
 def trained(name: str, options: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
     """The row of a training."""
-    network = name if name in CHANGED else NAME
+    network = NAME if name in RECIPES else name
     wide = round(width(network), 2) if name in CHANGED else 1.0
     folder = given.out / name.replace(" ", "-")
     if (folder / "run.json").exists():
@@ -145,7 +165,7 @@ def trained(name: str, options: dict[str, Any], given: argparse.Namespace) -> di
         top1[column], count = cast(SingleMetrics, metrics).top1, metrics.n
     return {
         "name": name,
-        "says": CHANGED[name][0] if name in CHANGED else RECIPES[name][0] if name in RECIPES else "as it is",
+        "says": ALL[name][0],
         "width": wide,
         "macs": numbers["macs"],
         "parameters": numbers["total"],
@@ -168,19 +188,21 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
-    """Plain accuracy of each with its interval; networks above recipes."""
+    """Plain accuracy of each with its interval; networks above their pieces above recipes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 0.42 * len(rows) + 1.1), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(reversed(rows)):
         low, high = wilson(round(row["plain"] * row["n"]), row["n"])
-        colour = "#2f6fb5" if row["name"] in CHANGED else "#c46a3a" if row["name"] in RECIPES else "#222222"
+        own = [colour for colour, kind in COLOURS.items() if row["name"] in kind]
+        colour = own[0] if own else "#222222"
         axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=2)
         axes.plot(100 * row["plain"], place, "o", color=colour)
         axes.annotate(f"{100 * row['plain']:.1f}", (100 * row["plain"], place), (0, 6), textcoords="offset points")
     axes.set_yticks(range(len(rows)), [row["says"] for row in reversed(rows)])
-    axes.set_xlabel("test top-1, %, with its 95 % interval\nblue: networks, red: recipes")
+    colours = "blue: networks of as many multiply-adds, green: their pieces, red: recipes"
+    axes.set_xlabel(f"test top-1, %, with its 95 % interval\n{colours}")
     axes.grid(axis="x", color="#dddddd")
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(file, dpi=150)
@@ -192,12 +214,14 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--time", default="8m")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=[NAME, *CHANGED, *RECIPES], default=[NAME, *CHANGED, *RECIPES])
+    parser.add_argument("--only", nargs="+", choices=ALL, default=list(ALL))
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     for name, (says, change) in CHANGED.items():
         # For this process alone; `train` finds networks by name.
         cast(dict[str, Architecture], catalogue())[name] = architecture(name, says, change)
+    for name, (says, pieces) in PIECES.items():
+        cast(dict[str, Architecture], catalogue())[name] = pieced(name, says, pieces)
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "rows.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
@@ -206,7 +230,7 @@ def main() -> None:
             rows.append(trained(name, RECIPES[name][1] if name in RECIPES else {}, given))
             with open(kept, "a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
-    order = [NAME, *CHANGED, *RECIPES]
+    order = list(ALL)
     rows = sorted((row for row in rows if row["name"] in given.only), key=lambda row: order.index(row["name"]))
     print(table(rows))
     if given.picture:

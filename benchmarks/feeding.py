@@ -69,6 +69,7 @@ def batches() -> None:
         "keras_shift": lambda: augment.keras_shift(values, 4.0, random),
         "erase": lambda: augment.erase(images, random),
         "colour jitter": lambda: colour.jitter(images, random, 0.4, 0.4, 0.4, 0.1),
+        "light": lambda: colour.light(values, 0.14, random),
         "mixup": lambda: mixing.mixup(images, batch.labels, 1.0, random),
         "cutmix": lambda: mixing.cutmix(images, batch.labels, 1.0, random),
         "TrivialAugment": lambda: trivial.trivial_augment(images, random),

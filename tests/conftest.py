@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ def paint(path: Path, colour: tuple[int, int, int], seed: int) -> None:
     """A noisy picture of one colour, 40 x 36."""
     noise = np.random.default_rng(seed).integers(-30, 30, (36, 40, 3))
     Image.fromarray((np.asarray(colour) + noise).clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache folder of the tests' own: they leave nothing in a person's, and find nothing there."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("INCEPTORY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -195,10 +195,10 @@ def test_the_options_of_every_command_are_these(capsys):
     recipe += ["optimizer", "lr", "schedule", "warmup", "drops", "decay_rate", "decay_epochs", "decay", "patience"]
     recipe += ["momentum", "nesterov", "momentum_rule", "rms_decay", "epsilon", "weight_decay", "penalty"]
     recipe += ["unfreeze", "depth_rate", "freeze_norms", "whitening", "clip"]
-    recipe += ["label_smoothing", "class_weights", "balanced", "average"]
+    recipe += ["label_smoothing", "class_weights", "balanced", "skip_easy", "average"]
     recipe += ["norm_momentum", "moving_variance", "drop_path"]
     recipe += ["statistics", "flip", "shift", "shift_kind", "progressive", "crop", "trivial"]
-    recipe += ["colour", "erase", "mixup", "cutmix"]
+    recipe += ["colour", "light", "erase", "mixup", "cutmix"]
     recipe += ["validation", "seed", "device", "precision", "gradient_checkpointing", "compile"]
     assert [field.name for field in fields(Variant)] == variant
     assert [field.name for field in fields(Recipe)] == recipe
