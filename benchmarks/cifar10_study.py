@@ -36,9 +36,8 @@ VALIDATION = 0.002
 CHANGED: dict[str, tuple[str, Callable[[Concat], Node] | None]] = {}
 """Networks: what is said of them, and what becomes of each module."""
 PIECES: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("ReLU in place of GELU", {"activation": "relu"}),
-    "silu": ("SiLU in place of GELU", {"activation": "silu"}),
-    "small last layer": ("a last layer that begins near zero", {"dense_init": Init("normal", std=1 / 256)}),
+    "relu": ("ReLU in place of SiLU", {"activation": "relu"}),
+    "large last layer": ("a last layer that begins at He's size, not near zero", {"dense_init": Init("he_normal")}),
     "random start": ("3x3 kernels begin at random, not as the identity", {"init": Init("he_normal")}),
 }
 """Networks: what is said of them, and what their dialect has in place of the original's."""
@@ -48,7 +47,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "flips by chance": ("mirrored by chance, not alternately", {"flip": "random"}),
     "no smoothing": ("no label smoothing", {"label_smoothing": 0.0}),
     "no moves": ("pictures not moved", {"shift": 0.0}),
-    "light": ("each picture shifted and stretched by up to 0.14", {"light": 0.14}),
+    "one light": ("no picture shifted and stretched as a whole", {"light": 0.0}),
     "batch 128": ("batches of 128", {"batch": 128}),
     "easy left out": ("three tenths of the pictures left out by chance, of the easier half", {"skip_easy": 0.3}),
 }

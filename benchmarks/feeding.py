@@ -67,7 +67,7 @@ def batches() -> None:
         "shift, mirrored border": lambda: augment.shift(images, 4, random),
         "shift, zero border": lambda: augment.shift(images, 4, random, "zero"),
         "keras_shift": lambda: augment.keras_shift(values, 4.0, random),
-        "erase": lambda: augment.erase(images, random),
+        "erase": lambda: augment.erase(values, random),
         "colour jitter": lambda: colour.jitter(images, random, 0.4, 0.4, 0.4, 0.1),
         "light": lambda: colour.light(values, 0.14, random),
         "mixup": lambda: mixing.mixup(images, batch.labels, 1.0, random),

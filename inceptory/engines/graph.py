@@ -213,14 +213,8 @@ class _Writer:
         return self.activated(node.act, x) if node.act else x
 
     def activated(self, kind: Activation | bool | None, x: str) -> str:
-        """ReLU, or one of the others by its formula, which engines recognise: opset 17 has no operation for them."""
-        if kind == "silu":
-            return self.add("Mul", x, self.add("Sigmoid", x))
-        if kind != "gelu":
-            return self.add("Relu", x)
-        error = self.add("Erf", self.add("Mul", x, self.constant(f"{x}.root", np.asarray(0.5**0.5))))
-        share = self.add("Add", error, self.constant(f"{x}.one", np.asarray(1.0)))
-        return self.add("Mul", self.add("Mul", x, share), self.constant(f"{x}.half", np.asarray(0.5)))
+        """ReLU, or SiLU by its formula, which engines recognise: opset 17 has no operation for it."""
+        return self.add("Mul", x, self.add("Sigmoid", x)) if kind == "silu" else self.add("Relu", x)
 
     def normed(self, node: Norm, x: str, channels: int, path: str) -> str:
         """Batch norm by its running statistics."""

@@ -42,6 +42,7 @@ from inceptory.nets.network import Network, create
 from inceptory.report import folder as report
 from inceptory.system import clock
 from inceptory.system.lock import locked
+from inceptory.system.machine import keeping_memory
 from inceptory.system.progress import Meter, meter
 from inceptory.system.ranks import Ranks, joined
 from inceptory.system.signals import Stop, watched
@@ -132,6 +133,7 @@ def ready(
     with ExitStack() as stack:
         for each in feeds.values():
             stack.callback(each.close)
+        stack.enter_context(keeping_memory())
         if job.recipe.whitening and start is None:
             whiten(net, feeds["train"], preprocess)
         loop = _loop(job, net, source, feeds, preprocess, device, ranks, folder, began, start is None or start.best)

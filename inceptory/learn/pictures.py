@@ -75,6 +75,8 @@ def prepared(
     if recipe.shift_kind == "continuous" and recipe.shift:
         # After standardising, as Keras' generator does: the border is filled with the mean, not with black.
         values = augment.keras_shift(values, recipe.shift * values.shape[3], generator)
+    if recipe.erase:
+        values = augment.erase(values, generator, recipe.erase)
     if recipe.light:
         values = light(values, recipe.light, generator)
     if shrink:
@@ -84,7 +86,7 @@ def prepared(
 
 
 def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generator) -> Tensor:
-    """Change each picture by itself: geometry, colours, erasing. Crops are taken earlier, while decoding."""
+    """Change the pixels of each picture by itself: geometry, colours. Crops are taken earlier, while decoding."""
     pixels = batch.pixels
     if recipe.flip == "random":
         pixels = augment.flip(pixels, generator)
@@ -102,7 +104,7 @@ def _changed(batch: Batch, recipe: Recipe, epoch: int, generator: torch.Generato
         # The strengths of SimCLR (arXiv 2002.05709, appendix A): that of the hue is a quarter of the others.
         strength = 0.8 * recipe.colour
         pixels = jitter(pixels, generator, strength, strength, strength, strength / 4)
-    return augment.erase(pixels, generator, recipe.erase) if recipe.erase else pixels
+    return pixels
 
 
 def _mixed(pixels: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Targets]:

@@ -23,8 +23,8 @@ the size rounds up and the last window must start inside the map.
 Divisor = Literal["real", "window"]
 """By what an average pool divides at the border: the cells that exist, or the whole window."""
 
-Activation = Literal["relu", "gelu", "silu"]
-"""relu: max(x, 0). gelu, silu: x times the share of a normal or a logistic distribution below x (arXiv 1606.08415)."""
+Activation = Literal["relu", "silu"]
+"""relu: max(x, 0). silu: x times its sigmoid (arXiv 1606.08415)."""
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,6 @@ from inceptory.nets.blocks import Init, Node
 from inceptory.nets.initialisation import start
 from inceptory.nets.rewrite import pools_late
 
-SMOOTH: dict[object, Any] = {"gelu": (F.gelu, nn.GELU), "silu": (F.silu, nn.SiLU)}
-"""Activations that keep their input for the gradient, as a function and as a module; ReLU can do without."""
-
 
 def whole(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A layer's forward that `torch.fx` takes as one call of the layer, as it does with torch's own classes.
@@ -179,8 +176,8 @@ class Conv(Holder):
         x = self.conv(x) if pool is None else self._pooled(x, pool)
         if self.bn is not None:
             x = self.bn(x)
-        if self.act in SMOOTH:
-            return SMOOTH[self.act][0](x)  # type: ignore[no-any-return]
+        if self.act == "silu":
+            return F.silu(x)
         # In place: the tensor is this module's own, and batch norm keeps its input, not its output.
         return x.relu_() if self.act else x
 
@@ -310,11 +307,15 @@ class Concat(nn.Module):
         self.count = len(node.branches)
         for i, branch in enumerate(node.branches):
             self.add_module(f"branch{i}", Chain(branch, shape))
-        channels = trace(node, shape)[0][0]
-        self.se = None if node.se is None else SE(node.se, channels)
+        self.se = None if node.se is None else SE(node.se, trace(node, shape)[0][0])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.cat([getattr(self, f"branch{i}")(x) for i in range(self.count)], 1)
+        parts: list[Tensor] = [getattr(self, f"branch{i}")(x) for i in range(self.count)]
+        for part in parts:
+            # Its gradient is a slice, through which ReLU's backward pass is many times as slow as through a copy.
+            if isinstance(part, Tensor) and part.requires_grad and part.is_cpu and not torch.compiler.is_compiling():
+                part.register_hook(torch.clone)
+        x = torch.cat(parts, 1)
         return x if self.se is None else self.se(x)
 
 
@@ -382,7 +383,7 @@ def build(node: Node, shape: Shape) -> nn.Module:
             return BatchNorm(shape[0], node)
         case blocks.Act(kind):
             # Into a new tensor: a shortcut may still need the input.
-            return SMOOTH[kind][1]() if kind in SMOOTH else nn.ReLU()
+            return nn.SiLU() if kind == "silu" else nn.ReLU()
         case blocks.LRN(size, alpha, beta, k):
             return nn.LocalResponseNorm(size, alpha, beta, k)
         case blocks.SE():

@@ -144,7 +144,7 @@ def test_every_option_answers_the_same(name: str, options: dict):
     check(lively(net, preprocess), preprocess)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "silu"])
+@pytest.mark.parametrize("activation", ["relu", "silu"])
 def test_every_activation_answers_the_same(activation: str):
     def changed(node: Node) -> Node:
         if isinstance(node, Conv) and node.act:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,10 +74,10 @@ def test_with_everything_off_a_batch_shows_the_pictures():
 
 GOLDEN = {
     "flips and shifts": ({}, "afdd87acaf7f1876"),
-    "flips in turn and holes": ({"flip": "alternate", "erase": 0.5}, "19dfe0765a60fe0c"),
+    "flips in turn and holes": ({"flip": "alternate", "erase": 0.5}, "f287d7f0e4199d3d"),
     "cutmix": ({"cutmix": 1.0}, "b72dd0c397364696"),
 }
-"""Digests of an epoch from before crops came out of the decoded picture."""
+"""Digests of an epoch; of flips, shifts and cutmix from before crops came out of the decoded picture."""
 
 
 @pytest.mark.parametrize("way", [{}, {"memory": 0, "workers": 0}], ids=["memory", "stream"])
@@ -229,6 +230,17 @@ def test_erase_erases_a_rectangle_in_its_share_of_the_pictures():
         box = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert box.all(), "a rectangle"
         assert 0.01 < box.numel() / SIDE**2 < 0.36
+
+
+def test_what_is_erased_is_the_mean_of_the_training_pictures():
+    grey = replace(PLAIN, mean=(100.5 / 255,) * 3, std=(0.25,) * 3)
+    options = {"flip": "off", "shift": 0.0}
+    before, values = (
+        prepared(batch_of(NOISE), Recipe(**options, erase=share), grey, "cpu", 0, seeded(0, 1, 0))[0]
+        for share in (0.0, 1.0)
+    )
+    assert (values[values != before] == 0).all()
+    assert 0.1 < float((values != before).float().mean()) < 0.25, "boxes of 2 to 33 % of the area"
 
 
 # Mixtures

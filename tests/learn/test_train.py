@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -143,6 +144,25 @@ def test_the_network_is_decided_once_and_the_last_pictures_are_measured_once(col
     inceptory.train(str(colours), model="cifar_inception_v1", out=tmp_path / "run", variant=TINY, recipe=QUICK)
     counts = {name: call.call_count for name, call in calls.items()}
     assert counts == {"plan": 1, "measure": 1 + 1, "details": 1}, "the epoch's validation is measured as well"
+
+
+def test_a_network_trains_while_freed_memory_is_kept(colours: Path, tmp_path: Path, monkeypatch):
+    order, real = [], Loop.run
+
+    @contextmanager
+    def keeping_memory():
+        order.append("kept")
+        yield
+        order.append("given back")
+
+    def run(loop: Loop, stop: Stop) -> None:
+        order.append("trained")
+        real(loop, stop)
+
+    monkeypatch.setattr("inceptory.learn.fit.keeping_memory", keeping_memory)
+    monkeypatch.setattr(Loop, "run", run)
+    inceptory.train(str(colours), model="cifar_inception_v1", out=tmp_path / "run", variant=TINY, recipe=QUICK)
+    assert order == ["kept", "trained", "given back"]
 
 
 @pytest.mark.slow

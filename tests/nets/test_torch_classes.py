@@ -276,3 +276,20 @@ def test_checking_an_input_never_asks_the_tree_for_its_hash(monkeypatch: pytest.
     assert not asked
     assert state_shapes(net.plan.tree, 3, 299)
     assert asked, "whoever asks is counted"
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_reach_the_branches_of_a_module_in_one_piece(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    net = create("cifar_inception_fast", width=0.25).to(memory_format=layout)
+    arrived: list[bool] = []
+
+    def watch(branch: nn.Module, inputs: object, answer: Tensor) -> None:
+        assert answer.grad_fn is not None
+        answer.grad_fn.register_prehook(lambda grads: arrived.append(grads[0].is_contiguous(memory_format=layout)))
+
+    for path, module in net.named_modules():
+        if path.rpartition(".")[2].startswith("branch"):
+            module.register_forward_hook(watch)
+    net(values(net).to(memory_format=layout)).square().sum().backward()
+    assert arrived == [True] * 16, "three modules with four branches, two reductions with two"

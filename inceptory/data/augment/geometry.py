@@ -130,20 +130,19 @@ def erase(
     probability: float = 0.5,
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
-    fill: int | None = None,
 ) -> Tensor:
-    """Cover a box of each picture, with `probability`, by noise, or by the level `fill`.
+    """Cover a box of each picture, with `probability`, by zeros: of standardised values, their mean.
 
-    (N, C, H, W) -> same. Boxes are drawn as torchvision's RandomErasing draws them; noise is of
-    all levels alike. Zhong et al. 2017.
+    (N, C, H, W) -> same. Boxes are drawn as torchvision's RandomErasing draws them. Zhong et al. 2017, whose boxes
+    hold noise: behind a whitened convolution, which strengthens what pictures have little of, noise drowns the
+    pictures (LOG.md, "Erased by noise").
     """
     height, width = images.shape[2:]
     highs, wides, fits = _boxes(images, scale, ratio, generator)
     tops, lefts = _places(highs, wides, height, width, generator)
     chosen = fits & (torch.rand(len(images), generator=generator) < probability)
-    covered = inside(tops, highs, height)[:, :, None] & inside(lefts, wides, width)[:, None, :]
-    noise = torch.randint(0, 256, images.shape, generator=generator, dtype=images.dtype) if fill is None else fill
-    return torch.where((covered & chosen[:, None, None])[:, None], noise, images)
+    covered = inside(tops, highs, height)[:, :, None] & inside(lefts, wides, width)[:, None, :] & chosen[:, None, None]
+    return images.masked_fill(covered[:, None].to(images.device), 0)
 
 
 def inside(starts: Tensor, lengths: Tensor, size: int) -> Tensor:

@@ -234,7 +234,9 @@ class Recipe:
         low=0,
         below=1,
     )
-    erase: float = option(0.0, "Share of the pictures in which a rectangle is erased.", low=0, high=1)
+    erase: float = option(
+        0.0, "Share of the pictures in which a rectangle is erased: the mean stands there.", low=0, high=1
+    )
     mixup: float = option(0.0, "Strength (alpha) of MixUp; 0: none.", low=0, high=100)
     cutmix: float = option(0.0, "Strength (alpha) of CutMix; 0: none.", low=0, high=100)
 

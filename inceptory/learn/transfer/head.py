@@ -19,7 +19,7 @@ from inceptory.data.sources.labels import Labels
 from inceptory.learn.transfer.logistic import Logistic
 from inceptory.measure.results import Metrics
 from inceptory.measure.tasks import task_of
-from inceptory.system.threads import calm
+from inceptory.system.machine import calm
 
 STRENGTHS = tuple(float(f"{10.0 ** (-half / 2):.3g}") for half in range(13))
 """1 to 1e-6 by half decades, the strongest first: each fit starts from the one before."""

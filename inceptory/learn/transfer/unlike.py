@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptory.measure.novelty import Novelty
-from inceptory.system.threads import calm
+from inceptory.system.machine import calm
 
 FEWEST = 19
 """Held-out pictures: of fewer more than one in twenty pictures like them would be marked."""

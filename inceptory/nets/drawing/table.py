@@ -36,7 +36,7 @@ WIDEST = 100
 
 TIMES = {2: "double", 3: "triple"}
 
-ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
+ACTIVATIONS = {"relu": "ReLU", "silu": "SiLU"}
 
 
 def window(kernel: tuple[int, int], stride: int = 1) -> str:

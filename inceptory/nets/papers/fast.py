@@ -2,7 +2,8 @@
 
 Around the modules it has what made small residual networks fast on CIFAR-10 (Jordan 2024, "94% on CIFAR-10 in 3.29
 seconds on a single GPU", arXiv 2404.00498): a first convolution of 2x2 pixels for whitening, a map that is halved
-before it is normalised, batch norms without gamma, GELU, and 3x3 kernels that begin as the identity.
+before it is normalised, batch norms without gamma, and 3x3 kernels that begin as the identity; SiLU
+where those have GELU, since it learns more here and takes less time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from inceptory.nets.notation import avg, chain, concat, conv, maxpool
 
 
 def halved(filters: int) -> Chain:
-    """Half the grid: the largest of each 2x2 answers, and only then norm and GELU, on a quarter of the values."""
+    """Half the grid: the largest of each 2x2 answers, and only then norm and SiLU, on a quarter of the values."""
     return chain(conv(filters, 3, norm=False, act=False), maxpool(2, 2, "valid"), Norm(), Act())
 
 
@@ -48,7 +49,9 @@ def fast(s: Switches) -> Tree:
     return Tree(stages, Head(Linear(s.classes), s.dropout))
 
 
-DEFAULTS = Defaults(gamma=False, activation="gelu", bn_eps=1e-5, init=Init("identity"), dense_init=Init("he_normal"))
+SMALL = Init("normal", std=1 / 256)
+"""The last layer begins near zero: no picture is judged before anything is learned."""
+DEFAULTS = Defaults(gamma=False, activation="silu", bn_eps=1e-5, init=Init("identity"), dense_init=SMALL)
 FAST = Switches(image=32, classes=10, defaults=DEFAULTS)
 
 ARCHITECTURES = (

@@ -115,9 +115,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper_xception": {**PAPER, "lr": 0.045, "nesterov": False, "weight_decay": 1e-5},
     "paper_xception_aligned": {**PAPER, "lr": 0.05, "weight_decay": 4e-5},
 }
-FAST = {"epochs": 14, "batch": 512, "optimizer": "muon", "lr": 0.15, "schedule": "onecycle", "warmup": 0.0}
+FAST = {"epochs": 17, "batch": 1024, "optimizer": "muon", "lr": 0.2, "schedule": "onecycle", "warmup": 0.0}
 FAST |= {"momentum": 0.6, "rms_decay": 0.99, "epsilon": 1e-8, "weight_decay": 0.0, "whitening": True}
-FAST |= {"label_smoothing": 0.2, "flip": "alternate", "shift": 0.0625}
+FAST |= {"label_smoothing": 0.1, "flip": "alternate", "shift": 0.0625, "light": 0.14}
 RECIPES["fast"] = {**QUICK, **FAST}
 RECIPES["finetune"] = {**QUICK, "epochs": 10, "batch": 32, "lr": 0.01, "warmup": 0.1, "average": 0.99}
 RECIPES["finetune"] |= {"clip": 1.0, "depth_rate": 0.9, "freeze_norms": True, "validation": 0.2}

@@ -168,7 +168,7 @@ def test_residual_blocks_show_scale_sum_and_shortcut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "its", "other"), [("cifar_inception_fast", "GELU", "ReLU"), ("xception", "ReLU", "GELU")]
+    ("name", "its", "other"), [("cifar_inception_fast", "SiLU", "ReLU"), ("xception", "ReLU", "SiLU")]
 )
 def test_a_page_names_the_activation_of_its_network(name: str, its: str, other: str) -> None:
     drawn = page(plan(name))
