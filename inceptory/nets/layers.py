@@ -314,7 +314,7 @@ class Concat(nn.Module):
         for part in parts:
             # Its gradient is a slice, through which ReLU's backward pass is many times as slow as through a copy.
             if isinstance(part, Tensor) and part.requires_grad and part.is_cpu and not torch.compiler.is_compiling():
-                part.register_hook(torch.clone)
+                part.register_hook(torch.clone)  # type: ignore[no-untyped-call]
         x = torch.cat(parts, 1)
         return x if self.se is None else self.se(x)
 
