@@ -78,11 +78,14 @@ def _show(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
 def veil(heat: NDArray[np.float32]) -> NDArray[np.float32]:
     """(H, W, 4) red, green, blue and opacity from 0 to 1 of heat (H, W): what is laid over the picture.
 
-    The strongest heat hides three quarters of it, none hides nothing; without any heat all is clear.
+    The strongest heat hides three quarters of it, none hides nothing; without any heat all is clear, and where a
+    network that diverged gives no number.
     """
     plots.load()
+    import numpy as np
     from matplotlib import colormaps
 
+    heat = np.where(np.isfinite(heat), heat, 0)
     strongest = float(heat.max())
     shares = heat / strongest if strongest > 0 else heat
     colours: NDArray[np.float32] = colormaps["inferno"](shares).astype(heat.dtype)

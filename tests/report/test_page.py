@@ -189,3 +189,13 @@ def test_a_drawing_keeps_its_bytes_and_states_its_width(photos, kinds):
     _, attributes = Reader(piece("plot(png, 'curves', photos)", png=drawn(), photos=photos)).elements[1]
     assert base64.b64decode(str(attributes["src"]).split(",")[1]) == drawn()
     assert (attributes["width"], attributes["class"]) == ("200", kinds)
+
+
+def test_heat_that_is_no_number_hides_nothing():
+    """A network that diverged answers NaN, and its run still ends with a report."""
+    pixels = np.full((4, 4, 3), 200, np.uint8)
+    heat = np.full((4, 4), np.nan, np.float32)
+    assert (page.covered(pixels, heat) == pixels).all()
+    heat[0, 0], heat[1, 1] = 1.0, np.inf
+    hidden = (page.covered(pixels, heat) != pixels).any(2)
+    assert hidden.sum() == hidden[0, 0] == 1

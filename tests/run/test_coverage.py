@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import inceptory
 from inceptory.cli import main
@@ -29,8 +30,12 @@ def calibrated(run, tmp_path_factory):
     return path
 
 
-def test_sets_grow_with_the_coverage_and_hold_what_the_calibration_says(calibrated, colours):
+def test_sets_grow_with_the_coverage_and_hold_what_the_calibration_says(calibrated, colours, tmp_path):
     pictures = sorted(colours.rglob("*.png"))[::5]
+    # And some between two of the classes, of which the network cannot be sure.
+    for step in range(9):
+        pictures.append(tmp_path / f"{step}.png")
+        Image.new("RGB", (32, 32), (255 - 25 * step, 25 * step, 30)).save(pictures[-1])
     sizes = []
     for coverage in (0.5, 0.9, 0.98):
         predictions = inceptory.predict(calibrated, *pictures, coverage=coverage)

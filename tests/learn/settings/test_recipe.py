@@ -206,6 +206,6 @@ def test_help_tells_every_option_with_the_recipes_values(capsys):
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for field in fields(Recipe):
         assert f"--{field.name.replace('_', '-')}" in told
-    assert "[quick 20, fast 14, tutorial 300, paper by network]" in told
-    assert "[quick 64, fast 512, tutorial 64, paper 32]" in told
+    assert "[quick 20, fast 17, tutorial 300, paper by network]" in told
+    assert "[quick 64, fast 1024, tutorial 64, paper 32]" in told
     assert "[5]" in told, "where all recipes agree it is said once"
